@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m anybudget`."""
+
+from anybudget.cli import main
+
+main()

@@ -1,0 +1,100 @@
+"""Owns `Budget` and `BudgetSet`: hard upper limits on costs, and how they are written as text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from anybudget.errors import BudgetError
+
+_SUFFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+_TERM = re.compile(
+    r"^(?P<cost>[A-Za-z_]\w*)\s*(?P<relation><=|≤)\s*(?P<number>[^A-Za-z\s]+(?:[eE][+-]?\d+)?)\s*(?P<suffix>[A-Za-z]*)$"
+)
+_EXAMPLE = 'write budgets like "macs<=2M" or "macs<=2M, params<=100k"'
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One hard upper limit: `cost <= limit`, in the unit of the cost model named `cost`."""
+
+    cost: str
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.limit) or self.limit <= 0:
+            raise BudgetError(
+                f"budget {self.cost}<={self.limit}: the limit must be a finite number above 0; {_EXAMPLE}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.cost}<={format_quantity(self.limit)}"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSet:
+    """Budgets that one architecture must meet together; at most one for each cost."""
+
+    budgets: tuple[Budget, ...]
+
+    def __post_init__(self) -> None:
+        if not self.budgets:
+            raise BudgetError(f"no budget given; {_EXAMPLE}")
+        names = [budget.cost for budget in self.budgets]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise BudgetError(f"budget for {', '.join(repeated)} given more than once in one set; keep one limit each")
+
+    def __iter__(self) -> Iterator[Budget]:
+        return iter(self.budgets)
+
+    def __str__(self) -> str:
+        return ", ".join(str(budget) for budget in self.budgets)
+
+    def limits(self) -> dict[str, float]:
+        """Limit of each cost, by the cost's name."""
+        return {budget.cost: budget.limit for budget in self.budgets}
+
+    def allows(self, costs: Mapping[str, float]) -> bool:
+        """Whether `costs` meets every budget exactly, with no tolerance."""
+        return all(costs[budget.cost] <= budget.limit for budget in self.budgets)
+
+    @classmethod
+    def parse(cls, text: str) -> BudgetSet:
+        """Read `"macs<=300M, latency_ms<=12"`; suffixes k, M, G (or B) and T are powers of ten.
+
+        Raises:
+            BudgetError: a term is malformed, a limit is not a positive finite number, or a cost comes twice.
+        """
+        terms = [term.strip() for term in text.split(",")]
+        if terms == [""]:
+            raise BudgetError(f"empty budget; {_EXAMPLE}")
+        return cls(tuple(_parse_term(term) for term in terms))
+
+
+def _parse_term(term: str) -> Budget:
+    match = _TERM.match(term)
+    if match is None:
+        raise BudgetError(f"cannot read budget {term!r}; {_EXAMPLE}")
+    suffix = match["suffix"]
+    if suffix not in _SUFFIXES:
+        raise BudgetError(f"budget {term!r}: unknown suffix {suffix!r}; known are k, M, G, B and T (powers of ten)")
+    try:
+        number = float(match["number"].replace("_", ""))
+    except ValueError as error:
+        raise BudgetError(f"budget {term!r}: {match['number']!r} is not a number; {_EXAMPLE}") from error
+    # 2.3M must be 2300000 exactly, not the nearest product of two floats above or below it.
+    limit = number * _SUFFIXES[suffix]
+    return Budget(
+        match["cost"], round(limit) if abs(limit - round(limit)) < 1e-6 * max(1.0, abs(limit)) and suffix else limit
+    )
+
+
+def format_quantity(value: float) -> str:
+    """Write a count with at most four significant digits and a suffix: 2345678 -> `2.346M`."""
+    for threshold, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= threshold:
+            return f"{value / threshold:.4g}{suffix}"
+    return f"{value:.4g}"

@@ -1,0 +1,299 @@
+"""Owns the command line: one subcommand per stage, progress bars, tables, JSON and clear errors.
+
+Torch is imported inside the commands that need it, so that help is immediate.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from anybudget.errors import AnyBudgetError, ConfigError
+
+if TYPE_CHECKING:
+    from anybudget.budgets import BudgetSet
+    from anybudget.stages import Run
+
+app = typer.Typer(
+    help="Train one supernet, ask for any budget, get a network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key.")]
+BudgetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget", "-b", metavar="BUDGETS", help='Hard limits, such as "macs<=2M, params<=100k"; repeatable.'
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys instead of a table.")]
+OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/RECIPE-NAME.")]
+TargetArgument = Annotated[
+    Path, typer.Argument(metavar="RUN|RECIPE", help="A run folder, or a recipe (.toml) to start a run from.")
+]
+
+
+@app.command()
+def run(recipe: RecipeArgument, out_dir: OutOption = None, overrides: SetOption = None) -> None:
+    """Run all stages: supernet, generator, search, random baseline, retraining, report."""
+    opened = _create(recipe, out_dir, overrides)
+    opened.run_all(err.print)
+    print_results(opened)
+    out.print(f"report: {opened.folder.path / 'report.html'}")
+
+
+@app.command()
+def space(
+    recipe: RecipeArgument, budget: BudgetOption = None, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the size of a search space, what its networks cost, and whether budgets are reachable."""
+    from anybudget.budgets import BudgetSet
+    from anybudget.config import load_recipe
+    from anybudget.search.reach import space_summary
+
+    loaded = load_recipe(recipe, overrides or ())
+    given = [BudgetSet.parse(text) for text in budget] if budget else loaded.budget_sets()
+    summary = space_summary(loaded.space.build(), given, seed=loaded.seed)
+    if as_json:
+        out.print_json(json.dumps(summary))
+        return
+    print_space(summary)
+
+
+@app.command()
+def supernet(target: TargetArgument, out_dir: OutOption = None, overrides: SetOption = None) -> None:
+    """Train the supernet only."""
+    opened = _open_or_create(target, out_dir, overrides)
+    _once(opened, "supernet", opened.train_supernet)
+
+
+@app.command()
+def generator(target: RunArgument) -> None:
+    """Train the architecture generator against the trained supernet."""
+    opened = _open(target)
+    _once(opened, "generator", opened.train_generator)
+
+
+@app.command()
+def generate(target: RunArgument, budget: BudgetOption = None, as_json: JsonOption = False) -> None:
+    """Answer budgets with the trained generator; never over any of them."""
+    from anybudget.budgets import BudgetSet
+
+    opened = _open(target)
+    budgets = [BudgetSet.parse(text) for text in budget] if budget else opened.recipe.budget_sets()
+    candidates = opened.generate(budgets)
+    if as_json:
+        out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
+    else:
+        print_candidates([candidate.to_dict() for candidate in candidates])
+
+
+@app.command()
+def retrain(
+    target: RunArgument,
+    architecture: Annotated[Path, typer.Argument(metavar="ARCH.json", help="An architecture, or generate's JSON.")],
+    inherit: Annotated[
+        bool | None, typer.Option("--inherit/--scratch", help="Start from the supernet's weights, or afresh.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the recipe's if not given.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train architectures on their own and measure them on the test split."""
+    opened = _open(target)
+    from anybudget.stages import read_architectures
+
+    results = [
+        opened.retrain(found, inherit=inherit, epochs=epochs)
+        for found in read_architectures(architecture, opened.space)
+    ]
+    if as_json:
+        out.print_json(json.dumps(results))
+    else:
+        print_retrained(results)
+
+
+@app.command()
+def report(target: RunArgument) -> None:
+    """Write report.html from what the run folder holds."""
+    from anybudget.report import write_report
+
+    out.print(f"report: {write_report(target)}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gives one message and exit code 2, Ctrl-C exit code 130."""
+    try:
+        app(standalone_mode=False)
+    except AnyBudgetError as error:
+        err.print(f"error: {error}", style="bold red", markup=False)
+        sys.exit(2)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("stopped; finished stages are kept, run the same command again to go on", markup=False)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:
+        # Click's usage errors know how to print themselves, with the usage line, and carry exit code 2.
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+class RichProgress:
+    """Draws progress on standard error, one bar at a time: how much, how long still, and the figure that matters."""
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[RichTask]:
+        """Open a bar of `total` steps."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figure]}"),
+        )
+        with Progress(*columns, console=err) as bars:
+            yield RichTask(bars, bars.add_task(name, total=total, figure=""))
+
+
+class RichTask:
+    """One bar."""
+
+    def __init__(self, bars: Progress, identifier: Any) -> None:
+        self._bars, self._identifier = bars, identifier
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        """Move the bar on."""
+        self._bars.update(self._identifier, advance=steps, figure=figure)
+
+
+def _create(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | None) -> Run:
+    from anybudget.config import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    from anybudget.stages import Run
+
+    return Run.create(loaded, out_dir or Path("runs") / recipe.stem, RichProgress())
+
+
+def _open(path: Path) -> Run:
+    from anybudget.runs import RunFolder
+
+    RunFolder.open(path)  # a wrong path is said before torch is imported
+    from anybudget.stages import Run
+
+    return Run.open(path, RichProgress())
+
+
+def _open_or_create(target: Path, out_dir: Path | None, overrides: Sequence[str] | None) -> Run:
+    if not target.is_dir():
+        return _create(target, out_dir, overrides)
+    if out_dir is not None or overrides:
+        raise ConfigError(f"{target} is a run folder with a recipe of its own; --out and --set need a recipe (.toml)")
+    return _open(target)
+
+
+def _once(opened: Run, stage: str, work: Any) -> None:
+    if opened.folder.finished(stage):
+        out.print(f"{stage}: finished before, kept; start anew with another --out")
+        return
+    work()
+    out.print(f"{stage}: done, in {opened.folder.path}", markup=False)
+
+
+def _quantity(value: float) -> str:
+    from anybudget.budgets import format_quantity
+
+    return format_quantity(value)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
+    return table
+
+
+def print_space(summary: Mapping[str, Any]) -> None:
+    """Print what `space_summary` found."""
+    size = summary["size"]
+    out.print(f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} networks ({size:.2e})")
+    table = _table("costs", ("cost", "min", "median", "max"))
+    for name, row in {**summary["costs"], "conv_macs (the papers' count)": summary["conv_macs"]}.items():
+        table.add_row(name, *(f"{row[key]:,.0f}" for key in ("min", "median", "max")))
+    out.print(table)
+    table = _table("budgets", ("budgets", "reachable"))
+    for row in summary["budgets"]:
+        table.add_row(row["text"], "yes" if row["reachable"] else f"no: {row['reason']}")
+    out.print(table)
+
+
+def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Print generated architectures, beside the random baseline at the same budgets where there is one."""
+    columns = ["budgets", "MACs", "MACs (conv only)", "params", "slack", "supernet top-1"]
+    table = _table("generated architectures", [*columns, *(["random best", "mean", "worst"] if baseline else [])])
+    for row in rows:
+        budgets, costs = row["budgets"], row["costs"]
+        slack = max(100.0 * row["slack"][name] / limit for name, limit in budgets.items())
+        cells = [
+            ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items()),
+            *(_quantity(costs[name]) for name in ("macs", "conv_macs", "params")),
+            f"{slack:.2f}%",
+            f"{row['supernet_top1_percent']:.2f}%",
+        ]
+        scores = [other["supernet_top1_percent"] for other in baseline if other["budgets"] == budgets]
+        if scores:
+            cells += [f"{value:.2f}%" for value in (max(scores), sum(scores) / len(scores), min(scores))]
+        table.add_row(*cells)
+    out.print(table)
+
+
+def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print retrained networks with their test top-1."""
+    table = _table("retrained networks", ("architecture", "MACs", "params", "epochs", "start", "test top-1"))
+    for row in rows:
+        table.add_row(
+            _short_id(row),
+            *(_quantity(row["costs"][name]) for name in ("macs", "params")),
+            str(row["epochs"]),
+            "inherited weights" if row["inherited"] else "from scratch",
+            f"{row['test_top1_percent']:.2f}%",
+        )
+    out.print(table)
+
+
+def _short_id(row: Mapping[str, Any]) -> str:
+    from anybudget.architecture import Architecture
+
+    return Architecture.from_dict(row["architecture"]).short_id
+
+
+def print_results(opened: Run) -> None:
+    """Print what a whole run found."""
+    folder = opened.folder
+    print_candidates(folder.read_lines("candidates.jsonl"), folder.read_lines("random.jsonl"))
+    results = sorted(folder.path.glob("retrain/*/result.json"))
+    if results:
+        rows = [json.loads(path.read_text(encoding="utf-8")) for path in results]
+        print_retrained(sorted(rows, key=lambda row: row["costs"]["macs"]))

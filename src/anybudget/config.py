@@ -1,0 +1,241 @@
+"""Owns recipes: TOML in, validated and typed stage settings out; an unknown key is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from anybudget.budgets import BudgetSet
+from anybudget.errors import BudgetError, ConfigError
+from anybudget.spaces import Macro, SearchSpace, Stage, UnifiedSpace
+from anybudget.spaces.blocks import ActivationName
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """One table of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSection(Section):
+    """`[data]`: where the images come from and how they are split."""
+
+    source: str = "fashion-mnist-subset"
+    validation_fraction: Fraction = 0.15
+    test_fraction: Fraction = 0.15
+
+
+class StageSection(Section):
+    """One entry of `space.stages`."""
+
+    width: Count
+    repeats: Count
+    stride: Literal[1, 2]
+
+
+class SpaceSection(Section):
+    """`[space]`: the search space and its macro-architecture."""
+
+    name: Literal["unified"] = "unified"
+    input_size: Annotated[int, Field(ge=4, le=4096)]
+    input_channels: Count
+    classes: Annotated[int, Field(ge=2)]
+    stem_width: Count
+    stem_stride: Literal[1, 2] = 2
+    first_width: Annotated[int, Field(ge=0)] = 0
+    stages: Annotated[list[StageSection], Field(min_length=1)]
+    head_width: Annotated[int, Field(ge=0)] = 0
+    kernels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [3, 5, 7]
+    min_expansion: Count = 2
+    max_expansion: Annotated[int, Field(ge=1, le=12)] = 6
+    activation: ActivationName = "relu"
+    se_reduction: Annotated[int, Field(ge=0)] = 0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def build(self) -> SearchSpace:
+        """The search space that this section describes."""
+        values = self.model_dump(exclude={"name", "stages", "kernels"})
+        stages = tuple(Stage(stage.width, stage.repeats, stage.stride) for stage in self.stages)
+        return UnifiedSpace(Macro(**values, stages=stages, kernels=tuple(self.kernels)))
+
+
+class TrainingSection(Section):
+    """What supernet training and retraining share."""
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Rate
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 4e-5
+    nesterov: bool = False
+    warmup_epochs: NonNegative = 0.0
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+
+
+class SupernetSection(TrainingSection):
+    """`[supernet]`: how the shared weights are trained."""
+
+    sampler: Literal["fair", "fair-canonical"] = "fair"
+    paths_per_step: Count = 1
+
+
+class GeneratorSection(Section):
+    """`[generator]`: how the architecture generator is trained."""
+
+    cost: str = "macs"
+    epochs: Count = 50
+    batch_size: Count = 128
+    learning_rate: Rate = 1e-3
+    temperature: Rate = 5.0
+    temperature_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    penalty: NonNegative = 50.0
+    straight_through: bool = False
+    budgets_per_step: Count = 1
+    hidden: Count = 32
+
+
+class SearchSection(Section):
+    """`[search]`: which budgets are asked for, and how candidates are judged."""
+
+    budgets: Annotated[list[str], Field(min_length=1)]
+    priors: Count = 8
+    per_prior: Count = 2
+    calibration_images: Count = 1024
+    random_baseline: Annotated[int, Field(ge=0)] = 50
+
+
+class RetrainSection(TrainingSection):
+    """`[retrain]`: which found networks are trained, and how; `picks` are positions in `search.budgets` from 1."""
+
+    picks: list[Count] = []
+    inherit: bool = False
+
+
+class Recipe(Section):
+    """Everything a run needs to know."""
+
+    name: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    threads: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    data: DataSection = DataSection()
+    space: SpaceSection
+    supernet: SupernetSection
+    generator: GeneratorSection = GeneratorSection()
+    search: SearchSection
+    retrain: RetrainSection
+
+    def budget_sets(self) -> list[BudgetSet]:
+        """The budgets of `[search]`, parsed."""
+        return [BudgetSet.parse(text) for text in self.search.budgets]
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a TOML recipe and apply `key=value` overrides, such as `supernet.epochs=3`.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, a key is unknown, or a value is wrong; names the key.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe; the project's own are in recipes/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the recipe: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(data, override)
+    return parse_recipe(data, str(path))
+
+
+def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
+    """Validate plain data as a recipe; `source` names it in errors.
+
+    Raises:
+        ConfigError: every wrong key or value, in one message.
+    """
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        problems = "; ".join(_problem(details) for details in error.errors())
+        raise ConfigError(f"{source}: {problems}") from None
+    try:
+        budgets = recipe.budget_sets()
+        recipe.space.build()
+    except BudgetError as error:
+        raise BudgetError(f"{source}: search.budgets: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{source}: space: {error}") from None
+    beyond = [pick for pick in recipe.retrain.picks if pick > len(budgets)]
+    if beyond:
+        raise ConfigError(
+            f"{source}: retrain.picks: {beyond[0]} is beyond the {len(budgets)} budgets of search.budgets"
+        )
+    return recipe
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with every default filled in, as plain data."""
+    return recipe.model_dump(mode="json")
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ between two resolved recipes, with both values."""
+    found = []
+    for key in sorted({*first, *second}):
+        before, after = first.get(key), second.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return found
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not separator or not all(path):
+        raise ConfigError(f"--set {override!r}: write key=value, such as supernet.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a text, so that paths need no quotes
+    for part in path[:-1]:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table")
+    data[path[-1]] = value
+
+
+def _problem(details: Any) -> str:
+    location = ".".join(str(part) for part in details["loc"])
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(details["loc"][:-1])
+        close = get_close_matches(str(details["loc"][-1]), known, n=1)
+        return f"unknown key {location}" + (
+            f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+        )
+    if details["type"] == "missing":
+        return f"key {location} is missing"
+    return f"{location}: {details['msg'][0].lower()}{details['msg'][1:]}, found {details['input']!r}"
+
+
+def _known_keys(path: Sequence[Any]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in path:
+        if isinstance(part, str):
+            annotation: Any = model.model_fields[part].annotation
+            model = get_args(annotation)[0] if get_args(annotation) else annotation
+    return list(model.model_fields)

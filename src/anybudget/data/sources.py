@@ -1,0 +1,61 @@
+"""Owns what every data source has in common: its parts before they are split, and the bound on their memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from anybudget.errors import DataError
+
+FASHION_MNIST_SUBSET = "fashion-mnist-subset"
+"""The source name of the embedded data set: 12,000 training and 2,000 test images of Fashion-MNIST."""
+
+MAX_IMAGE_BYTES = 8 * 2**30
+"""Bound on the uint8 images of one data set after resizing, in bytes: they all live in memory."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Labelled images that are read when it is known which split wants them, so that none is held twice.
+
+    `labels` is int64 [N]; `read` takes int64 indices [n] and returns uint8 images [n, C, H, W].
+    """
+
+    labels: Tensor
+    read: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a data source ships: a training part, and validation and test parts unless they are still to be drawn.
+
+    Every part has the same image shape and at least one image of each class.
+    """
+
+    class_names: tuple[str, ...]
+    train: Part
+    validation: Part | None = None
+    test: Part | None = None
+
+
+def check_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:
+    """Refuse `count` uint8 images of shape [C, H, W] that exceed `MAX_IMAGE_BYTES`; `name` is the data set.
+
+    Raises:
+        DataError: the estimate exceeds the bound.
+    """
+    estimated = count * math.prod(shape)
+    if estimated > MAX_IMAGE_BYTES:
+        raise DataError(
+            f"{name}: {count} images of {'×'.join(map(str, shape))} need an estimated {estimated / 2**30:.3g} GiB of "
+            f"memory, more than the {MAX_IMAGE_BYTES / 2**30:.3g} GiB allowed: set a smaller image size or use fewer "
+            "images"
+        )
+
+
+def reason(error: BaseException) -> str:
+    """The text of a foreign error on one line, for use inside a message."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,206 @@
+"""Owns the three splits of a data set and how they are drawn: `load_splits`, `DataSplits` and `ImageSet`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anybudget.data.archives import has_idx_files, open_embedded, open_idx, open_npz
+from anybudget.data.folders import has_class_folders, open_folder
+from anybudget.data.sources import FASHION_MNIST_SUBSET, Part, Source
+from anybudget.errors import DataError
+
+STATISTICS_CHUNK = 1024  # images counted at a time
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images in memory: `images` uint8 [N, C, H, W], contiguous; `labels` int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != torch.uint8 or images.ndim != 4 or not images.is_contiguous():
+            raise DataError(f"images must be contiguous uint8 [N, C, H, W], not {images.dtype} {list(images.shape)}")
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"labels must be int64 [N] for {len(images)} images, not {labels.dtype} {list(labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> ImageSet:
+        """A copy of the images at `indices` (int64 [n], or a bool mask [N]) with their labels."""
+        return ImageSet(self.images[indices].contiguous(), self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class DataSplits:
+    """A data set split for a search: `train` fits weights, `validation` ranks architectures, `test()` is held out.
+
+    `mean` and `std` are per channel, in units of 0 to 1, measured on `train` only; `std` is 1 for a constant channel.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    _test: ImageSet = field(repr=False)
+
+    def test(self) -> ImageSet:
+        """The held-out split: a method, so that a test can replace it and prove that a search never looked."""
+        return self._test
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width in pixels of every image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn uint8 images [N, C, H, W] into float32 of the same shape: (images / 255 - mean) / std.
+
+        Raises:
+            DataError: `images` are not uint8 or have another number of channels.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise DataError(
+                f"images to normalise must be uint8 [N, {len(self.mean)}, H, W], not {images.dtype} "
+                f"{list(images.shape)}"
+            )
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        std = torch.tensor([std or 1.0 for std in self.std], device=images.device).view(-1, 1, 1)
+        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def load_splits(
+    source: str,
+    *,
+    seed: int,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    image_size: int | None = None,
+) -> DataSplits:
+    """Load a data set into memory and split it into training, validation and test images.
+
+    `source` is "fashion-mnist-subset" (embedded), or the path of a folder of class folders of images, of an `.npz`
+    archive, or of a folder with the idx files of MNIST. Parts that the source ships are used as they are. A missing
+    test or validation part is drawn from the training part: of each class the given fraction, rounded, at least one
+    image. The same seed draws the same images, and the test images do not depend on `validation_fraction`; images keep
+    their order. With `image_size`, the shorter side is scaled to that many pixels, antialiased, and the centre square
+    is cut; without, all images must have the same size.
+
+    Raises:
+        DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
+    """
+    for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
+        if not 0 < fraction < 1:
+            raise DataError(f"{name} fraction {fraction} must lie between 0 and 1, both excluded")
+    if validation_fraction + test_fraction >= 1:
+        raise DataError(
+            f"validation fraction {validation_fraction} and test fraction {test_fraction} leave nothing to train on: "
+            "choose them so that their sum is below 1"
+        )
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image size {image_size} must be at least 1 pixel")
+    opened = _open(source, image_size)
+    drawn = [
+        (name, fraction)
+        for name, part, fraction in (
+            ("test", opened.test, test_fraction),
+            ("validation", opened.validation, validation_fraction),
+        )
+        if part is None
+    ]
+    _check_classes(source, opened, [name for name, _ in drawn])
+    indices = _draw(opened.train.labels, [fraction for _, fraction in drawn], seed)
+    splits = {name: _read(opened.train, chosen) for (name, _), chosen in zip(drawn, indices, strict=False)}
+    for name, part in (("test", opened.test), ("validation", opened.validation)):
+        if part is not None:
+            splits[name] = _read(part, torch.arange(len(part.labels)))
+    train = _read(opened.train, indices[-1])
+    mean, std = _statistics(train.images)
+    return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"])
+
+
+def _open(source: str, image_size: int | None) -> Source:
+    """Find out which kind of source this is and open it."""
+    if source == FASHION_MNIST_SUBSET:
+        return open_embedded(image_size)
+    path = Path(source).expanduser()
+    if not source or not path.exists():
+        raise DataError(
+            f"{source!r}: no such file or folder: give the path of a folder or .npz file, or {FASHION_MNIST_SUBSET!r}"
+        )
+    if path.is_dir():
+        if has_idx_files(path):
+            return open_idx(path, image_size)
+        if has_class_folders(path):
+            return open_folder(path, image_size)
+    elif path.suffix.lower() == ".npz":
+        return open_npz(path, image_size)
+    raise DataError(
+        f"{source}: not recognised as a data set: give a folder with one folder of images per class, a folder with "
+        "train-images-idx3-ubyte and its labels, or an .npz file with the arrays x and y"
+    )
+
+
+def _check_classes(source: str, opened: Source, drawn: Sequence[str]) -> None:
+    """Require two classes, and in each enough training images for one in every split that is drawn from them."""
+    if len(opened.class_names) < 2:
+        raise DataError(f"{source}: has only one class, {opened.class_names[0]!r}: a data set needs at least two")
+    counts = torch.bincount(opened.train.labels, minlength=len(opened.class_names)).tolist()
+    for name, count in zip(opened.class_names, counts, strict=True):
+        if count <= len(drawn):
+            raise DataError(
+                f"{source}: class {name!r} has {count} training image(s) but needs {len(drawn) + 1}, one each for "
+                f"{', '.join(('training', *drawn))}: add images or remove the class"
+            )
+
+
+def _draw(labels: Tensor, fractions: Sequence[float], seed: int) -> list[Tensor]:
+    """Disjoint indices, ascending, for each fraction of every class in turn, and at last for the remainder."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen: list[list[Tensor]] = [[] for _ in range(len(fractions) + 1)]
+    by_class = torch.split(torch.argsort(labels, stable=True), torch.bincount(labels).tolist())
+    for members in by_class:
+        shuffled = members[torch.randperm(len(members), generator=generator)]
+        start = 0
+        for position, fraction in enumerate(fractions):
+            spare = len(members) - start - (len(fractions) - position)  # leave one image for each split to come
+            count = min(max(1, round(fraction * len(members))), spare)
+            chosen[position].append(shuffled[start : start + count])
+            start += count
+        chosen[-1].append(shuffled[start:])
+    return [torch.cat(pieces).sort().values for pieces in chosen]
+
+
+def _read(part: Part, indices: Tensor) -> ImageSet:
+    return ImageSet(part.read(indices), part.labels[indices])
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, exactly, from counts of the 256 values."""
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
+    for chunk in torch.split(images, STATISTICS_CHUNK):
+        for channel, count in enumerate(counts):
+            count += torch.bincount(chunk[:, channel].flatten(), minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ values
+    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    constant = (counts > 0).sum(1) == 1
+    return tuple(mean.tolist()), tuple(std.masked_fill(constant, 1.0).tolist())

@@ -1,0 +1,153 @@
+"""Owns the plain PyTorch blocks and networks that block specifications describe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from anybudget.errors import ConfigError
+from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec
+from anybudget.spaces.blocks import ActivationName
+
+
+def activation(name: ActivationName) -> nn.Module:
+    """A fresh in-place activation layer."""
+    match name:
+        case "relu":
+            return nn.ReLU(inplace=True)
+        case "relu6":
+            return nn.ReLU6(inplace=True)
+        case "hard_swish":
+            return nn.Hardswish(inplace=True)
+
+
+class ConvNormActivation(nn.Sequential):
+    """Convolution without bias, batch norm, activation."""
+
+    def __init__(self, conv: nn.Conv2d, act: ActivationName) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.BatchNorm2d(conv.out_channels)
+        self.act = activation(act)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates computed from the average of every channel of all branches together.
+
+    Source: MobileNetV3 (hard sigmoid gate), as SGNAS §4.2.2 adds it to derived networks.
+    """
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.restore = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, branches: Sequence[Tensor]) -> list[Tensor]:
+        """Scale each `[N, C_b, H, W]` by its gates."""
+        pooled = torch.cat([branch.mean((2, 3), keepdim=True) for branch in branches], dim=1)
+        gates = nn.functional.hardsigmoid(self.restore(nn.functional.relu(self.reduce(pooled))))
+        widths = [branch.shape[1] for branch in branches]
+        return [branch * gate for branch, gate in zip(branches, gates.split(widths, dim=1), strict=True)]
+
+
+class KernelBranch(nn.Module):
+    """The part of an inverted bottleneck that shares one depthwise kernel size, with its slice of both pointwise ones."""
+
+    def __init__(self, spec: InvertedBottleneckSpec, branch: Branch) -> None:
+        super().__init__()
+        channels, kernel = branch.channels, branch.kernel
+        self.expand: nn.Module = (
+            ConvNormActivation(nn.Conv2d(spec.in_channels, channels, 1, bias=False), spec.activation)
+            if spec.expand
+            else nn.Identity()
+        )
+        self.depthwise = ConvNormActivation(
+            nn.Conv2d(channels, channels, kernel, spec.stride, kernel // 2, groups=channels, bias=False),
+            spec.activation,
+        )
+        self.project = nn.Conv2d(channels, spec.out_channels, 1, bias=False)
+
+
+class InvertedBottleneck(nn.Module):
+    """An inverted bottleneck with one or more depthwise kernel sizes, computed as a sum of one branch per size.
+
+    The sum equals splitting after the first pointwise convolution and concatenating before the second, and needs
+    neither: no activation is sliced or copied.
+    """
+
+    def __init__(self, spec: InvertedBottleneckSpec) -> None:
+        super().__init__()
+        if not spec.expand and (len(spec.branches) != 1 or spec.expanded_channels != spec.in_channels):
+            raise ConfigError("an inverted bottleneck without expansion has one branch as wide as its input")
+        self.branches = nn.ModuleList(KernelBranch(spec, branch) for branch in spec.branches)
+        self.se = SqueezeExcite(spec.expanded_channels, spec.se_channels) if spec.se_channels else None
+        self.norm = nn.BatchNorm2d(spec.out_channels)
+        self.residual = spec.residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C_in, H, W]` to `[N, C_out, H / stride, W / stride]`."""
+        branches = [cast(KernelBranch, branch) for branch in self.branches]
+        hidden = [branch.depthwise(branch.expand(x)) for branch in branches]
+        if self.se is not None:
+            hidden = self.se(hidden)
+        out = branches[0].project(hidden[0])
+        for branch, value in zip(branches[1:], hidden[1:], strict=True):
+            out = out + branch.project(value)
+        out = self.norm(out)
+        return out + x if self.residual else cast(Tensor, out)
+
+
+class Classifier(nn.Module):
+    """Global average pooling, dropout and a linear layer."""
+
+    def __init__(self, spec: ClassifierSpec) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(spec.dropout)
+        self.linear = nn.Linear(spec.in_features, spec.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C, H, W]` to logits `[N, classes]`."""
+        return cast(Tensor, self.linear(self.dropout(x.mean((2, 3)))))
+
+
+def build_block(spec: BlockSpec) -> nn.Module:
+    """The module that `spec` describes, freshly initialised."""
+    match spec:
+        case ConvSpec():
+            conv = nn.Conv2d(
+                spec.in_channels, spec.out_channels, spec.kernel, spec.stride, spec.kernel // 2, bias=False
+            )
+            block: nn.Module = ConvNormActivation(conv, spec.activation)
+        case InvertedBottleneckSpec():
+            block = InvertedBottleneck(spec)
+        case ClassifierSpec():
+            block = Classifier(spec)
+    initialise(block)
+    return block
+
+
+def build_network(specs: Sequence[BlockSpec]) -> nn.Sequential:
+    """A stand-alone network: a plain `nn.Sequential` of blocks, images `[N, C, H, W]` to logits `[N, classes]`."""
+    return nn.Sequential(*(build_block(spec) for spec in specs))
+
+
+def initialise(module: nn.Module) -> None:
+    """He-normal convolutions by fan-out within a group, small normal classifier weights, identity norms.
+
+    Differs: SGNAS's code divides by kernel area times all output channels even for depthwise convolutions, which
+    starts them √C times too small; batch norm hides the scale but not its effect on the learning rate.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels // layer.groups
+            nn.init.normal_(layer.weight, 0.0, (2.0 / fan_out) ** 0.5)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, 0.01)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()

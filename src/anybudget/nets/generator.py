@@ -1,0 +1,86 @@
+"""Owns the architecture generator network: a budget and a random prior in, choice logits of every decision out."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anybudget.spaces import SearchSpace
+
+
+class ArchitectureGenerator(nn.Module):
+    """A small convolutional network over the map `decisions x (slots * operations)`.
+
+    The prior, a one-hot map of a random architecture, and the budget, expanded to constant maps, pass 3x3 convolutions
+    of their own and are added; a body of 3x3 convolutions with a residual from that sum follows, and a last
+    convolution gives one value per slot and operation. A choice's logit is the sum of the values of its operations.
+
+    Differs: SGNAS reads the map as independent distributions of every sub-block; here each decision is one
+    distribution over its distinct choices (80 for a unified block), so that no probability falls on spellings that
+    forced sampling excludes.
+
+    Source: SGNAS §3.2, Fig. 2, and supplement A.3 and C.
+    """
+
+    encoding: Tensor  # [decisions, choices, slots * operations]
+    absent: Tensor  # [decisions, choices]: padding of decisions with fewer choices than the widest
+
+    def __init__(self, space: SearchSpace, hidden: int = 32, budget_channels: int = 10, depth: int = 3) -> None:
+        super().__init__()
+        self.budget_channels = budget_channels
+        encodings = [decision.encoding() for decision in space.decisions]
+        choices, columns = (max(encoding.shape[axis] for encoding in encodings) for axis in (0, 1))
+        table = np.zeros((len(encodings), choices, columns), dtype=np.float32)
+        absent = np.ones((len(encodings), choices), dtype=bool)
+        for row, encoding in enumerate(encodings):
+            table[row, : encoding.shape[0], : encoding.shape[1]] = encoding
+            absent[row, : encoding.shape[0]] = False
+        self.register_buffer("encoding", torch.from_numpy(table), persistent=False)
+        self.register_buffer("absent", torch.from_numpy(absent), persistent=False)
+        self.budget_head = nn.Sequential(*_convs([budget_channels, hidden, hidden, hidden]))
+        self.prior_head = nn.Sequential(*_convs([1, hidden, hidden]))
+        self.body = nn.Sequential(*_convs([hidden] * (depth + 2)))
+        self.tail = nn.Conv2d(hidden, 1, 3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+        nn.init.zeros_(cast(Tensor, self.tail.bias))
+
+    def prior(self, choices: Tensor) -> Tensor:
+        """One-hot maps `[B, decisions, slots * operations]` of the choice indices `[B, decisions]`."""
+        rows = torch.arange(len(self.encoding), device=choices.device)
+        return self.encoding[rows, choices]
+
+    def forward(self, budget: Tensor, prior: Tensor) -> Tensor:
+        """Log-probabilities `[B, decisions, choices]`; padded choices have `-inf`.
+
+        Args:
+            budget: `[B]`, scaled so that 0 is the least reachable cost and 1 the greatest.
+            prior: `[B, decisions, slots * operations]`, from `prior`.
+        """
+        maps = budget.view(-1, 1, 1, 1).expand(-1, self.budget_channels, *prior.shape[1:])
+        joined = self.prior_head(prior.unsqueeze(1)) + self.budget_head(maps)
+        values = self.tail(self.body(joined) + joined).squeeze(1)
+        logits = torch.einsum("brv,rcv->brc", values, self.encoding)
+        return logits.masked_fill(self.absent, -torch.inf).log_softmax(-1)
+
+
+def _convs(widths: list[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for before, after in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.ReLU(inplace=True)]
+    return layers
+
+
+def gumbel_softmax(log_probabilities: Tensor, temperature: float, *, hard: bool, generator: torch.Generator) -> Tensor:
+    """A relaxed sample of every decision, `[..., choices]`; `hard` gives one-hot values with the relaxed gradient."""
+    uniform = torch.rand(log_probabilities.shape, generator=generator).to(log_probabilities)
+    noise = -torch.log(-torch.log(uniform.clamp(1e-10, 1 - 1e-7)))
+    soft = ((log_probabilities + noise) / temperature).softmax(-1)
+    if not hard:
+        return soft
+    one_hot = nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
+    return one_hot + soft - soft.detach()

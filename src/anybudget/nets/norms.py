@@ -1,0 +1,70 @@
+"""Owns batch normalisation over channels whose parameters live in several modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Callable[[Tensor, Sequence[nn.BatchNorm2d]], Tensor]
+"""Normalises `[N, C, H, W]` with the norms of consecutive channel groups; their widths add up to C."""
+
+
+def join(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along the first dimension; a single tensor is passed on without a copy."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors))
+
+
+def _affine(norms: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
+    return join([norm.weight for norm in norms]), join([norm.bias for norm in norms])
+
+
+def batch_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """Normalise by the statistics of this batch and leave the running ones alone."""
+    weight, bias = _affine(norms)
+    return F.batch_norm(x, None, None, weight, bias, training=True, eps=norms[0].eps)
+
+
+def running_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """Normalise by the running statistics."""
+    weight, bias = _affine(norms)
+    mean = join([_buffer(norm.running_mean) for norm in norms])
+    variance = join([_buffer(norm.running_var) for norm in norms])
+    return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=norms[0].eps)
+
+
+def recording_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """Normalise by this batch and count its statistics into each norm's cumulative average."""
+    weight, bias = _affine(norms)
+    mean, variance = x.new_zeros(len(weight)), x.new_ones(len(weight))
+    out = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0, eps=norms[0].eps)
+    edges = torch.tensor([0, *(norm.num_features for norm in norms)]).cumsum(0).tolist()
+    for norm, (start, stop) in zip(norms, pairwise(edges), strict=True):
+        count = _buffer(norm.num_batches_tracked)
+        count += 1
+        for running, batch in ((norm.running_mean, mean), (norm.running_var, variance)):
+            buffer = _buffer(running)
+            buffer += (batch[start:stop] - buffer) / count
+    return out
+
+
+def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The norm with running statistics as `x * scale + shift`, each `[C]`, detached."""
+    scale = norm.weight.detach() / (_buffer(norm.running_var) + norm.eps).sqrt()
+    return scale, norm.bias.detach() - _buffer(norm.running_mean) * scale
+
+
+def reset_statistics(module: nn.Module) -> None:
+    """Forget the running statistics of every norm and average the coming batches with equal weight."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None
+
+
+def _buffer(buffer: Tensor | None) -> Tensor:
+    assert buffer is not None, "norms of a supernet track running statistics"
+    return buffer

@@ -1,0 +1,127 @@
+"""Owns the frozen unified supernet that computes the mixture of all paths with one merged convolution per layer."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anybudget.nets.base import RelaxedSupernet
+from anybudget.nets.norms import folded
+
+if TYPE_CHECKING:
+    from anybudget.nets.unified import SubBlock, UnifiedBlock, UnifiedSupernet
+
+
+class RelaxedUnifiedBlock(nn.Module):
+    """The mixture of all configurations of one unified block.
+
+    With the weights frozen and the norms folded in, the mixture of a sub-block's depthwise convolutions is one
+    convolution with the sum of the zero-padded kernels, weighted by probability; a skipped share adds nothing. The
+    shadow norm is mixed by the probability of each expansion rate. On one-hot probabilities this is the path itself.
+
+    Differs: SGNAS's code applies the activation to each operation before mixing; here the activation follows the
+    mixture, which makes the merge exact.
+    """
+
+    expand: Tensor  # [S * C, C, 1, 1]
+    expand_bias: Tensor  # [S * C]
+    depthwise: Tensor  # [S * K, C * k * k]: every kernel of every sub-block, zero-padded to the largest size k
+    depthwise_bias: Tensor  # [S * K, C]
+    project: Tensor  # [C_out, S * C, 1, 1]
+    shadow: Tensor  # [2, rates, C_out]: scale and shift with the running statistics folded in
+    affine: Tensor  # [2, rates, C_out]: learned scale and shift alone
+    usage: Tensor  # [choices, S, S * K]: which kernel each sub-block uses under each choice
+    rates: Tensor  # [choices, rates]: the expansion rate of each choice
+
+    def __init__(self, block: UnifiedBlock, encoding: Tensor) -> None:
+        super().__init__()
+        self.stride = block.stride
+        self.residual = block.residual
+        self.kernel = block.kernels[-1]
+        self.act = copy.deepcopy(block.act)
+        members = [cast("SubBlock", member) for member in block.sub_blocks]
+        scale, shift = _stacked_folds([member.expand_norm for member in members])
+        weights = torch.stack([member.expand.weight.detach() for member in members])
+        self.register_buffer("expand", (weights * scale[:, :, None, None, None]).flatten(0, 1))
+        self.register_buffer("expand_bias", shift.flatten())
+        kernels, biases = [], []
+        for member in members:
+            for conv, norm in zip(member.depthwise, member.depthwise_norms, strict=True):
+                scale, shift = folded(cast(nn.BatchNorm2d, norm))
+                weight = cast(nn.Conv2d, conv).weight.detach() * scale[:, None, None, None]
+                margin = (self.kernel - weight.shape[-1]) // 2
+                kernels.append(F.pad(weight, (margin,) * 4))
+                biases.append(shift)
+        sizes = (len(members), len(block.kernels))
+        self.register_buffer("depthwise", torch.stack(kernels).unflatten(0, sizes).squeeze(3))
+        self.register_buffer("depthwise_bias", torch.stack(biases).unflatten(0, sizes))
+        self.register_buffer("project", torch.cat([member.project.weight.detach() for member in members], dim=1))
+        norms = [cast(nn.BatchNorm2d, norm) for norm in block.shadow_norms]
+        self.register_buffer("shadow", torch.stack(_stacked_folds(norms)))
+        affine = [torch.stack([getattr(norm, name).detach() for norm in norms]) for name in ("weight", "bias")]
+        self.register_buffer("affine", torch.stack(affine))
+        usage = encoding.unflatten(1, (len(members), -1))[..., :-1].to(self.expand)  # the last operation is skip
+        self.register_buffer("usage", usage.contiguous())
+        expansion = usage.sum((1, 2)).long() - block.min_expansion
+        self.register_buffer("rates", F.one_hot(expansion, len(block.shadow_norms)).to(self.expand))
+
+    def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
+        """`[N, C_in, H, W]` and the layer's probabilities `[choices]` to `[N, C_out, H / stride, W / stride]`."""
+        weights = torch.einsum("c,csk->sk", probabilities, self.usage)
+        kernel = torch.einsum("sk,skcij->scij", weights, self.depthwise).flatten(0, 1).unsqueeze(1)
+        bias = torch.einsum("sk,skc->sc", weights, self.depthwise_bias).flatten()
+        norm = self.affine if self.training else self.shadow
+        scale, shift = torch.einsum("c,cr,arw->aw", probabilities, self.rates, norm)
+        hidden = self.act(F.conv2d(x, self.expand, self.expand_bias))
+        hidden = self.act(F.conv2d(hidden, kernel, bias, self.stride, self.kernel // 2, groups=len(bias)))
+        out = F.conv2d(hidden, self.project)
+        if self.training:
+            out = F.batch_norm(out, None, None, scale, shift, training=True)
+            return out + x if self.residual else out
+        shift = shift[:, None, None]
+        return torch.addcmul(x + shift if self.residual else shift, out, scale[:, None, None])
+
+
+class RelaxedUnifiedSupernet(RelaxedSupernet):
+    """A frozen copy of a unified supernet with its running statistics folded in.
+
+    In evaluation mode, where it starts, the mixture is exact for the running statistics. These are averages over all
+    paths, and a single path strays from them further with every layer. In training mode the shadow norms and the head
+    normalise by the statistics of the batch instead, which brings each layer back to the scale it was trained at and
+    makes the loss of a path a far better guess at its loss after recalibration; see `docs/generator.md` for figures.
+    """
+
+    def __init__(self, supernet: UnifiedSupernet) -> None:
+        super().__init__()
+        self.before = copy.deepcopy(supernet.before).eval().requires_grad_(False)
+        self.after = copy.deepcopy(supernet.after).eval().requires_grad_(False)
+        self.layers = nn.ModuleList(
+            RelaxedUnifiedBlock(cast("UnifiedBlock", layer), torch.from_numpy(decision.encoding()))
+            for layer, decision in zip(supernet.layers, supernet.space.decisions, strict=True)
+        )
+        self.eval()
+
+    def train(self, mode: bool = True) -> RelaxedUnifiedSupernet:
+        """Choose the statistics of the shadow norms and the head; what precedes the layers is the same for all paths."""
+        super().train(mode)
+        self.before.eval()
+        return self
+
+    def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
+        """See `RelaxedSupernet.forward`; gradients reach the probabilities and the images, never the weights."""
+        for block in self.before:
+            x = block(x)
+        for layer, row in zip(self.layers, probabilities, strict=True):
+            x = layer(x, row)
+        for block in self.after:
+            x = block(x)
+        return x
+
+
+def _stacked_folds(norms: list[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
+    scales, shifts = zip(*(folded(norm) for norm in norms), strict=True)
+    return torch.stack(scales), torch.stack(shifts)

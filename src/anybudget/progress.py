@@ -1,0 +1,36 @@
+"""Owns the small interface through which long work reports its progress; the command line draws it, tests ignore it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of long work that is under way."""
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        """Say that `steps` more are done, and the figure that matters now, such as `loss 1.23`."""
+
+
+class Progress(Protocol):
+    """Where long work says how far it is."""
+
+    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
+        """Open a task of `total` steps."""
+
+
+class _SilentTask:
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        """Say nothing."""
+
+
+class SilentProgress:
+    """Progress that nobody watches: what library calls use unless given another."""
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Task]:
+        """Open a task that says nothing."""
+        del name, total
+        yield _SilentTask()

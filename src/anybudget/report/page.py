@@ -1,0 +1,261 @@
+"""Owns `write_report`: puts tables and pictures on one page, and the page into the run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from anybudget.budgets import format_quantity
+from anybudget.errors import RunError
+from anybudget.report import accuracy, blocks, curves, delivered, times, words
+from anybudget.report.contents import STAGES, Answer, Retrained, RunContents, read_run
+from anybudget.report.reading import Curve
+from anybudget.report.summary import BudgetGroup, Headline, group_budgets, slack_percent, summarise
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into the run folder `run`, from the files in it alone, and return its path.
+
+    The page is one file that needs no network. What has not run yet is left out and named. The same folder gives the
+    same bytes.
+
+    Raises:
+        RunError: `run` is no run folder, a file in it is damaged, or the page cannot be written.
+    """
+    run = Path(run)
+    page = render(read_run(run))
+    target = run / "report.html"
+    # A reader must never meet half a page, so it is written aside and moved into place.
+    aside = run / f".report.html.{os.getpid()}"
+    try:
+        # A lone surrogate in a name of the run folder must not cost the whole report.
+        aside.write_text(page, encoding="utf-8", errors="backslashreplace")
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise RunError(f"{target}: cannot be written: {error.strerror}") from error
+    return target
+
+
+def render(contents: RunContents) -> str:
+    """The page as a text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("anybudget", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "cost_unit": words.cost_unit,
+        "duration": words.duration,
+        "figure": words.figure,
+        "limits": words.limits,
+        "moment": words.moment,
+        "quantity": format_quantity,
+        "signed": words.signed,
+        "stage_name": words.stage_name,
+    }
+    groups = group_budgets(contents)
+    headline = summarise(contents, groups)
+    latest = [row.answer for group in groups for row in group.rows if row.answer is not None]
+    return environment.get_template("report.html").render(
+        contents=contents,
+        title=_title(contents),
+        subtitle=_subtitle(contents),
+        headline=headline,
+        sentences=_sentences(headline, groups),
+        notices=_notices(contents, headline),
+        comparisons=_comparisons(groups),
+        deliveries=_deliveries(contents.answers),
+        architectures=_architectures(latest),
+        retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
+        training=_training(contents),
+        stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
+    )
+
+
+def _title(contents: RunContents) -> str:
+    return str(contents.recipe.get("name") or _setting(contents, "data", "source") or contents.folder)
+
+
+def _subtitle(contents: RunContents) -> list[str]:
+    facts = {
+        "data": _setting(contents, "data", "source"),
+        "search space": _setting(contents, "space", "name"),
+        "run folder": contents.folder,
+    }
+    return [f"{name} {value}" for name, value in facts.items() if value]
+
+
+def _setting(contents: RunContents, table: str, key: str) -> str:
+    section = contents.recipe.get(table)
+    return str(section.get(key, "")) if isinstance(section, dict) else ""
+
+
+def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
+    """What was asked and what was delivered, in words."""
+    if not headline.budget_sets or headline.mean_slack_percent is None:
+        return []
+    costs = "; ".join(" and ".join(words.cost_name(cost) for cost in group.costs) for group in groups)
+    asked = f"Asked for {_count(headline.budget_sets, 'budget')} on {costs}: "
+    if headline.violations:
+        verb = "exceeds" if headline.violations == 1 else "exceed"
+        kept = f"{headline.violations} of {_count(headline.answers, 'answer')} {verb} the limit."
+    else:
+        kept = f"every answer is within its limit, with {headline.mean_slack_percent:.2f} % left unused on average."
+    sentences = [asked + kept]
+    if headline.gain_over_mean is not None and headline.gain_over_best is not None:
+        sentences.append(
+            f"At the same budgets, the generated architectures score {_points(headline.gain_over_mean)} the mean and "
+            f"{_points(headline.gain_over_best)} the best of the random ones, in supernet top-1 on validation data."
+        )
+    return sentences
+
+
+def _points(gain: float) -> str:
+    return f"{abs(gain):.2f} points {'below' if gain < 0 else 'above'}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _notices(contents: RunContents, headline: Headline) -> list[str]:
+    """What a reader must know before trusting the page: stages that have not run, and data that look wrong."""
+    there = {
+        "supernet": contents.supernet,
+        "generator": contents.generator,
+        "search": contents.answers,
+        "random": contents.random,
+        "retrain": contents.retrained,
+    }
+    timed = {stage.stage for stage in contents.stages}
+    waiting = [name for stage, name in STAGES.items() if not there[stage] and stage not in timed]
+    empty = [name for stage, name in STAGES.items() if not there[stage] and stage in timed]
+    notices = []
+    if waiting:
+        notices.append(f"Not run yet, so left out below: {', '.join(waiting)}.")
+    if empty:
+        notices.append(f"Finished, but there is nothing on file to show: {', '.join(empty)}.")
+    if contents.retraining:
+        notices.append(f"Retraining has begun but has no result yet: {', '.join(contents.retraining)}.")
+    if headline.random_violations:
+        over = _count(headline.random_violations, "random architecture")
+        notices.append(f"The baseline is not on equal terms: {over} over the budget drawn for.")
+    superseded = headline.answers - headline.budget_sets
+    if superseded:
+        notices.append(
+            f"{_count(superseded, 'earlier answer')} to a budget that was asked again: only the last one is compared, "
+            "but all are checked against their limits."
+        )
+    return notices
+
+
+def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
+    """The budget-accuracy picture and table of each group of budget sets."""
+    return [
+        {
+            "heading": " and ".join(words.cost_name(cost) for cost in group.costs),
+            "unit": words.cost_unit(group.costs[0]),
+            "several": len(group.costs) > 1,
+            "picture": accuracy.draw(group, f"accuracy-{index}"),
+            "rows": [(row, slack_percent(row.budgets, row.answer.costs) if row.answer else {}) for row in group.rows],
+            "extra": [
+                cost
+                for cost in ("params", "conv_macs")
+                if cost not in group.costs and any(row.answer and cost in row.answer.costs for row in group.rows)
+            ],
+            "full_labels": sum(row.answer is not None for row in group.rows) <= accuracy.FULL_LABELS,
+            "answered": any(row.answer for row in group.rows),
+            "baseline": any(row.random for row in group.rows),
+        }
+        for index, group in enumerate(groups, start=1)
+    ]
+
+
+def _deliveries(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """One requested-against-delivered picture for each cost that was limited."""
+    costs = list(dict.fromkeys(cost for answer in answers for cost in answer.budgets))
+    return [
+        {
+            "cost": cost,
+            "picture": delivered.draw(cost, [a for a in answers if cost in a.budgets], f"delivered-{index}"),
+        }
+        for index, cost in enumerate(costs, start=1)
+    ]
+
+
+def _architectures(latest: Sequence[Answer]) -> dict[str, Any]:
+    """The drawings of the latest answers, their legend, and the same as rows of text."""
+    legend = blocks.legend(answer.layers for answer in latest)
+    drawings = [
+        {
+            "answer": answer,
+            "picture": blocks.draw(
+                answer.layers, legend, f"architecture-{index}", f"Architecture for {words.limits(answer.budgets)}"
+            ),
+        }
+        for index, answer in enumerate(latest, start=1)
+    ]
+    depth = max((len(answer.layers) for answer in latest), default=0)
+    table = [
+        [blocks.in_words(answer.layers[layer]) if layer < len(answer.layers) else "" for answer in latest]
+        for layer in range(depth)
+    ]
+    # One width for all drawings, so that they stand in straight columns.
+    width = max((blocks.width(answer.layers) for answer in latest), default=0.0)
+    skips = any(blocks.SKIP in layer for answer in latest for layer in answer.layers)
+    stacked = any(len(layer) > 1 for answer in latest for layer in answer.layers)
+    return {
+        "legend": legend.values(),
+        "skips": skips,
+        "stacked": stacked,
+        "width": round(width),
+        "drawings": drawings,
+        "table": table,
+    }
+
+
+def _retrained(index: int, network: Retrained, latest: Sequence[Answer]) -> dict[str, Any]:
+    """A retrained network, the answers it was chosen from, and its curve beside its test top-1."""
+    asked = [answer for answer in latest if answer.architecture == network.architecture]
+    picture = network.curve and curves.draw(
+        network.curve["epoch"],
+        network.curve["train_top1_percent"],
+        f"retrain-{index}",
+        "Training top-1 (%)",
+        percent=True,
+        reference=curves.Reference("test", network.test_top1_percent),
+    )
+    return {"network": network, "asked": asked, "picture": picture}
+
+
+def _training(contents: RunContents) -> list[dict[str, Any]]:
+    """The panels of each training stage, and the same as a table."""
+    return [
+        {"name": STAGES[stage].capitalize(), "curve": curve, "panels": _panels(stage, curve, quantities)}
+        for stage, curve, quantities in (
+            ("supernet", contents.supernet, {"loss": "Loss (nats)", "train_top1_percent": "Training top-1 (%)"}),
+            (
+                "generator",
+                contents.generator,
+                {
+                    "cross_entropy": "Cross-entropy (nats)",
+                    "budget_gap_percent": "Budget gap (% of the reachable interval)",
+                },
+            ),
+        )
+        if curve is not None
+    ]
+
+
+def _panels(stage: str, curve: Curve, quantities: dict[str, str]) -> list[str]:
+    return [
+        curves.draw(curve["epoch"], curve[column], f"{stage}-{column}", quantity, percent=column.endswith("_percent"))
+        for column, quantity in quantities.items()
+    ]

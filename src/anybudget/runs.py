@@ -1,0 +1,231 @@
+"""Owns the run folder: the files through which stages meet, written atomically, and the note of what is finished."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from anybudget.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class RunFolder:
+    """One run on disk. Every file is written whole or not at all; no file is ever unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, recipe: Mapping[str, Any]) -> RunFolder:
+        """Make the folder and write the resolved recipe and provenance, unless they are there already.
+
+        Raises:
+            RunError: the folder cannot be written, or holds something that is no run.
+        """
+        run = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if not run.exists():
+                if any(path.iterdir()):
+                    raise RunError(f"{path}: the folder is not empty and holds no run; choose another --out")
+                run.write_json("provenance.json", provenance(recipe))
+                run.write_text("recipe.toml", tomli_w.dumps(recipe))
+        except OSError as error:
+            raise RunError(f"{path}: cannot write the run folder: {error}") from None
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run.
+
+        Raises:
+            RunError: there is no run at `path`.
+        """
+        run = cls(path)
+        if not run.exists():
+            raise RunError(
+                f"{path}: not a run folder (no recipe.toml); make one with: anybudget run RECIPE --out {path}"
+            )
+        return run
+
+    def exists(self) -> bool:
+        """Whether a recipe has been written here."""
+        return (self.path / "recipe.toml").is_file()
+
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe as plain data.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        try:
+            return tomllib.loads((self.path / "recipe.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / 'recipe.toml'}: damaged: {error}") from None
+
+    def finish(self, stage: str, seconds: float) -> None:
+        """Note that a stage is finished and how long it took."""
+        stages = self._stages()
+        stages[stage] = {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.write_json("stages.json", stages)
+
+    def finished(self, stage: str) -> bool:
+        """Whether `stage` has been finished."""
+        return stage in self._stages()
+
+    def require(self, stage: str, command: str) -> None:
+        """Check that an earlier stage is finished.
+
+        Raises:
+            RunError: it is not; names the command that does it.
+        """
+        if not self.finished(stage):
+            raise RunError(f"{self.path}: the {stage} stage has not finished; run: anybudget {command}")
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a file whole or not at all."""
+        return self._write(name, text.encode())
+
+    def write_json(self, name: str, data: Any) -> Path:
+        """Write a JSON file."""
+        return self.write_text(name, json.dumps(data, indent=2) + "\n")
+
+    def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Write a JSONL file, one object per line."""
+        return self.write_text(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def append_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Add lines to a JSONL file, which is rewritten whole."""
+        return self.write_lines(name, [*self.read_lines(name), *rows])
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a JSONL file; none if there is no such file.
+
+        Raises:
+            RunError: a line is not JSON.
+        """
+        path = self.path / name
+        if not path.exists():
+            return []
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise RunError(f"{path}, line {number}: not JSON: {error}") from None
+        return rows
+
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write rows of equal keys as CSV with a header."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return self.write_text(name, text.getvalue())
+
+    def save_weights(self, name: str, module: nn.Module) -> Path:
+        """Write the parameters and buffers of `module` as safetensors."""
+        from safetensors.torch import save
+
+        return self._write(name, save({key: value.contiguous().cpu() for key, value in module.state_dict().items()}))
+
+    def load_weights(self, name: str, module: nn.Module) -> None:
+        """Read what `save_weights` wrote.
+
+        Raises:
+            RunError: the file is missing, damaged, or of another network.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        path = self.path / name
+        try:
+            module.load_state_dict(load(path.read_bytes()))
+        except FileNotFoundError:
+            raise RunError(f"{path}: missing; delete {self.path / 'stages.json'} and run again to train anew") from None
+        except (SafetensorError, OSError) as error:
+            raise RunError(f"{path}: damaged or not safetensors: {error}") from None
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise RunError(f"{path}: weights of another network than the run's recipe describes: {first}") from None
+
+    def _stages(self) -> dict[str, Any]:
+        path = self.path / "stages.json"
+        try:
+            stages = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: damaged: {error}; delete it to run all stages again") from None
+        if not isinstance(stages, dict):
+            raise RunError(f"{path}: damaged: not an object; delete it to run all stages again")
+        return stages
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = self.path / name
+        temporary: str | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+                temporary = file.name
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except OSError as error:
+            raise RunError(f"{path}: cannot write: {error}") from None
+        finally:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+        return path
+
+
+def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Seed, versions, code revision and machine: what it takes to say where numbers come from."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": recipe.get("seed"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        **{f"{name}_version": _version(name) for name in ("anybudget", "torch", "numpy", "scipy", "safetensors")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    """The revision of the source tree this package runs from; an installed copy has none."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()

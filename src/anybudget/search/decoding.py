@@ -1,0 +1,237 @@
+"""Owns hard-budget decoding: the most probable architectures that meet every budget exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, vstack
+
+from anybudget.budgets import BudgetSet, format_quantity
+from anybudget.costs import CostTerms
+from anybudget.errors import BudgetError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One decoded network: a choice index per decision, and the natural logarithm of its probability."""
+
+    choices: tuple[int, ...]
+    log_probability: float
+
+
+def decode(
+    log_probabilities: Sequence[Array], terms: Mapping[str, CostTerms], budgets: BudgetSet, count: int = 1
+) -> list[Decoded]:
+    """The `count` most probable distinct choices that meet every budget, best first; fewer if fewer exist.
+
+    Solves the multiple-choice knapsack exactly as an integer program (HiGHS). A solution is checked against the
+    budgets with exact arithmetic before it is returned, so the solver's own tolerance can never let a budget slip.
+
+    Args:
+        log_probabilities: for each decision, the log-probability of each choice (any finite scores work).
+        terms: the terms of every cost that `budgets` names.
+        budgets: the hard limits.
+        count: how many distinct solutions to return.
+
+    Raises:
+        BudgetError: no architecture meets the budgets; says the reachable interval.
+    """
+    check_reachable(terms, budgets)
+    kept = _undominated(log_probabilities, [terms[budget.cost] for budget in budgets], count)
+    program = _Program(log_probabilities, kept, terms, budgets)
+    found: list[Decoded] = []
+    while len(found) < count and (choices := program.solve()) is not None:
+        program.exclude(choices)
+        # A choice the solver thought feasible within its tolerance is excluded and not returned.
+        if all(terms[budget.cost].cost(choices) <= budget.limit for budget in budgets):
+            score = sum(float(row[choice]) for row, choice in zip(log_probabilities, choices, strict=True))
+            found.append(Decoded(choices, score))
+    if not found:
+        raise _jointly_unreachable(terms, budgets)
+    return sorted(found, key=lambda decoded: -decoded.log_probability)
+
+
+def optimum(
+    terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet | None = None, *, largest: bool
+) -> float | None:
+    """The smallest or largest value of `cost` over all architectures that meet `budgets`; None if there are none."""
+    sign = 1.0 if largest else -1.0
+    target = terms[cost]
+    if not target.pairwise and budgets is None:
+        return target.constant + sum(float((sign * row).max()) * sign for row in target.unary)
+    scale = sign / max(1.0, max(float(np.abs(row).max()) for row in target.unary))
+    everything = [list(range(len(row))) for row in target.unary]
+    scores = [scale * row for row in target.unary]
+    program = _Program(scores, everything, terms, budgets, {pair: scale * t for pair, t in target.pairwise.items()})
+    while (choices := program.solve()) is not None:
+        if budgets is None or all(terms[budget.cost].cost(choices) <= budget.limit for budget in budgets):
+            return target.cost(choices)
+        program.exclude(choices)
+    return None
+
+
+def reachable(terms: Mapping[str, CostTerms], cost: str) -> tuple[float, float]:
+    """The smallest and the largest value of `cost` over the whole space."""
+    low, high = (optimum(terms, cost, largest=largest) for largest in (False, True))
+    assert low is not None, "without budgets there is always an architecture"
+    assert high is not None, "without budgets there is always an architecture"
+    return low, high
+
+
+def check_reachable(terms: Mapping[str, CostTerms], budgets: BudgetSet) -> None:
+    """Check that every budget names a known cost and can be met, each taken alone.
+
+    Raises:
+        BudgetError: with the reachable interval of the cost.
+    """
+    for budget in budgets:
+        if budget.cost not in terms:
+            raise BudgetError(f"unknown cost {budget.cost!r} in budget {budget}; known costs are {', '.join(terms)}")
+        low, high = reachable(terms, budget.cost)
+        if budget.limit < low:
+            raise BudgetError(
+                f"budget {budget} cannot be met: {budget.cost} of this space reaches from {low:,.12g} "
+                f"({format_quantity(low)}) to {high:,.12g} ({format_quantity(high)})"
+            )
+
+
+def check_jointly_reachable(terms: Mapping[str, CostTerms], budgets: BudgetSet) -> None:
+    """Check that one architecture meets all the budgets together.
+
+    Raises:
+        BudgetError: with what can be reached.
+    """
+    check_reachable(terms, budgets)
+    if optimum(terms, next(iter(budgets)).cost, budgets, largest=False) is None:
+        raise _jointly_unreachable(terms, budgets)
+
+
+def _jointly_unreachable(terms: Mapping[str, CostTerms], budgets: BudgetSet) -> BudgetError:
+    """Says, for each budget, the least its cost can be when the others hold."""
+    parts = []
+    for budget in budgets:
+        others = tuple(other for other in budgets if other != budget)
+        low = optimum(terms, budget.cost, BudgetSet(others) if others else None, largest=False)
+        if low is not None:
+            parts.append(f"with {', '.join(map(str, others))} the least {budget.cost} is {low:,.12g}")
+    return BudgetError(f"no architecture meets {budgets} together; {'; '.join(parts)}")
+
+
+def _undominated(scores: Sequence[Array], terms: Sequence[CostTerms], count: int) -> list[list[int]]:
+    """Choices that can be part of one of the `count` best solutions.
+
+    A choice that `count` others beat in score at no higher cost can be left out: swapping it for each of them gives
+    `count` better solutions. Decisions with pairwise costs keep all their choices.
+    """
+    coupled = {decision for term in terms for pair in term.pairwise for decision in pair}
+    kept = []
+    for decision, row in enumerate(scores):
+        order = sorted(range(len(row)), key=lambda choice: -float(row[choice]))
+        costs = np.array([term.unary[decision] for term in terms])
+        keep: list[int] = []
+        for choice in order:
+            better = (costs[:, keep] <= costs[:, [choice]]).all(0).sum() if keep else 0
+            if decision in coupled or better < count:
+                keep.append(choice)
+        kept.append(keep)
+    return kept
+
+
+class _Program:
+    """The integer program: one binary variable per kept choice, one row per decision and per budget."""
+
+    def __init__(
+        self,
+        scores: Sequence[Array],
+        kept: Sequence[Sequence[int]],
+        terms: Mapping[str, CostTerms],
+        budgets: BudgetSet | None,
+        pair_scores: Mapping[tuple[int, int], Array] | None = None,
+    ) -> None:
+        self._kept = kept
+        self._start = np.cumsum([0, *(len(choices) for choices in kept)])
+        self._binaries = int(self._start[-1])
+        self._pairs: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._size = self._binaries
+        coupled = [pair for budget in budgets or () for pair in terms[budget.cost].pairwise]
+        for d, e in dict.fromkeys([*coupled, *(pair_scores or ())]):
+            block = np.arange(len(kept[d]) * len(kept[e])).reshape(len(kept[d]), len(kept[e])) + self._size
+            self._pairs[d, e] = block
+            self._size += block.size
+        self._objective = np.zeros(self._size)
+        self._objective[: self._binaries] = -np.concatenate(
+            [row[list(choices)] for row, choices in zip(scores, kept, strict=True)]
+        )
+        for (d, e), table in (pair_scores or {}).items():
+            self._objective[self._pairs[d, e]] = -table[np.ix_(kept[d], kept[e])]
+        self._rows: list[csr_array] = []
+        self._low: list[float] = []
+        self._high: list[float] = []
+        for decision in range(len(kept)):
+            self._add(self._variables(decision), np.ones(len(kept[decision])), 1.0, 1.0)
+        for (d, e), block in self._pairs.items():
+            self._couple(d, block)
+            self._couple(e, block.T)
+        for budget in budgets or ():
+            self._add_budget(terms[budget.cost], budget.limit)
+
+    def solve(self) -> tuple[int, ...] | None:
+        """The best choices not yet excluded, or None when there are none."""
+        result = milp(
+            self._objective,
+            integrality=(np.arange(self._size) < self._binaries).astype(int),
+            bounds=Bounds(0, 1),
+            constraints=LinearConstraint(vstack(self._rows, format="csr"), np.array(self._low), np.array(self._high)),
+            options={"mip_rel_gap": 0.0},
+        )
+        if result.x is None:
+            return None
+        return tuple(
+            choices[int(np.argmax(result.x[self._variables(decision)]))] for decision, choices in enumerate(self._kept)
+        )
+
+    def exclude(self, choices: Sequence[int]) -> None:
+        """Forbid exactly this combination from now on."""
+        columns = [int(self._start[d]) + self._kept[d].index(choice) for d, choice in enumerate(choices)]
+        self._add(np.array(columns), np.ones(len(columns)), -np.inf, len(columns) - 1.0)
+
+    def _variables(self, decision: int) -> NDArray[np.int64]:
+        return np.arange(self._start[decision], self._start[decision + 1])
+
+    def _add(self, columns: NDArray[np.int64], values: Array, low: float, high: float) -> None:
+        row = (values, (np.zeros(len(columns), dtype=int), columns))
+        self._rows.append(csr_array(row, shape=(1, self._size)))
+        self._low.append(low)
+        self._high.append(high)
+
+    def _couple(self, decision: int, block: NDArray[np.int64]) -> None:
+        """The pair variables of each choice add up to that choice's variable."""
+        for variable, pairs in zip(self._variables(decision), block, strict=True):
+            columns = np.concatenate([[variable], pairs])
+            self._add(columns, np.concatenate([[-1.0], np.ones(len(pairs))]), 0.0, 0.0)
+
+    def _add_budget(self, terms: CostTerms, limit: float) -> None:
+        columns = [np.arange(self._binaries)]
+        values = [np.concatenate([row[list(choices)] for row, choices in zip(terms.unary, self._kept, strict=True)])]
+        for (d, e), table in terms.pairwise.items():
+            columns.append(self._pairs[d, e].ravel())
+            values.append(table[np.ix_(self._kept[d], self._kept[e])].ravel())
+        coefficients, bound = _scaled(np.concatenate(values), limit - terms.constant)
+        self._add(np.concatenate(columns), coefficients, -np.inf, bound)
+
+
+def _scaled(values: Array, bound: float) -> tuple[Array, float]:
+    """The row in its largest unit: whole numbers stay whole, so that the solver's tolerance cannot blur them."""
+    if np.all(values == np.round(values)) and np.all(np.abs(values) < 2**53):
+        unit = reduce(gcd, (int(value) for value in values), 0) or 1
+        return values / unit, float(np.floor(bound / unit))
+    scale = max(float(np.abs(values).max()), abs(bound)) / 1e4
+    return values / scale, bound / scale

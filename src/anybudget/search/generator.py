@@ -1,0 +1,233 @@
+"""Owns the generator strategy: train the architecture generator once, then answer any budget with a forward pass."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import BudgetSet
+from anybudget.costs import CostModel, CostTerms
+from anybudget.data import DataSplits, iterate_batches
+from anybudget.errors import TrainingError
+from anybudget.evaluation import Evaluator
+from anybudget.nets import Supernet
+from anybudget.nets.generator import ArchitectureGenerator, gumbel_softmax
+from anybudget.progress import Progress, SilentProgress
+from anybudget.search.decoding import Decoded, check_reachable, decode, optimum, reachable
+from anybudget.search.strategy import Candidate, Strategy, exact_costs
+from anybudget.spaces import SearchSpace
+from anybudget.training.loop import Log
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorSchedule:
+    """How the generator is trained.
+
+    `penalty` weighs the squared difference between the relaxed cost and the budget, both divided by the reachable
+    interval of the cost, so that one value serves every space.
+
+    Source: SGNAS §4.1 and supplement C: Adam 0.001 (0.5, 0.999), temperature 5.0 annealed by 0.95 per epoch.
+    Differs: the paper's λ = 0.0003 per MMAC² is tied to ImageNet; over an interval of 400 MMACs it is a `penalty` of 48.
+    """
+
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.999)
+    temperature: float = 5.0
+    temperature_decay: float = 0.95
+    penalty: float = 50.0
+    straight_through: bool = False
+    budgets_per_step: int = 16
+    networks_per_step: int = 1
+
+
+def train_generator(
+    generator: ArchitectureGenerator,
+    supernet: Supernet,
+    cost: CostModel,
+    data: DataSplits,
+    schedule: GeneratorSchedule,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    log: Log = lambda row: None,
+) -> None:
+    """Train the generator on the validation split against the frozen supernet.
+
+    Each step draws budgets uniformly over the reachable interval of `cost` and a random prior for each, and lowers
+    cross-entropy plus the budget term of the relaxed architectures.
+
+    Source: SGNAS §3.2, Eq. 10 and Algorithm 1.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    device = next(supernet.parameters()).device
+    relaxed = supernet.eval().relaxed().train()
+    low, high = reachable({cost.name: cost.terms}, cost.name)
+    optimiser = torch.optim.Adam(generator.parameters(), lr=schedule.learning_rate, betas=schedule.betas)
+    draws = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    steps_per_epoch = max(1, len(data.validation) // schedule.batch_size)
+    temperature = schedule.temperature
+    generator.train()
+    with (progress or SilentProgress()).task("generator", schedule.epochs * steps_per_epoch) as task:
+        for epoch in range(1, schedule.epochs + 1):
+            started = time.perf_counter()
+            totals = np.zeros(2)
+            batches = iterate_batches(
+                data.validation,
+                schedule.batch_size,
+                generator=draws,
+                augment=None,
+                normalise=data.normalise,
+                device=device,
+            )
+            for steps, (images, labels) in enumerate(batches, start=1):
+                images = images.contiguous(memory_format=torch.channels_last)
+                budgets = torch.rand(schedule.budgets_per_step, generator=draws).to(device)
+                priors = random_priors(generator, supernet.space, len(budgets), rng)
+                log_probabilities = generator(budgets, priors)
+                gaps = budget_gaps(cost.terms, log_probabilities.exp(), low + budgets * (high - low)) / (high - low) ** 2
+                samples = gumbel_softmax(
+                    log_probabilities[: schedule.networks_per_step],
+                    temperature,
+                    hard=schedule.straight_through,
+                    generator=draws,
+                )
+                cross_entropy = torch.stack([F.cross_entropy(relaxed(images, sample), labels) for sample in samples])
+                loss = cross_entropy.mean() + schedule.penalty * gaps.mean()
+                if not math.isfinite(float(loss.detach())):
+                    raise TrainingError(
+                        f"generator: the loss became {float(loss.detach())} in epoch {epoch}; "
+                        "lower generator.learning_rate"
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                totals += [float(cross_entropy.mean().detach()), float(gaps.mean().sqrt().detach())]
+                task.advance(1, f"epoch {epoch}/{schedule.epochs} loss {totals[0] / steps:.3f}")
+            log(
+                {
+                    "epoch": epoch,
+                    "cross_entropy": totals[0] / steps,
+                    "budget_gap_percent": 100.0 * totals[1] / steps,
+                    "temperature": temperature,
+                    "seconds": time.perf_counter() - started,
+                }
+            )
+            temperature *= schedule.temperature_decay
+    generator.eval()
+
+
+def budget_gaps(terms: CostTerms, probabilities: Tensor, budgets: Tensor) -> Tensor:
+    """Expected squared difference `[B]` between a drawn architecture's cost and its budget, in closed form.
+
+    With independent decisions and an additive cost this is (mean - budget)² plus the sum of the decisions' variances,
+    so the budget term needs no sample and no network: many budgets per step cost next to nothing.
+    """
+    width = probabilities.shape[-1]
+    table = probabilities.new_tensor(np.stack([np.pad(row, (0, width - len(row))) for row in terms.unary]))
+    means = (probabilities * table).sum(-1)
+    variances = (probabilities * (table - means.unsqueeze(-1)).square()).sum(-1)
+    return (terms.constant + means.sum(-1) - budgets).square() + variances.sum(-1)
+
+
+def random_priors(generator: ArchitectureGenerator, space: SearchSpace, count: int, rng: np.random.Generator) -> Tensor:
+    """`count` priors `[count, decisions, slots * operations]`: one-hot maps of random architectures."""
+    choices = torch.tensor([space.sample(rng).choices for _ in range(count)], device=generator.encoding.device)
+    return generator.prior(choices)
+
+
+class GeneratorStrategy(Strategy):
+    """Answers budgets with a trained generator, exact decoding, and the supernet as the judge.
+
+    For each budget set, `priors` random priors give as many distributions; each is decoded to its `per_prior` most
+    probable architectures within all budgets, and the one with the highest validation top-1 is returned.
+    """
+
+    def __init__(
+        self,
+        generator: ArchitectureGenerator,
+        cost: CostModel,
+        costs: Mapping[str, CostModel],
+        evaluator: Evaluator,
+        *,
+        priors: int = 8,
+        per_prior: int = 2,
+        seed: int = 0,
+    ) -> None:
+        self.generator = generator
+        self.cost = cost
+        self.costs = costs
+        self.evaluator = evaluator
+        self.per_prior = per_prior
+        self.space = evaluator.supernet.space
+        self._priors = random_priors(generator, self.space, priors, np.random.default_rng(seed))
+        self._terms = {name: model.terms for name, model in costs.items()}
+
+    def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+        """See `Strategy.search`. All budget sets are checked before the first is answered."""
+        for budget_set in budgets:
+            check_reachable(self._terms, budget_set)
+        return [self._answer(budget_set) for budget_set in budgets]
+
+    def log_probabilities(self, budgets: BudgetSet) -> list[list[np.ndarray[tuple[int], np.dtype[np.float64]]]]:
+        """For each prior, the log-probabilities of every decision's choices at this budget set.
+
+        The generator is asked for the greatest value of its own cost that all the budgets together allow.
+
+        Raises:
+            BudgetError: no architecture meets the budgets.
+        """
+        limit = self._conditioning_limit(budgets)
+        low, high = reachable(self._terms, self.cost.name)
+        position = (limit - low) / (high - low) if high > low else 1.0
+        with torch.inference_mode():
+            budget = torch.full((len(self._priors),), min(1.0, position), device=self._priors.device)
+            maps = self.generator(budget, self._priors).double().cpu().numpy()
+        return [[row[: len(d.choices)] for row, d in zip(rows, self.space.decisions, strict=True)] for rows in maps]
+
+    def decode(self, budgets: BudgetSet) -> dict[Architecture, float]:
+        """The distinct architectures that the priors lead to, each with its greatest log-probability."""
+        found: dict[Architecture, float] = {}
+        for rows in self.log_probabilities(budgets):
+            for decoded in decode(rows, self._terms, budgets, self.per_prior):
+                architecture = self._architecture(decoded)
+                found[architecture] = max(decoded.log_probability, found.get(architecture, -math.inf))
+        return found
+
+    def _answer(self, budgets: BudgetSet) -> Candidate:
+        started = time.perf_counter()
+        found = self.decode(budgets)
+        scores = {architecture: self.evaluator.score(architecture) for architecture in found}
+        best = max(found, key=lambda a: (scores[a].top1_percent, -scores[a].loss))
+        return Candidate(
+            budgets,
+            best,
+            exact_costs(self.costs, best),
+            scores[best].top1_percent,
+            found[best],
+            time.perf_counter() - started,
+        )
+
+    def _conditioning_limit(self, budgets: BudgetSet) -> float:
+        limits = budgets.limits()
+        if set(limits) == {self.cost.name}:
+            return limits[self.cost.name]
+        most = optimum(self._terms, self.cost.name, budgets, largest=True)
+        # Jointly unreachable: decoding says so, with the intervals.
+        return most if most is not None else limits.get(self.cost.name, 0.0)
+
+    def _architecture(self, decoded: Decoded) -> Architecture:
+        spelling = self.space.spell(Architecture(self.space.name, decoded.choices))
+        return self.space.canonical(spelling)

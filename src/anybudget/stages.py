@@ -1,0 +1,433 @@
+"""Owns the stages of a run: each reads the run folder, does its work, and writes its results back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import BudgetSet
+from anybudget.config import Recipe, TrainingSection, differences, parse_recipe, resolved
+from anybudget.costs import CostModel, build_costs
+from anybudget.data import Augmentation, DataSplits, load_splits
+from anybudget.errors import ArchitectureError, BudgetError, ConfigError, RunError
+from anybudget.evaluation import Evaluator, evaluate
+from anybudget.nets import Supernet, build_network, build_supernet
+from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.progress import Progress, SilentProgress
+from anybudget.report import write_report
+from anybudget.runs import RunFolder
+from anybudget.search.decoding import check_reachable
+from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy, train_generator
+from anybudget.search.random import WindowSampler
+from anybudget.search.strategy import Candidate, exact_costs
+from anybudget.spaces import SearchSpace
+from anybudget.training.loop import Schedule
+from anybudget.training.retrain import train_network
+from anybudget.training.samplers import SAMPLERS
+from anybudget.training.supernet import train_supernet
+
+RANDOM_WINDOW = 0.9
+"""Random baseline architectures use at least this share of the budget."""
+
+
+@dataclass
+class Run:
+    """An open run: its folder, its recipe, and what the stages need, loaded when first used."""
+
+    folder: RunFolder
+    recipe: Recipe
+    progress: Progress
+
+    @classmethod
+    def create(cls, recipe: Recipe, path: Path, progress: Progress | None = None) -> Run:
+        """Start a run at `path`, or go on with the one that is there.
+
+        Raises:
+            RunError: a run with other settings is there already; lists what differs.
+        """
+        folder = RunFolder.create(path, resolved(recipe))
+        changed = differences(folder.recipe(), resolved(recipe))
+        if changed:
+            raise RunError(
+                f"{path}: holds a run with other settings ({'; '.join(changed)}); choose another --out, or the same settings"
+            )
+        return cls(folder, recipe, progress or SilentProgress())
+
+    @classmethod
+    def open(cls, path: Path, progress: Progress | None = None) -> Run:
+        """Open the run at `path`.
+
+        Raises:
+            RunError: there is none, or its recipe is damaged.
+        """
+        folder = RunFolder.open(path)
+        return cls(folder, parse_recipe(folder.recipe(), str(path / "recipe.toml")), progress or SilentProgress())
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space of the recipe."""
+        return self.recipe.space.build()
+
+    @cached_property
+    def costs(self) -> dict[str, CostModel]:
+        """Every registered cost of the space."""
+        return build_costs(self.space)
+
+    @cached_property
+    def cost(self) -> CostModel:
+        """The cost that the generator is conditioned on."""
+        return conditioning_cost(self.recipe, self.costs)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return pick_device(self.recipe.device)
+
+    @cached_property
+    def data(self) -> DataSplits:
+        """The data splits, checked against the space."""
+        section = self.recipe.data
+        data = load_splits(
+            section.source,
+            seed=self.recipe.seed,
+            validation_fraction=section.validation_fraction,
+            test_fraction=section.test_fraction,
+            image_size=self.recipe.space.input_size,
+        )
+        channels, classes = data.input_shape[0], data.classes
+        wrong = [
+            f"space.{key}={found} (the recipe says {said})"
+            for key, found, said in (
+                ("input_channels", channels, self.space.input_shape[0]),
+                ("classes", classes, self.space.classes),
+            )
+            if found != said
+        ]
+        if wrong:
+            raise ConfigError(f"{section.source}: this data set needs {' and '.join(wrong)}; set it with --set")
+        return data
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The trained supernet, in evaluation mode."""
+        self.folder.require("supernet", f"supernet {self.folder.path}")
+        supernet = self._build_supernet()
+        self.folder.load_weights("supernet.safetensors", supernet)
+        return supernet.eval()
+
+    @cached_property
+    def generator(self) -> ArchitectureGenerator:
+        """The trained architecture generator."""
+        self.folder.require("generator", f"generator {self.folder.path}")
+        generator = self._build_generator()
+        self.folder.load_weights("generator.safetensors", generator)
+        return generator.eval()
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """The judge that search and baseline share."""
+        return Evaluator(
+            self.supernet,
+            self.data,
+            calibration_images=self.recipe.search.calibration_images,
+            seed=self.recipe.seed,
+        )
+
+    def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
+        """Check every budget before any work.
+
+        Raises:
+            BudgetError: a cost is unknown or a budget cannot be met.
+        """
+        terms = {name: model.terms for name, model in self.costs.items()}
+        for budget_set in budgets:
+            check_reachable(terms, budget_set)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Seed torch for a stage, time it, and note it as finished if nothing goes wrong."""
+        if self.recipe.threads:
+            torch.set_num_threads(self.recipe.threads)
+        torch.manual_seed(self.recipe.seed)
+        started = time.perf_counter()
+        yield
+        self.folder.finish(name, time.perf_counter() - started)
+
+    def _build_supernet(self) -> Supernet:
+        supernet = build_supernet(self.space)
+        return supernet.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def _build_generator(self) -> ArchitectureGenerator:
+        return ArchitectureGenerator(self.space, hidden=self.recipe.generator.hidden).to(self.device)
+
+    def train_supernet(self) -> None:
+        """Stage `supernet`: train the shared weights; writes `supernet.csv` and `supernet.safetensors`."""
+        section = self.recipe.supernet
+        data = self.data
+        rows: list[dict[str, float]] = []
+        with self.stage("supernet"):
+            supernet = self._build_supernet()
+            train_supernet(
+                supernet,
+                SAMPLERS[section.sampler](self.space),
+                data,
+                _schedule(section),
+                paths_per_step=section.paths_per_step,
+                seed=self.recipe.seed,
+                progress=self.progress,
+                log=rows.append,
+            )
+            self.folder.write_csv("supernet.csv", rows)
+            self.folder.save_weights("supernet.safetensors", supernet)
+        self.__dict__.pop("supernet", None)
+
+    def train_generator(self) -> None:
+        """Stage `generator`: train the generator; writes `generator.csv` and `generator.safetensors`."""
+        supernet, data = self.supernet, self.data
+        rows: list[dict[str, float]] = []
+        with self.stage("generator"):
+            generator = self._build_generator()
+            train_generator(
+                generator,
+                supernet,
+                self.cost,
+                data,
+                _generator_schedule(self.recipe),
+                seed=self.recipe.seed,
+                progress=self.progress,
+                log=rows.append,
+            )
+            self.folder.write_csv("generator.csv", rows)
+            self.folder.save_weights("generator.safetensors", generator)
+        self.__dict__.pop("generator", None)
+
+    def generate(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+        """Answer budget sets with the trained generator and append them to `candidates.jsonl`."""
+        section = self.recipe.search
+        self.check_budgets(budgets)
+        strategy = GeneratorStrategy(
+            self.generator,
+            self.cost,
+            self.costs,
+            self.evaluator,
+            priors=section.priors,
+            per_prior=section.per_prior,
+            seed=self.recipe.seed,
+        )
+        with self.progress.task("generate", len(budgets)) as task:
+            candidates = []
+            for budget_set in budgets:
+                candidates += strategy.search([budget_set])
+                task.advance(1, f"top-1 {candidates[-1].supernet_top1_percent:.2f}%")
+        self.folder.append_lines(
+            "candidates.jsonl", [{**c.to_dict(), "layers": self.space.describe(c.architecture)} for c in candidates]
+        )
+        return candidates
+
+    def search(self) -> list[Candidate]:
+        """Stage `search`: generate for every budget of the recipe."""
+        self.folder.write_lines("candidates.jsonl", [])
+        with self.stage("search"):
+            return self.generate(self.recipe.budget_sets())
+
+    def random_baseline(self) -> None:
+        """Stage `random`: at every budget of the recipe, score random architectures that use 90 to 100% of it."""
+        count = self.recipe.search.random_baseline
+        rows: list[dict[str, Any]] = []
+        rng = np.random.default_rng(self.recipe.seed)
+        budget_sets = self.recipe.budget_sets()
+        with self.stage("random"), self.progress.task("random baseline", count * len(budget_sets)) as task:
+            for budgets in budget_sets if count else ():
+                for architecture in self._random_within(budgets, count, rng):
+                    score = self.evaluator.score(architecture)
+                    task.advance(1, f"top-1 {score.top1_percent:.2f}%")
+                    rows.append(
+                        {
+                            "budgets": budgets.limits(),
+                            "architecture": architecture.to_dict(),
+                            "costs": exact_costs(self.costs, architecture),
+                            "supernet_top1_percent": score.top1_percent,
+                        }
+                    )
+            self.folder.write_lines("random.jsonl", rows)
+
+    def _random_within(self, budgets: BudgetSet, count: int, rng: np.random.Generator) -> list[Architecture]:
+        """Random architectures in the window of the first budget that also meet the others; bounded attempts."""
+        first = next(iter(budgets))
+        low, high = RANDOM_WINDOW * first.limit, first.limit
+        found: dict[Architecture, None] = {}
+        try:
+            sampler = WindowSampler(self.space, self.costs[first.cost], low, high)
+            for _ in range(20):
+                for architecture in sampler.sample(count, rng):
+                    if len(found) < count and budgets.allows(exact_costs(self.costs, architecture)):
+                        found[architecture] = None
+        except BudgetError:
+            return []  # a budget above all reachable costs has no architecture that uses 90% of it
+        return list(found)
+
+    def retrain(
+        self, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None
+    ) -> dict[str, Any]:
+        """Train one architecture and measure it on the test split; writes `retrain/<id>/`.
+
+        Args:
+            architecture: what to train.
+            inherit: start from the supernet's weights instead of afresh; the recipe says when None.
+            epochs: how long; the recipe says when None.
+
+        Raises:
+            ArchitectureError: the architecture is not one of this run's space.
+        """
+        section = self.recipe.retrain
+        inherit = section.inherit if inherit is None else inherit
+        schedule = _schedule(section if epochs is None else section.model_copy(update={"epochs": epochs}))
+        name = f"retrain/{architecture.short_id}"
+        rows: list[dict[str, float]] = []
+        self.space.validate(architecture)
+        torch.manual_seed(self.recipe.seed)
+        started = time.perf_counter()
+        if inherit:
+            network = self.evaluator.network(architecture)
+        else:
+            network = build_network(self.space.block_specs(architecture))
+        network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        train_network(
+            network,
+            self.data,
+            schedule,
+            name=f"retrain {architecture.short_id}",
+            seed=self.recipe.seed,
+            progress=self.progress,
+            log=rows.append,
+        )
+        result = {
+            "architecture": architecture.to_dict(),
+            "costs": exact_costs(self.costs, architecture),
+            "validation_top1_percent": evaluate(network, self.data.validation, self.data).top1_percent,
+            "test_top1_percent": evaluate(network, self.data.test(), self.data).top1_percent,
+            "inherited": inherit,
+            "epochs": schedule.epochs,
+            "seconds": time.perf_counter() - started,
+            "layers": self.space.describe(architecture),
+        }
+        self.folder.write_csv(f"{name}/retrain.csv", rows)
+        self.folder.save_weights(f"{name}/weights.safetensors", network)
+        self.folder.write_json(f"{name}/architecture.json", architecture.to_dict())
+        self.folder.write_json(f"{name}/result.json", result)
+        return result
+
+    def retrain_picks(self) -> list[dict[str, Any]]:
+        """Stage `retrain`: retrain what was found for the budgets that `retrain.picks` names."""
+        found = self.folder.read_lines("candidates.jsonl")
+        with self.stage("retrain"):
+            return [
+                self.retrain(Architecture.from_dict(found[pick - 1]["architecture"]))
+                for pick in self.recipe.retrain.picks
+            ]
+
+    def report(self) -> Path:
+        """Write `report.html` from what the folder holds."""
+        return write_report(self.folder.path)
+
+    def run_all(self, say: Callable[[str], None] = lambda text: None) -> None:
+        """Every stage in order; finished ones are not repeated."""
+        self.check_budgets(self.recipe.budget_sets())
+        for name, stage in (
+            ("supernet", self.train_supernet),
+            ("generator", self.train_generator),
+            ("search", self.search),
+            ("random", self.random_baseline),
+            ("retrain", self.retrain_picks),
+        ):
+            if self.folder.finished(name):
+                say(f"{name}: finished before, kept")
+            else:
+                stage()
+        self.report()
+
+
+def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:
+    """The cost that the recipe's generator is conditioned on.
+
+    Raises:
+        ConfigError: there is no such cost.
+    """
+    if recipe.generator.cost not in costs:
+        raise ConfigError(f"generator.cost: unknown cost {recipe.generator.cost!r}; known costs are {', '.join(costs)}")
+    return costs[recipe.generator.cost]
+
+
+def read_architectures(path: Path, space: SearchSpace) -> list[Architecture]:
+    """Read architectures of `space` from a JSON file.
+
+    The file holds an architecture, an object with the key "architecture" such as `anybudget generate --json` prints,
+    or a list of either.
+
+    Raises:
+        ArchitectureError: the file is missing, no JSON, or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArchitectureError(f"{path}: cannot read an architecture: {error}") from None
+    entries = data if isinstance(data, list) else [data]
+    if not entries:
+        raise ArchitectureError(f"{path}: the list is empty; expected at least one architecture")
+    found = []
+    for number, entry in enumerate(entries, start=1):
+        source = f"{path}, entry {number}" if isinstance(data, list) else str(path)
+        inner = entry["architecture"] if isinstance(entry, dict) and "architecture" in entry else entry
+        architecture = Architecture.from_dict(inner, source)
+        try:
+            space.validate(architecture)
+        except ArchitectureError as error:
+            raise ArchitectureError(f"{source}: {error}") from None
+        found.append(architecture)
+    return found
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of that name; `auto` takes the accelerator if there is one.
+
+    Raises:
+        ConfigError: the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device: {name!r} cannot be used here ({reason}); use auto or cpu") from None
+    return device
+
+
+def _schedule(section: TrainingSection) -> Schedule:
+    augment = section.crop_padding or section.flip
+    return Schedule(
+        epochs=section.epochs,
+        batch_size=section.batch_size,
+        learning_rate=section.learning_rate,
+        momentum=section.momentum,
+        weight_decay=section.weight_decay,
+        nesterov=section.nesterov,
+        warmup_epochs=section.warmup_epochs,
+        augmentation=Augmentation(section.crop_padding, section.flip) if augment else None,
+    )
+
+
+def _generator_schedule(recipe: Recipe) -> GeneratorSchedule:
+    section = recipe.generator
+    return GeneratorSchedule(**section.model_dump(exclude={"cost", "hidden"}))
