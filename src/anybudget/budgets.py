@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 
 from anybudget.errors import BudgetError
 
-_SUFFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+_SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _TERM = re.compile(
     r"^(?P<cost>[A-Za-z_]\w*)\s*(?P<relation><=|≤)\s*(?P<number>[^A-Za-z\s]+(?:[eE][+-]?\d+)?)\s*(?P<suffix>[A-Za-z]*)$"
 )
@@ -82,19 +83,16 @@ def _parse_term(term: str) -> Budget:
     if suffix not in _SUFFIXES:
         raise BudgetError(f"budget {term!r}: unknown suffix {suffix!r}; known are k, M, G, B and T (powers of ten)")
     try:
-        number = float(match["number"].replace("_", ""))
-    except ValueError as error:
+        # Decimal, so that 2.3M is 2300000 exactly, not the nearest product of two floats above or below it.
+        limit = float(Decimal(match["number"]) * _SUFFIXES[suffix])
+    except InvalidOperation as error:
         raise BudgetError(f"budget {term!r}: {match['number']!r} is not a number; {_EXAMPLE}") from error
-    # 2.3M must be 2300000 exactly, not the nearest product of two floats above or below it.
-    limit = number * _SUFFIXES[suffix]
-    return Budget(
-        match["cost"], round(limit) if abs(limit - round(limit)) < 1e-6 * max(1.0, abs(limit)) and suffix else limit
-    )
+    return Budget(match["cost"], limit)
 
 
 def format_quantity(value: float) -> str:
     """Write a count with at most four significant digits and a suffix: 2345678 -> `2.346M`."""
     for threshold, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= threshold:
+        if abs(value) >= 0.99995 * threshold:  # what rounds to 1000k is 1M
             return f"{value / threshold:.4g}{suffix}"
     return f"{value:.4g}"

@@ -20,7 +20,6 @@ from rich.table import Table
 from anybudget.errors import AnyBudgetError, ConfigError
 
 if TYPE_CHECKING:
-    from anybudget.budgets import BudgetSet
     from anybudget.stages import Run
 
 app = typer.Typer(

@@ -99,9 +99,10 @@ class GeneratorSection(Section):
     learning_rate: Rate = 1e-3
     temperature: Rate = 5.0
     temperature_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    penalty: NonNegative = 50.0
+    penalty: NonNegative = 10.0
     straight_through: bool = False
-    budgets_per_step: Count = 1
+    budgets_per_step: Count = 16
+    networks_per_step: Count = 1
     hidden: Count = 32
 
 
@@ -110,7 +111,8 @@ class SearchSection(Section):
 
     budgets: Annotated[list[str], Field(min_length=1)]
     priors: Count = 8
-    per_prior: Count = 2
+    candidates: Count = 32
+    min_use: Annotated[float, Field(ge=0, le=1)] = 0.98
     calibration_images: Count = 1024
     random_baseline: Annotated[int, Field(ge=0)] = 50
 

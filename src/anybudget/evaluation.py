@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from anybudget.architecture import Architecture
 from anybudget.data import DataSplits, ImageSet
 from anybudget.nets import Supernet
+from anybudget.nets.blocks import channels_last
 from anybudget.nets.norms import reset_statistics
 
 
@@ -58,7 +59,7 @@ class Evaluator:
 
     def network(self, architecture: Architecture) -> nn.Sequential:
         """The stand-alone network with inherited weights and recalibrated norms, in evaluation mode."""
-        network = self.supernet.extract(architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = channels_last(self.supernet.extract(architecture))
         recalibrate(network, self._calibration, self._data, self.batch_size)
         return network
 

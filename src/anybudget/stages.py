@@ -22,6 +22,7 @@ from anybudget.data import Augmentation, DataSplits, load_splits
 from anybudget.errors import ArchitectureError, BudgetError, ConfigError, RunError
 from anybudget.evaluation import Evaluator, evaluate
 from anybudget.nets import Supernet, build_network, build_supernet
+from anybudget.nets.blocks import channels_last
 from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.progress import Progress, SilentProgress
 from anybudget.report import write_report
@@ -59,7 +60,8 @@ class Run:
         changed = differences(folder.recipe(), resolved(recipe))
         if changed:
             raise RunError(
-                f"{path}: holds a run with other settings ({'; '.join(changed)}); choose another --out, or the same settings"
+                f"{path}: holds a run with other settings ({'; '.join(changed)}); "
+                "choose another --out, or the same settings"
             )
         return cls(folder, recipe, progress or SilentProgress())
 
@@ -164,8 +166,7 @@ class Run:
         self.folder.finish(name, time.perf_counter() - started)
 
     def _build_supernet(self) -> Supernet:
-        supernet = build_supernet(self.space)
-        return supernet.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return channels_last(build_supernet(self.space).to(self.device))
 
     def _build_generator(self) -> ArchitectureGenerator:
         return ArchitectureGenerator(self.space, hidden=self.recipe.generator.hidden).to(self.device)
@@ -221,7 +222,8 @@ class Run:
             self.costs,
             self.evaluator,
             priors=section.priors,
-            per_prior=section.per_prior,
+            candidates=section.candidates,
+            min_use=section.min_use,
             seed=self.recipe.seed,
         )
         with self.progress.task("generate", len(budgets)) as task:
@@ -301,7 +303,7 @@ class Run:
             network = self.evaluator.network(architecture)
         else:
             network = build_network(self.space.block_specs(architecture))
-        network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = channels_last(network.to(self.device))
         train_network(
             network,
             self.data,
@@ -340,7 +342,7 @@ class Run:
         """Write `report.html` from what the folder holds."""
         return write_report(self.folder.path)
 
-    def run_all(self, say: Callable[[str], None] = lambda text: None) -> None:
+    def run_all(self, say: Callable[[str], None] = print) -> None:
         """Every stage in order; finished ones are not repeated."""
         self.check_budgets(self.recipe.budget_sets())
         for name, stage in (

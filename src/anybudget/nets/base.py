@@ -49,5 +49,9 @@ class Supernet(nn.Module, ABC):
         """A stand-alone plain PyTorch network with copies of the inherited weights and statistics."""
 
     @abstractmethod
+    def reset_statistics(self) -> None:
+        """Forget all running statistics, so that the coming `record_statistics` are averaged with equal weight."""
+
+    @abstractmethod
     def record_statistics(self, x: Tensor, path: Path) -> None:
         """Count one batch through `path` into the running statistics of the norms it uses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from anybudget.errors import ConfigError
 from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec
 from anybudget.spaces.blocks import ActivationName
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def activation(name: ActivationName) -> nn.Module:
@@ -54,7 +56,7 @@ class SqueezeExcite(nn.Module):
 
 
 class KernelBranch(nn.Module):
-    """The part of an inverted bottleneck that shares one depthwise kernel size, with its slice of both pointwise ones."""
+    """The part of an inverted bottleneck with one depthwise kernel size: its slice of all three convolutions."""
 
     def __init__(self, spec: InvertedBottleneckSpec, branch: Branch) -> None:
         super().__init__()
@@ -132,6 +134,12 @@ def build_block(spec: BlockSpec) -> nn.Module:
 def build_network(specs: Sequence[BlockSpec]) -> nn.Sequential:
     """A stand-alone network: a plain `nn.Sequential` of blocks, images `[N, C, H, W]` to logits `[N, classes]`."""
     return nn.Sequential(*(build_block(spec) for spec in specs))
+
+
+def channels_last(module: ModuleT) -> ModuleT:
+    """Lay the weights of `module` out channels-last, in place: the faster memory format of depthwise convolutions."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
 
 
 def initialise(module: nn.Module) -> None:

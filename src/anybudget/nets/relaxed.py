@@ -106,7 +106,7 @@ class RelaxedUnifiedSupernet(RelaxedSupernet):
         self.eval()
 
     def train(self, mode: bool = True) -> RelaxedUnifiedSupernet:
-        """Choose the statistics of the shadow norms and the head; what precedes the layers is the same for all paths."""
+        """Choose the statistics of the shadow norms and the head; the stem is the same for all paths."""
         super().train(mode)
         self.before.eval()
         return self

@@ -174,7 +174,7 @@ class UnifiedSupernet(Supernet):
             self.train(was_training)
 
     def reset_statistics(self) -> None:
-        """Forget all running statistics, so that the coming `record_statistics` are averaged with equal weight."""
+        """See `Supernet.reset_statistics`."""
         reset_statistics(self)
 
 

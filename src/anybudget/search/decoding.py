@@ -28,7 +28,11 @@ class Decoded:
 
 
 def decode(
-    log_probabilities: Sequence[Array], terms: Mapping[str, CostTerms], budgets: BudgetSet, count: int = 1
+    log_probabilities: Sequence[Array],
+    terms: Mapping[str, CostTerms],
+    budgets: BudgetSet,
+    count: int = 1,
+    floors: Mapping[str, float] | None = None,
 ) -> list[Decoded]:
     """The `count` most probable distinct choices that meet every budget, best first; fewer if fewer exist.
 
@@ -40,13 +44,14 @@ def decode(
         terms: the terms of every cost that `budgets` names.
         budgets: the hard limits.
         count: how many distinct solutions to return.
+        floors: least values of some costs, to use a budget up; dropped when no architecture meets them.
 
     Raises:
         BudgetError: no architecture meets the budgets; says the reachable interval.
     """
     check_reachable(terms, budgets)
-    kept = _undominated(log_probabilities, [terms[budget.cost] for budget in budgets], count)
-    program = _Program(log_probabilities, kept, terms, budgets)
+    kept = _undominated(log_probabilities, [terms[budget.cost] for budget in budgets], count, without_floors=not floors)
+    program = _Program(log_probabilities, kept, terms, budgets, floors=floors)
     found: list[Decoded] = []
     while len(found) < count and (choices := program.solve()) is not None:
         program.exclude(choices)
@@ -54,15 +59,20 @@ def decode(
         if all(terms[budget.cost].cost(choices) <= budget.limit for budget in budgets):
             score = sum(float(row[choice]) for row, choice in zip(log_probabilities, choices, strict=True))
             found.append(Decoded(choices, score))
+    if not found and floors:
+        return decode(log_probabilities, terms, budgets, count)
     if not found:
         raise _jointly_unreachable(terms, budgets)
     return sorted(found, key=lambda decoded: -decoded.log_probability)
 
 
 def optimum(
-    terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet | None = None, *, largest: bool
+    terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet | None = None, *, largest: bool, gap: float = 0.0
 ) -> float | None:
-    """The smallest or largest value of `cost` over all architectures that meet `budgets`; None if there are none."""
+    """The smallest or largest value of `cost` over all architectures that meet `budgets`; None if there are none.
+
+    `gap` is the relative distance from the optimum that will do; proving the last digits can take long.
+    """
     sign = 1.0 if largest else -1.0
     target = terms[cost]
     if not target.pairwise and budgets is None:
@@ -70,7 +80,8 @@ def optimum(
     scale = sign / max(1.0, max(float(np.abs(row).max()) for row in target.unary))
     everything = [list(range(len(row))) for row in target.unary]
     scores = [scale * row for row in target.unary]
-    program = _Program(scores, everything, terms, budgets, {pair: scale * t for pair, t in target.pairwise.items()})
+    pair_scores = {pair: scale * table for pair, table in target.pairwise.items()}
+    program = _Program(scores, everything, terms, budgets, pair_scores, gap=gap)
     while (choices := program.solve()) is not None:
         if budgets is None or all(terms[budget.cost].cost(choices) <= budget.limit for budget in budgets):
             return target.cost(choices)
@@ -125,12 +136,16 @@ def _jointly_unreachable(terms: Mapping[str, CostTerms], budgets: BudgetSet) -> 
     return BudgetError(f"no architecture meets {budgets} together; {'; '.join(parts)}")
 
 
-def _undominated(scores: Sequence[Array], terms: Sequence[CostTerms], count: int) -> list[list[int]]:
+def _undominated(
+    scores: Sequence[Array], terms: Sequence[CostTerms], count: int, *, without_floors: bool
+) -> list[list[int]]:
     """Choices that can be part of one of the `count` best solutions.
 
     A choice that `count` others beat in score at no higher cost can be left out: swapping it for each of them gives
-    `count` better solutions. Decisions with pairwise costs keep all their choices.
+    `count` better solutions. Where a lower cost can break something, a floor or a pairwise cost, all choices stay.
     """
+    if not without_floors:
+        return [list(range(len(row))) for row in scores]
     coupled = {decision for term in terms for pair in term.pairwise for decision in pair}
     kept = []
     for decision, row in enumerate(scores):
@@ -155,13 +170,17 @@ class _Program:
         terms: Mapping[str, CostTerms],
         budgets: BudgetSet | None,
         pair_scores: Mapping[tuple[int, int], Array] | None = None,
+        floors: Mapping[str, float] | None = None,
+        gap: float = 0.0,
     ) -> None:
+        self._gap = gap
         self._kept = kept
         self._start = np.cumsum([0, *(len(choices) for choices in kept)])
         self._binaries = int(self._start[-1])
         self._pairs: dict[tuple[int, int], NDArray[np.int64]] = {}
         self._size = self._binaries
-        coupled = [pair for budget in budgets or () for pair in terms[budget.cost].pairwise]
+        limited = [*(budget.cost for budget in budgets or ()), *(floors or ())]
+        coupled = [pair for cost in limited for pair in terms[cost].pairwise]
         for d, e in dict.fromkeys([*coupled, *(pair_scores or ())]):
             block = np.arange(len(kept[d]) * len(kept[e])).reshape(len(kept[d]), len(kept[e])) + self._size
             self._pairs[d, e] = block
@@ -182,6 +201,8 @@ class _Program:
             self._couple(e, block.T)
         for budget in budgets or ():
             self._add_budget(terms[budget.cost], budget.limit)
+        for cost, floor in (floors or {}).items():
+            self._add_budget(_negated(terms[cost]), -floor)
 
     def solve(self) -> tuple[int, ...] | None:
         """The best choices not yet excluded, or None when there are none."""
@@ -190,7 +211,7 @@ class _Program:
             integrality=(np.arange(self._size) < self._binaries).astype(int),
             bounds=Bounds(0, 1),
             constraints=LinearConstraint(vstack(self._rows, format="csr"), np.array(self._low), np.array(self._high)),
-            options={"mip_rel_gap": 0.0},
+            options={"mip_rel_gap": self._gap},
         )
         if result.x is None:
             return None
@@ -226,6 +247,15 @@ class _Program:
             values.append(table[np.ix_(self._kept[d], self._kept[e])].ravel())
         coefficients, bound = _scaled(np.concatenate(values), limit - terms.constant)
         self._add(np.concatenate(columns), coefficients, -np.inf, bound)
+
+
+def _negated(terms: CostTerms) -> CostTerms:
+    """The terms of minus the cost, which turn a floor into a limit."""
+    return CostTerms(
+        -terms.constant,
+        tuple(-row for row in terms.unary),
+        {pair: -table for pair, table in terms.pairwise.items()},
+    )
 
 
 def _scaled(values: Array, bound: float) -> tuple[Array, float]:

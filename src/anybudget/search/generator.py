@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 
 import numpy as np
 import torch
@@ -24,18 +25,20 @@ from anybudget.progress import Progress, SilentProgress
 from anybudget.search.decoding import Decoded, check_reachable, decode, optimum, reachable
 from anybudget.search.strategy import Candidate, Strategy, exact_costs
 from anybudget.spaces import SearchSpace
-from anybudget.training.loop import Log
+from anybudget.training.loop import Log, cosine_factor, no_log
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorSchedule:
     """How the generator is trained.
 
-    `penalty` weighs the squared difference between the relaxed cost and the budget, both divided by the reachable
-    interval of the cost, so that one value serves every space.
+    `penalty` weighs the expected squared gap between cost and budget, in units of the reachable interval of the cost,
+    so that one value serves every space. The learning rate falls to 0 along half a cosine.
 
     Source: SGNAS §4.1 and supplement C: Adam 0.001 (0.5, 0.999), temperature 5.0 annealed by 0.95 per epoch.
-    Differs: the paper's λ = 0.0003 per MMAC² is tied to ImageNet; over an interval of 400 MMACs it is a `penalty` of 48.
+    Differs: the paper's λ = 0.0003 per MMAC² is tied to ImageNet, where over an interval of 400 MMACs it would be a
+    penalty of 48, and has to hold the budget alone; here decoding does that, and the penalty only has to point the way.
+    The paper keeps the learning rate constant and picks the best epoch.
     """
 
     epochs: int = 50
@@ -44,10 +47,14 @@ class GeneratorSchedule:
     betas: tuple[float, float] = (0.5, 0.999)
     temperature: float = 5.0
     temperature_decay: float = 0.95
-    penalty: float = 50.0
+    penalty: float = 10.0
     straight_through: bool = False
     budgets_per_step: int = 16
     networks_per_step: int = 1
+
+
+_DOUBLINGS = 6
+"""How often a query may ask every prior for twice as many architectures; priors can agree on all of them."""
 
 
 def train_generator(
@@ -59,7 +66,7 @@ def train_generator(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-    log: Log = lambda row: None,
+    log: Log = no_log,
 ) -> None:
     """Train the generator on the validation split against the frozen supernet.
 
@@ -78,6 +85,7 @@ def train_generator(
     draws = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     steps_per_epoch = max(1, len(data.validation) // schedule.batch_size)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimiser, cosine_factor(schedule.epochs * steps_per_epoch))
     temperature = schedule.temperature
     generator.train()
     with (progress or SilentProgress()).task("generator", schedule.epochs * steps_per_epoch) as task:
@@ -97,7 +105,9 @@ def train_generator(
                 budgets = torch.rand(schedule.budgets_per_step, generator=draws).to(device)
                 priors = random_priors(generator, supernet.space, len(budgets), rng)
                 log_probabilities = generator(budgets, priors)
-                gaps = budget_gaps(cost.terms, log_probabilities.exp(), low + budgets * (high - low)) / (high - low) ** 2
+                gaps = (
+                    budget_gaps(cost.terms, log_probabilities.exp(), low + budgets * (high - low)) / (high - low) ** 2
+                )
                 samples = gumbel_softmax(
                     log_probabilities[: schedule.networks_per_step],
                     temperature,
@@ -112,8 +122,9 @@ def train_generator(
                         "lower generator.learning_rate"
                     )
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
+                decay.step()
                 totals += [float(cross_entropy.mean().detach()), float(gaps.mean().sqrt().detach())]
                 task.advance(1, f"epoch {epoch}/{schedule.epochs} loss {totals[0] / steps:.3f}")
             log(
@@ -151,8 +162,10 @@ def random_priors(generator: ArchitectureGenerator, space: SearchSpace, count: i
 class GeneratorStrategy(Strategy):
     """Answers budgets with a trained generator, exact decoding, and the supernet as the judge.
 
-    For each budget set, `priors` random priors give as many distributions; each is decoded to its `per_prior` most
-    probable architectures within all budgets, and the one with the highest validation top-1 is returned.
+    For each budget set, `priors` random priors give as many distributions. Each is decoded to its most probable
+    architectures within all budgets that use at least `min_use` of what the generator's own cost may reach, as many
+    as it takes to have `candidates` different ones from all priors together, and the one with the highest validation
+    top-1 is returned. A `min_use` of 0 lets the distributions alone decide how much of a budget is used.
     """
 
     def __init__(
@@ -163,14 +176,16 @@ class GeneratorStrategy(Strategy):
         evaluator: Evaluator,
         *,
         priors: int = 8,
-        per_prior: int = 2,
+        candidates: int = 32,
+        min_use: float = 0.98,
         seed: int = 0,
     ) -> None:
         self.generator = generator
         self.cost = cost
         self.costs = costs
         self.evaluator = evaluator
-        self.per_prior = per_prior
+        self.candidates = candidates
+        self.min_use = min_use
         self.space = evaluator.supernet.space
         self._priors = random_priors(generator, self.space, priors, np.random.default_rng(seed))
         self._terms = {name: model.terms for name, model in costs.items()}
@@ -189,22 +204,34 @@ class GeneratorStrategy(Strategy):
         Raises:
             BudgetError: no architecture meets the budgets.
         """
-        limit = self._conditioning_limit(budgets)
         low, high = reachable(self._terms, self.cost.name)
-        position = (limit - low) / (high - low) if high > low else 1.0
+        position = (self._attainable(budgets) - low) / (high - low) if high > low else 1.0
         with torch.inference_mode():
-            budget = torch.full((len(self._priors),), min(1.0, position), device=self._priors.device)
+            budget = torch.full((len(self._priors),), position, device=self._priors.device)
             maps = self.generator(budget, self._priors).double().cpu().numpy()
         return [[row[: len(d.choices)] for row, d in zip(rows, self.space.decisions, strict=True)] for rows in maps]
 
     def decode(self, budgets: BudgetSet) -> dict[Architecture, float]:
-        """The distinct architectures that the priors lead to, each with its greatest log-probability."""
-        found: dict[Architecture, float] = {}
-        for rows in self.log_probabilities(budgets):
-            for decoded in decode(rows, self._terms, budgets, self.per_prior):
-                architecture = self._architecture(decoded)
-                found[architecture] = max(decoded.log_probability, found.get(architecture, -math.inf))
-        return found
+        """The distinct candidates that the priors lead to, each with its greatest log-probability.
+
+        Raises:
+            BudgetError: no architecture meets the budgets.
+        """
+        floors = {self.cost.name: self.min_use * self._attainable(budgets)} if self.min_use else None
+        distributions = self.log_probabilities(budgets)
+        count = -(-self.candidates // len(distributions))
+        for _ in range(_DOUBLINGS):
+            found: dict[Architecture, float] = {}
+            decoded = [decode(rows, self._terms, budgets, count, floors) for rows in distributions]
+            # The best of every prior first, then the second best of every prior, ...
+            for item in (item for rank in zip_longest(*decoded) for item in rank if item is not None):
+                architecture = self._architecture(item)
+                found[architecture] = max(item.log_probability, found.get(architecture, -math.inf))
+            # Priors that agree give the same architectures; a prior with fewer than asked for has no more.
+            if len(found) >= self.candidates or all(len(items) < count for items in decoded):
+                break
+            count *= 2
+        return dict(islice(found.items(), self.candidates))
 
     def _answer(self, budgets: BudgetSet) -> Candidate:
         started = time.perf_counter()
@@ -220,13 +247,15 @@ class GeneratorStrategy(Strategy):
             time.perf_counter() - started,
         )
 
-    def _conditioning_limit(self, budgets: BudgetSet) -> float:
+    def _attainable(self, budgets: BudgetSet) -> float:
+        """The most of the generator's own cost that the budgets allow, to within 1%."""
         limits = budgets.limits()
-        if set(limits) == {self.cost.name}:
-            return limits[self.cost.name]
-        most = optimum(self._terms, self.cost.name, budgets, largest=True)
-        # Jointly unreachable: decoding says so, with the intervals.
-        return most if most is not None else limits.get(self.cost.name, 0.0)
+        most = reachable(self._terms, self.cost.name)[1]
+        if set(limits) != {self.cost.name}:
+            found = optimum(self._terms, self.cost.name, budgets, largest=True, gap=0.01)
+            # Jointly unreachable: decoding says so, with the intervals.
+            most = found if found is not None else most
+        return min(most, limits.get(self.cost.name, most))
 
     def _architecture(self, decoded: Decoded) -> Architecture:
         spelling = self.space.spell(Architecture(self.space.name, decoded.choices))

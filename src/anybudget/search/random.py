@@ -29,7 +29,8 @@ class WindowSampler:
         least, most = reachable({cost.name: cost.terms}, cost.name)
         if high < least or low > most or low > high:
             raise BudgetError(
-                f"no architecture has {cost.name} in {low:,.12g} to {high:,.12g}; reachable are {least:,.12g} to {most:,.12g}"
+                f"no architecture has {cost.name} in {low:,.12g} to {high:,.12g}; "
+                f"reachable are {least:,.12g} to {most:,.12g}"
             )
         self._space, self._cost, self._low, self._high = space, cost, low, high
         unit = max((most - least) / _BINS, 1e-12)

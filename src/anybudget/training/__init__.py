@@ -1,0 +1,1 @@
+"""Training: path samplers, the shared loop, supernets and stand-alone networks."""

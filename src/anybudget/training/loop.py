@@ -17,6 +17,11 @@ from anybudget.progress import Progress
 Log = Callable[[dict[str, float]], None]
 """Receives one row of metrics per epoch."""
 
+
+def no_log(_row: dict[str, float]) -> None:
+    """Keep no metrics."""
+
+
 # A loss this many times that of guessing is not noise: the weights have left the region where they can recover.
 DIVERGED = 5.0
 
@@ -97,7 +102,7 @@ def run_epochs(
                 optimiser.step()
                 scheduler.step()
                 task.advance(1, f"epoch {epoch}/{schedule.epochs} loss {result.loss:.3f}")
-            log(_row(epoch, results, scheduler.get_last_lr()[0], time.perf_counter() - started))
+            log(_row(epoch, results, float(scheduler.get_last_lr()[0]), time.perf_counter() - started))
 
 
 def cosine_factor(steps: int, warmup: int = 0) -> Callable[[int], float]:

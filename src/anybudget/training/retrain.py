@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from anybudget.data import DataSplits
 from anybudget.progress import Progress, SilentProgress
-from anybudget.training.loop import Log, Schedule, StepResult, run_epochs, step_result
+from anybudget.training.loop import Log, Schedule, StepResult, no_log, run_epochs, step_result
 
 
 def train_network(
@@ -18,7 +18,7 @@ def train_network(
     name: str = "retrain",
     seed: int = 0,
     progress: Progress | None = None,
-    log: Log = lambda row: None,
+    log: Log = no_log,
 ) -> None:
     """Train `network` on the training split and leave it in evaluation mode.
 
@@ -33,7 +33,7 @@ def train_network(
     def backward(images: Tensor, labels: Tensor) -> StepResult:
         logits = network(images)
         loss = F.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return step_result(loss, logits, labels)
 
     run_epochs(

@@ -1,4 +1,4 @@
-"""Owns supernet training: paths from a sampler, one optimiser step for several paths, and norm statistics at the end."""
+"""Owns supernet training: paths from a sampler, one step for several, norm statistics at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anybudget.data import DataSplits, iterate_batches
 from anybudget.nets import Supernet
 from anybudget.progress import Progress, SilentProgress
 from anybudget.spaces import Spelling
-from anybudget.training.loop import Log, Schedule, StepResult, merge, run_epochs, step_result
+from anybudget.training.loop import Log, Schedule, StepResult, merge, no_log, run_epochs, step_result
 from anybudget.training.samplers import PathSampler
 
 
@@ -26,7 +26,7 @@ def train_supernet(
     paths_per_step: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
-    log: Log = lambda row: None,
+    log: Log = no_log,
 ) -> None:
     """Train the shared weights on the training split, then gather the norms' running statistics.
 
@@ -45,7 +45,7 @@ def train_supernet(
         for _ in range(paths_per_step):
             logits = supernet(images, next(paths))
             loss = F.cross_entropy(logits, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             results.append(step_result(loss, logits, labels))
         return merge(results)
 

@@ -1,0 +1,37 @@
+# Everything runs in a virtual environment of its own, made when first needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check lint bench clean
+
+demo: $(READY)  ## the main job on the embedded data: five networks for five budgets, and a report
+	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
+
+test: $(READY)  ## the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) lint test  ## what CI runs: format, lint, types, import contract, tests
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; about half an hour on two cores
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/norms.py
+	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/estimator.py runs/bench-demo-0
+
+clean:  ## the environment and caches; runs/ is kept
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "anybudget needs Python 3.11 or newer"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)

@@ -1,0 +1,116 @@
+"""One training step of a path and of the generator against what they replace, on SGNAS's CIFAR-sized net.
+
+Table 6 widths, strides 1, 2, 2, 1, 2, 1, 32x32 images, batch 32. Each ratio compares medians of workloads that run in
+turn in one process. Run: python benchmarks/steps.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anybudget.nets import UnifiedSupernet
+from anybudget.nets.blocks import channels_last
+from anybudget.nets.generator import gumbel_softmax
+from anybudget.spaces import Macro, Stage, UnifiedSpace
+from anybudget.testing import explicit_mixture
+from measure import machine, peak_bytes, seconds
+
+WIDTHS = [(32, 2, 1), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)]
+BATCH = 32
+
+
+def space() -> UnifiedSpace:
+    return UnifiedSpace(Macro(32, 3, 100, 32, 1, 16, tuple(Stage(*stage) for stage in WIDTHS), 1280))
+
+
+def training_step(
+    network: nn.Module, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
+) -> Callable[[], None]:
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(forward(images), labels).backward()
+        optimiser.step()
+
+    return step
+
+
+def path_step(supernet: UnifiedSupernet, images: Tensor, labels: Tensor, paths: int) -> list[tuple[str, float]]:
+    """A path's training step over that of the same network standing alone, in its faster memory format."""
+    supernet.train()
+    rng = np.random.default_rng(0)
+    ratios = []
+    for _ in range(paths):
+        architecture = supernet.space.sample(rng)
+        flat = supernet.extract(architecture).train()
+        last = channels_last(supernet.extract(architecture).train())
+        contiguous = images.contiguous()
+        times = seconds(
+            {
+                "path": training_step(supernet, lambda x, a=architecture: supernet(x, a), images, labels),
+                "alone, contiguous": training_step(flat, flat, contiguous, labels),
+                "alone, channels last": training_step(last, last, images, labels),
+            }
+        )
+        ratios.append(times["path"] / min(times["alone, contiguous"], times["alone, channels last"]))
+    return [("path training step / the network alone: time", float(np.median(ratios)))]
+
+
+def generator_step(supernet: UnifiedSupernet, images: Tensor, labels: Tensor) -> list[tuple[str, float]]:
+    """The merged mixture's forward and backward over running every operation, both with the weights frozen."""
+    supernet.eval().requires_grad_(False)
+    draws = torch.Generator().manual_seed(0)
+    logits = torch.randn(len(supernet.space.decisions), 80, generator=draws).log_softmax(-1)
+    rows = []
+    for mode, batch_statistics in (("running statistics", False), ("batch statistics", True)):
+        relaxed = supernet.relaxed().train(batch_statistics)
+
+        def step(forward: Callable[[Tensor, Tensor], Tensor]) -> None:
+            leaf = logits.clone().requires_grad_()
+            sample = gumbel_softmax(leaf, 1.0, hard=False, generator=draws)
+            F.cross_entropy(forward(images, sample), labels).backward()
+
+        def merged(relaxed: nn.Module = relaxed, step: Callable[..., None] = step) -> None:
+            step(relaxed)
+
+        def explicit(statistics: bool = batch_statistics, step: Callable[..., None] = step) -> None:
+            step(lambda x, p: explicit_mixture(supernet, x, p, batch_statistics=statistics))
+
+        times = seconds({"merged": merged, "explicit": explicit}, rounds=5, warmup=1)
+        rows.append((f"generator step / explicit mixture, {mode}: time", times["merged"] / times["explicit"]))
+        rows.append(
+            (f"generator step / explicit mixture, {mode}: peak memory", peak_bytes(merged) / peak_bytes(explicit))
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--paths", type=int, default=5, help="random paths to measure")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    supernet = channels_last(UnifiedSupernet(space()))
+    images = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 100, (BATCH,))
+    table = Table("ratio", "measured", "at most", title=f"steps ({machine()})", title_justify="left")
+    targets = {"the network alone: time": 1.05, "time": 0.4, "memory": 0.6}
+    for name, ratio in [
+        *path_step(supernet, images, labels, arguments.paths),
+        *generator_step(supernet, images, labels),
+    ]:
+        target = next(value for key, value in targets.items() if name.endswith(key))
+        table.add_row(name, f"{ratio:.3f}", f"{target}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Owns reference computations that are slow and obvious, to check the fast ones against; shipped for new spaces."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anybudget.nets import Supernet, UnifiedSupernet
+from anybudget.nets.norms import batch_norm, join, running_norm
+from anybudget.nets.unified import SubBlock, UnifiedBlock
+
+
+def randomise_norms(module: nn.Module, generator: torch.Generator) -> None:
+    """Give every norm random weights and running statistics, so that a mistake in any of them shows."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (layer.weight.data, 0.5, 1.5),
+                (layer.bias.data, -0.5, 0.5),
+                (layer.running_mean, -0.5, 0.5),
+                (layer.running_var, 0.5, 2.0),
+            ):
+                assert tensor is not None
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+
+
+def explicit_mixture(supernet: Supernet, x: Tensor, probabilities: Tensor, *, batch_statistics: bool = False) -> Tensor:
+    """The mixture of all paths by definition: run every depthwise convolution of every kernel size, then mix.
+
+    What `RelaxedSupernet` must equal, in evaluation mode and, with `batch_statistics`, in training mode. Convolutions
+    of one kernel size run together over all sub-blocks, as a network that runs every operation would do it.
+
+    Args:
+        supernet: a frozen unified supernet in evaluation mode.
+        x: images `[N, C, H, W]`.
+        probabilities: `[decisions, choices]`.
+        batch_statistics: normalise the shadow norms and what follows the layers by the batch.
+    """
+    assert isinstance(supernet, UnifiedSupernet)
+    for block in supernet.before:
+        x = block(x)
+    for layer, decision, row in zip(supernet.layers, supernet.space.decisions, probabilities, strict=True):
+        encoding = torch.from_numpy(decision.encoding()).to(row)
+        usage = encoding.unflatten(1, (decision.slots, -1))[..., :-1]
+        x = _explicit_block(cast(UnifiedBlock, layer), x, row, usage, batch_statistics)
+    for block in supernet.after:
+        was_training = block.training
+        x = block.train(batch_statistics)(x)
+        block.train(was_training)
+    return x
+
+
+def _explicit_block(block: UnifiedBlock, x: Tensor, row: Tensor, usage: Tensor, batch_statistics: bool) -> Tensor:
+    members = [cast(SubBlock, member) for member in block.sub_blocks]
+    hidden = F.conv2d(x, join([member.expand.weight for member in members]))
+    hidden = block.act(running_norm(hidden, [member.expand_norm for member in members]))
+    weights = torch.einsum("c,csk->ks", row, usage)
+    mixed = torch.zeros(())
+    for index, kernel in enumerate(block.kernels):
+        convs = [cast(nn.Conv2d, member.depthwise[index]) for member in members]
+        norms = [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members]
+        weight = join([conv.weight for conv in convs])
+        value = F.conv2d(hidden, weight, stride=block.stride, padding=kernel // 2, groups=len(weight))
+        share = weights[index].repeat_interleave(members[0].expand.out_channels)
+        mixed = mixed + running_norm(value, norms) * share[:, None, None]
+    out = F.conv2d(block.act(mixed), torch.cat([member.project.weight for member in members], dim=1))
+    rates = usage.sum((1, 2)).long()
+    norm = batch_norm if batch_statistics else running_norm
+    total = torch.zeros(())
+    for expansion in sorted(set(rates.tolist())):
+        total = total + row[rates == expansion].sum() * norm(out, [block.shadow_norm(expansion)])
+    return total + x if block.residual else total

@@ -1,0 +1,142 @@
+"""Small spaces, nets, data and recipes that every test file shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anybudget.data import DataSplits, load_splits
+from anybudget.nets import UnifiedSupernet, build_supernet
+from anybudget.spaces import Macro, Stage, UnifiedSpace
+from anybudget.testing import randomise_norms
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+SGNAS_STAGES = tuple(
+    Stage(width, repeats, stride)
+    for width, repeats, stride in [(32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)]
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of ground-truth tables; only a development tree has it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here")
+    return SHARED
+
+
+def tiny_macro(**changes: object) -> Macro:
+    """Three layers, with and without residual and stride, on 8x8 images."""
+    values: dict[str, object] = {
+        "input_size": 8,
+        "input_channels": 1,
+        "classes": 3,
+        "stem_width": 4,
+        "stem_stride": 1,
+        "first_width": 4,
+        "stages": (Stage(4, 2, 1), Stage(6, 1, 2)),
+        "head_width": 8,
+    }
+    return Macro(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def space() -> UnifiedSpace:
+    return UnifiedSpace(tiny_macro())
+
+
+@pytest.fixture
+def imagenet_space() -> UnifiedSpace:
+    """SGNAS's own macro-architecture (supplement, Table 6)."""
+    return UnifiedSpace(Macro(224, 3, 1000, 32, 2, 16, SGNAS_STAGES, 1280))
+
+
+@pytest.fixture
+def supernet(space: UnifiedSpace) -> UnifiedSupernet:
+    """A supernet with random weights and random norm statistics, in evaluation mode."""
+    torch.manual_seed(0)
+    net = build_supernet(space)
+    assert isinstance(net, UnifiedSupernet)
+    randomise_norms(net, torch.Generator().manual_seed(1))
+    return net.eval()
+
+
+def write_images(path: Path, *, per_class: int = 40, test: int = 12, seed: int = 0) -> Path:
+    """An `.npz` of 8x8 grey images of three classes that a small network can learn: a bright row at three heights."""
+    rng = np.random.default_rng(seed)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 3
+        images = rng.integers(0, 90, (count, 8, 8)).astype(np.uint8)
+        images[np.arange(count), 1 + 2 * labels] += 120
+        return images, labels
+
+    (x, y), (xt, yt) = draw(3 * per_class), draw(3 * test)
+    np.savez(path, x=x, y=y, xt=xt, yt=yt)
+    return path
+
+
+@pytest.fixture
+def image_file(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "images.npz")
+
+
+@pytest.fixture
+def data(image_file: Path) -> DataSplits:
+    return load_splits(str(image_file), seed=0, validation_fraction=0.3)
+
+
+RECIPE = """
+name = "tiny"
+threads = 1
+
+[data]
+source = "{source}"
+validation_fraction = 0.3
+
+[space]
+input_size = 8
+input_channels = 1
+classes = 3
+stem_width = 4
+stem_stride = 1
+stages = [{{ width = 4, repeats = 1, stride = 1 }}, {{ width = 6, repeats = 1, stride = 2 }}]
+
+[supernet]
+epochs = 2
+batch_size = 16
+learning_rate = 0.05
+
+[generator]
+epochs = 2
+batch_size = 16
+
+[search]
+budgets = ["macs<=30k", "macs<=60k, params<=1500"]
+priors = 2
+candidates = 4
+calibration_images = 32
+random_baseline = 3
+
+[retrain]
+epochs = 1
+batch_size = 16
+learning_rate = 0.05
+picks = [1]
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, image_file: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.format(source=image_file))
+    return path

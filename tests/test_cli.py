@@ -1,0 +1,295 @@
+"""The command line end to end on a tiny recipe: stages, JSON, errors with exit code 2, interrupt and going on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from anybudget import cli, stages
+from anybudget.architecture import Architecture
+from anybudget.config import load_recipe
+from anybudget.costs import build_costs
+from anybudget.data import DataSplits, ImageSet
+from anybudget.errors import AnyBudgetError
+from anybudget.stages import Run
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, standard output, standard error."""
+    code = 0
+    before = sys.argv
+    sys.argv = ["anybudget", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv = before
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def finished(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    code, out, err = call(capsys, "run", recipe_file, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "report.html" in out
+    return tmp_path / "run"
+
+
+def test_run_writes_everything_a_report_needs(finished: Path) -> None:
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    assert {
+        "recipe.toml", "provenance.json", "stages.json", "supernet.csv", "supernet.safetensors", "generator.csv",
+        "generator.safetensors", "candidates.jsonl", "random.jsonl", "report.html",
+    } <= names  # fmt: skip
+    rows = [json.loads(line) for line in (finished / "candidates.jsonl").read_text().splitlines()]
+    assert [row["budgets"] for row in rows] == [{"macs": 30000}, {"macs": 60000, "params": 1500}]
+    assert all(row["costs"][name] <= limit for row in rows for name, limit in row["budgets"].items())
+    random = [json.loads(line) for line in (finished / "random.jsonl").read_text().splitlines()]
+    assert random
+    for row in random:
+        assert row["costs"]["macs"] >= 0.9 * row["budgets"]["macs"]
+        assert all(row["costs"][name] <= limit for name, limit in row["budgets"].items())
+    short_id = Architecture.from_dict(rows[0]["architecture"]).short_id
+    assert f"retrain/{short_id}/weights.safetensors" in names
+    assert "<svg" in (finished / "report.html").read_text()
+    assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".bin"))]
+
+
+def test_finished_stages_are_not_repeated(
+    finished: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("*.safetensors")}
+    code, _, err = call(capsys, "run", recipe_file, "--out", finished)
+    assert code == 0
+    assert "supernet: finished before, kept" in err
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("*.safetensors")} == before
+
+
+def test_other_settings_are_never_mixed(finished: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "run", recipe_file, "--out", finished, "--set", "supernet.epochs=5")
+    assert code == 2
+    assert "supernet.epochs: 2 -> 5" in err
+
+
+def test_stages_alone_equal_the_whole_run(
+    finished: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = tmp_path / "parts"
+    assert call(capsys, "supernet", recipe_file, "--out", parts)[0] == 0
+    assert call(capsys, "generator", parts)[0] == 0
+    code, out, _ = call(capsys, "generate", parts, "--json")
+    assert code == 0
+    again = json.loads(out)
+    whole = [json.loads(line) for line in (finished / "candidates.jsonl").read_text().splitlines()]
+    for one, other in zip(again, whole, strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {
+            k: v for k, v in other.items() if k not in ("seconds", "layers")
+        }
+    code, out, _ = call(capsys, "supernet", parts)
+    assert code == 0
+    assert "finished before" in out
+
+
+def test_generate_json_keys(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "generate", finished, "--budget", "macs<=40k, params<=1300", "-b", "macs<=1M", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert len(rows) == 2
+    for row in rows:
+        assert set(row) == {
+            "budgets", "architecture", "costs", "slack", "supernet_top1_percent", "log_probability", "seconds",
+        }  # fmt: skip
+        assert {"macs", "params"} <= set(row["costs"])
+        assert row["slack"] == {name: limit - row["costs"][name] for name, limit in row["budgets"].items()}
+        assert min(row["slack"].values()) >= 0
+    code, out, _ = call(capsys, "generate", finished)
+    assert code == 0
+    assert "macs<=30k" in out
+
+
+def test_space_json_keys(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "space", recipe_file, "--json", "--budget", "macs<=1", "--budget", "macs<=1M")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["space"] == "unified"
+    assert summary["size"] == 6400
+    assert summary["decisions"] == 2
+    space = load_recipe(recipe_file).space.build()
+    for name, row in summary["costs"].items():
+        costs = [build_costs(space)[name].cost(architecture) for architecture in space.enumerate()]
+        assert (row["min"], row["max"]) == (min(costs), max(costs))
+        assert row["median"] == pytest.approx(sorted(costs)[len(costs) // 2], rel=0.02)
+    assert [row["reachable"] for row in summary["budgets"]] == [False, True]
+    code, out, _ = call(capsys, "space", recipe_file)
+    assert code == 0
+    assert "6,400 networks" in out
+    assert "conv_macs" in out
+
+
+def test_space_knows_the_size_of_the_paper_s_space(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "sgnas-imagenet.toml"
+    code, out, _ = call(capsys, "space", recipe, "--json")
+    assert code == 0
+    assert json.loads(out)["size"] == 80**19
+
+
+def test_retrain_takes_what_generate_prints(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "generate", finished, "-b", "macs<=50k", "--json")
+    (tmp_path / "found.json").write_text(out)
+    (tmp_path / "one.json").write_text(json.dumps(json.loads(out)[0]["architecture"]))
+    for name, flag in (("found.json", "--inherit"), ("one.json", "--scratch")):
+        code, out, err = call(capsys, "retrain", finished, tmp_path / name, flag, "--epochs", "1", "--json")
+        assert code == 0, err
+        (result,) = json.loads(out)
+        assert result["inherited"] == (flag == "--inherit")
+        assert 0 <= result["test_top1_percent"] <= 100
+    code, out, _ = call(capsys, "retrain", finished, tmp_path / "one.json", "--epochs", "1")
+    assert "test top-1" in out
+    assert call(capsys, "report", finished)[0] == 0
+
+
+def test_the_search_never_touches_the_test_split(
+    finished: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other test images, and with a test split that cannot be read, everything up to retraining stays the same."""
+    asked = []
+
+    def test(self: DataSplits) -> ImageSet:
+        asked.append(True)
+        garbage = torch.randint(0, 256, self._test.images.shape, dtype=torch.uint8)
+        return ImageSet(garbage, self._test.labels.flip(0))
+
+    monkeypatch.setattr(DataSplits, "test", test)
+    run = Run.create(load_recipe(recipe_file), tmp_path / "other")
+    run.train_supernet()
+    run.train_generator()
+    run.search()
+    run.random_baseline()
+    assert not asked
+    for name in ("supernet.safetensors", "generator.safetensors", "random.jsonl"):
+        assert (tmp_path / "other" / name).read_bytes() == (finished / name).read_bytes()
+    run.retrain_picks()
+    assert asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.toml"], "no such recipe"),
+        (["run", "{recipe}", "--set", "supernet.epohcs=3"], "did you mean epochs?"),
+        (["run", "{recipe}", "--set", "data.source=nowhere"], "nowhere"),
+        (["run", "{recipe}", "--set", "space.classes=4"], "space.classes=3 (the recipe says 4)"),
+        (["run", "{recipe}", "--set", "space.input_channels=3"], "space.input_channels=1 (the recipe says 3)"),
+        (["run", "{recipe}", "--set", "search.budgets=['macs<=1']"], "reaches from"),
+        (["run", "{recipe}", "--set", "search.budgets=['joules<=1']"], "unknown cost 'joules'"),
+        (["run", "{recipe}", "--set", "generator.cost=joules"], "unknown cost 'joules'"),
+        (["run", "{recipe}", "--set", "device=quantum"], "'quantum' cannot be used here"),
+        (["run", "{recipe}", "--set", "space.se_reduction=4"], "se_reduction"),
+        (["run", "{recipe}", "--nonsense"], "--nonsense"),
+        (["run"], "RECIPE"),
+        (["nonsense"], "nonsense"),
+        (["space", "{recipe}", "--budget", "macs<2M"], "cannot read budget"),
+        (["generate", "{run}", "--budget", "macs<=1"], "reaches from"),
+        (["generate", "{run}", "--budget", "macs<=30k, params<=1"], "reaches from"),
+        (["generate", "{run}", "--budget", "watts<=1"], "unknown cost 'watts'"),
+        (["generate", "nowhere"], "not a run folder"),
+        (["generator", "{recipe}"], "not a run folder"),
+        (["supernet", "{run}", "--set", "seed=3"], "--set need a recipe"),
+        (["report", "nowhere"], "nowhere"),
+        (["retrain", "{run}", "none.json"], "cannot read an architecture"),
+        (["retrain", "{run}", "{recipe}"], "cannot read an architecture"),
+        (["retrain", "{run}", "{foreign}"], "3 choices, but this unified space has 2 decisions"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_code_2(
+    arguments: list[str], message: str, finished: Path, recipe_file: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text(Architecture("unified", (0, 0, 0)).to_json())
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    named = {"recipe": recipe_file, "run": finished, "foreign": foreign}
+    code, out, err = call(capsys, *(argument.format(**named) for argument in arguments))
+    assert code == 2
+    assert message in " ".join(err.split()), err
+    assert "Traceback" not in out + err
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_damaged_weights_are_named(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (finished / "supernet.safetensors").write_bytes(b"garbage")
+    code, _, err = call(capsys, "generate", finished)
+    assert code == 2
+    assert "supernet.safetensors: damaged" in err
+
+
+def test_a_stage_that_is_missing_names_its_command(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Run.create(load_recipe(recipe_file), tmp_path / "empty")
+    code, _, err = call(capsys, "generator", tmp_path / "empty")
+    assert code == 2
+    assert "run: anybudget supernet" in err
+
+
+def test_help_and_import_do_not_load_torch() -> None:
+    script = (
+        "import sys, anybudget, anybudget.cli\n"
+        "sys.argv = ['anybudget', '--help']\n"
+        "try:\n    anybudget.cli.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    for command in ("run", "space", "supernet", "generator", "generate", "retrain", "report"):
+        assert command in answer.stdout
+
+
+def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path: Path) -> None:
+    """Ctrl-C during the generator: exit code 130, one message, no traceback; the next run ends as if never stopped."""
+    out = tmp_path / "stopped"
+    command = [sys.executable, "-m", "anybudget", "run", str(recipe_file), "--out", str(out)]
+    long = [*command, "--set", "generator.epochs=4000"]
+    process = subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    deadline = time.monotonic() + 60
+    while not (out / "supernet.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    run = Run.open(out)
+    assert run.folder.finished("supernet")
+    assert not run.folder.finished("generator")
+    weights = (out / "supernet.safetensors").read_bytes()
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]  # no temporary file is left
+    run.train_generator = lambda: run.folder.finish("generator", 0)  # type: ignore[method-assign]
+    run.search = lambda: []  # type: ignore[method-assign]
+    run.random_baseline = run.retrain_picks = lambda: None  # type: ignore[assignment, method-assign, return-value]
+    said: list[str] = []
+    run.run_all(said.append)
+    assert said == ["supernet: finished before, kept"]
+    assert (out / "supernet.safetensors").read_bytes() == weights
+
+
+def test_public_names_are_importable() -> None:
+    import anybudget
+
+    for name in anybudget.__all__:
+        assert getattr(anybudget, name) is not None
+    with pytest.raises(AttributeError):
+        anybudget.nothing_of_that_name  # noqa: B018
+    assert issubclass(anybudget.AnyBudgetError, Exception)
+    assert AnyBudgetError is anybudget.AnyBudgetError
+    assert stages.Run is anybudget.Run

@@ -1,0 +1,142 @@
+"""Hard-budget decoding against brute force, and the promise that no budget is ever exceeded."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anybudget.budgets import Budget, BudgetSet
+from anybudget.costs import CostTerms, build_costs
+from anybudget.errors import BudgetError
+from anybudget.search.decoding import check_jointly_reachable, decode, optimum, reachable
+from anybudget.spaces import UnifiedSpace
+
+
+def random_problem(
+    seed: int, *, pairwise: bool, whole: bool
+) -> tuple[list[np.ndarray], dict[str, CostTerms], list[tuple[int, ...]]]:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 5, size=4)
+    scores = [np.log(rng.dirichlet(np.ones(size))) for size in sizes]
+
+    def draw(*shape: int) -> np.ndarray:
+        values = rng.integers(0, 40, shape).astype(float)
+        return values if whole else values + rng.random(shape)
+
+    terms = {
+        name: CostTerms(
+            float(draw(1)[0]),
+            tuple(draw(size) for size in sizes),
+            {(0, 1): draw(sizes[0], sizes[1]), (1, 3): draw(sizes[1], sizes[3])} if pairwise else {},
+        )
+        for name in ("a", "b")
+    }
+    return scores, terms, list(itertools.product(*(range(size) for size in sizes)))
+
+
+def brute_force(
+    scores: list[np.ndarray], terms: dict[str, CostTerms], everything: list[tuple[int, ...]], limits: dict[str, float]
+) -> list[tuple[float, tuple[int, ...]]]:
+    feasible = [c for c in everything if all(terms[name].cost(c) <= limit for name, limit in limits.items())]
+    scored = [(sum(row[i] for row, i in zip(scores, c, strict=True)), c) for c in feasible]
+    return sorted(scored, reverse=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 10**6), st.booleans(), st.booleans(), st.floats(0.05, 1.0), st.floats(0.05, 1.0), st.integers(1, 6)
+)
+def test_decoding_is_optimal(seed: int, pairwise: bool, whole: bool, first: float, second: float, count: int) -> None:
+    scores, terms, everything = random_problem(seed, pairwise=pairwise, whole=whole)
+    limits = {}
+    for name, share in (("a", first), ("b", second)):
+        values = sorted(terms[name].cost(c) for c in everything)
+        limits[name] = max(1.0, values[round(share * (len(values) - 1))])  # often exactly the cost of an architecture
+    expected = brute_force(scores, terms, everything, limits)
+    budgets = BudgetSet(tuple(Budget(name, limit) for name, limit in limits.items()))
+    if not expected:
+        with pytest.raises(BudgetError, match=r"reaches from|together"):
+            decode(scores, terms, budgets, count)
+        return
+    found = decode(scores, terms, budgets, count)
+    assert len(found) == min(count, len(expected))
+    assert len({d.choices for d in found}) == len(found)
+    assert [d.log_probability for d in found] == pytest.approx([score for score, _ in expected[:count]], abs=1e-5)
+    assert all(terms[name].cost(d.choices) <= limit for d in found for name, limit in limits.items())
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.booleans(), st.floats(0.2, 1.0))
+def test_floors_hold_where_they_can(seed: int, pairwise: bool, share: float) -> None:
+    scores, terms, everything = random_problem(seed, pairwise=pairwise, whole=True)
+    values = sorted(terms["a"].cost(c) for c in everything)
+    limit = max(1.0, values[round(share * (len(values) - 1))])
+    floor = 0.9 * limit
+    expected = [
+        (score, c) for score, c in brute_force(scores, terms, everything, {"a": limit}) if terms["a"].cost(c) >= floor
+    ]
+    if values[0] > limit:
+        return
+    (found,) = decode(scores, terms, BudgetSet((Budget("a", limit),)), floors={"a": floor})
+    if expected:
+        assert found.log_probability == pytest.approx(expected[0][0], abs=1e-5)
+        assert floor <= terms["a"].cost(found.choices) <= limit
+    else:  # nothing uses that much: the floor is dropped, the budget never
+        assert terms["a"].cost(found.choices) <= limit
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.booleans())
+def test_optimum_is_the_brute_force_one(seed: int, pairwise: bool) -> None:
+    _, terms, everything = random_problem(seed, pairwise=pairwise, whole=True)
+    values = [terms["a"].cost(c) for c in everything]
+    assert reachable(terms, "a") == (min(values), max(values))
+    limit = float(np.median([terms["b"].cost(c) for c in everything])) + 1
+    within = [terms["a"].cost(c) for c in everything if terms["b"].cost(c) <= limit]
+    budgets = BudgetSet((Budget("b", limit),))
+    assert optimum(terms, "a", budgets, largest=True) == max(within)
+    assert optimum(terms, "a", budgets, largest=False) == min(within)
+
+
+def test_a_cost_on_the_limit_is_allowed_and_one_above_is_not(imagenet_space: UnifiedSpace) -> None:
+    terms = {name: model.terms for name, model in build_costs(imagenet_space).items()}
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        architecture = imagenet_space.sample(rng)
+        scores = [np.where(np.arange(80) == choice, 0.0, -50.0) for choice in architecture.choices]
+        cost = terms["macs"].cost(architecture.choices)
+        (at,) = decode(scores, terms, BudgetSet((Budget("macs", cost),)))
+        (below,) = decode(scores, terms, BudgetSet((Budget("macs", cost - 1),)))
+        assert at.choices == architecture.choices
+        assert terms["macs"].cost(below.choices) <= cost - 1
+
+
+def test_unreachable_budgets_say_what_is_reachable(space: UnifiedSpace) -> None:
+    terms = {name: model.terms for name, model in build_costs(space).items()}
+    scores = [np.zeros(80)] * 3
+    low, high = reachable(terms, "macs")
+    with pytest.raises(BudgetError, match=f"reaches from {low:,.0f} .* to {high:,.0f}"):
+        decode(scores, terms, BudgetSet((Budget("macs", low - 1),)))
+    assert decode(scores, terms, BudgetSet((Budget("macs", low),)))
+    with pytest.raises(BudgetError, match=r"unknown cost 'joules'.*known costs are macs, params"):
+        decode(scores, terms, BudgetSet.parse("joules<=3"))
+
+
+def test_jointly_unreachable_budgets_say_so() -> None:
+    terms = {
+        "a": CostTerms(0.0, (np.array([1.0, 9.0]),)),
+        "b": CostTerms(0.0, (np.array([9.0, 1.0]),)),
+    }
+    both = BudgetSet.parse("a<=2, b<=2")
+    with pytest.raises(BudgetError, match="together; with b<=2 the least a is 9; with a<=2 the least b is 9"):
+        decode([np.zeros(2)], terms, both)
+    with pytest.raises(BudgetError, match="together"):
+        check_jointly_reachable(terms, both)
+
+
+def test_ties_and_count_beyond_the_space() -> None:
+    terms = {"a": CostTerms(0.0, (np.array([1.0, 1.0, 1.0]),))}
+    found = decode([np.zeros(3)], terms, BudgetSet.parse("a<=1"), count=10)
+    assert {d.choices for d in found} == {(0,), (1,), (2,)}

@@ -1,0 +1,216 @@
+"""The generator network, its training signal, and the promise of the strategy: never over any budget."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anybudget.budgets import Budget, BudgetSet
+from anybudget.costs import build_costs
+from anybudget.data import DataSplits
+from anybudget.errors import BudgetError
+from anybudget.evaluation import Evaluator
+from anybudget.nets import UnifiedSupernet
+from anybudget.nets.generator import ArchitectureGenerator, gumbel_softmax
+from anybudget.search.decoding import decode, reachable
+from anybudget.search.generator import (
+    GeneratorSchedule,
+    GeneratorStrategy,
+    budget_gaps,
+    random_priors,
+    train_generator,
+)
+from anybudget.spaces import UnifiedSpace
+
+SCHEDULE = GeneratorSchedule(epochs=4, batch_size=18)
+
+
+def make(space: UnifiedSpace, seed: int = 0) -> ArchitectureGenerator:
+    torch.manual_seed(seed)
+    return ArchitectureGenerator(space)
+
+
+def strategy_of(supernet: UnifiedSupernet, data: DataSplits, **options: object) -> GeneratorStrategy:
+    costs = build_costs(supernet.space)
+    generator = make(supernet.space).eval()
+    evaluator = Evaluator(supernet, data, calibration_images=16)
+    return GeneratorStrategy(generator, costs["macs"], costs, evaluator, **{"priors": 2, "candidates": 4, **options})  # type: ignore[arg-type]
+
+
+def test_output_is_a_distribution_and_depends_on_budget_and_prior(space: UnifiedSpace) -> None:
+    generator = make(space)
+    priors = random_priors(generator, space, 2, np.random.default_rng(0))
+    assert priors.shape == (2, 3, 24)
+    assert priors.sum(-1).eq(6).all()  # one operation for each of six sub-blocks
+    rows = generator(torch.tensor([0.2, 0.2]), priors)
+    assert rows.shape == (2, 3, 80)
+    torch.testing.assert_close(rows.exp().sum(-1), torch.ones(2, 3))
+    assert not torch.allclose(rows[0], rows[1])
+    assert not torch.allclose(rows[0], generator(torch.tensor([0.9]), priors[:1])[0])
+
+
+def test_a_choice_s_logit_is_the_sum_of_its_operations(space: UnifiedSpace) -> None:
+    generator = make(space)
+    prior = random_priors(generator, space, 1, np.random.default_rng(0))
+    rows = generator(torch.tensor([0.5]), prior)[0]
+    choices = space.decisions[0].choices
+    index = {choice: i for i, choice in enumerate(choices)}
+    # Exchanging the kernel of the first sub-block changes the logit by the same amount whatever the sixth uses.
+    a, b = index[0, 1, 2, 2, 2, 2], index[1, 1, 2, 2, 2, 2]
+    c, d = index[0, 1, 2, 2, 2, 3], index[1, 1, 2, 2, 2, 3]
+    torch.testing.assert_close(rows[0, a] - rows[0, b], rows[0, c] - rows[0, d], rtol=1e-4, atol=1e-5)
+
+
+def test_gumbel_softmax_samples_the_distribution() -> None:
+    log_probabilities = torch.tensor([0.5, 0.3, 0.2]).log().expand(4000, 3).clone().requires_grad_()
+    hard = gumbel_softmax(log_probabilities, 2.0, hard=True, generator=torch.Generator().manual_seed(0))
+    assert set(hard.detach().round(decimals=5).unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(hard.mean(0), torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0)
+    (hard * torch.tensor([1.0, 0.0, 0.0])).sum().backward()
+    assert log_probabilities.grad is not None
+    assert log_probabilities.grad.abs().sum() > 0
+    cold = gumbel_softmax(log_probabilities, 1e-3, hard=False, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(cold, hard, atol=1e-3, rtol=0)
+
+
+def test_budget_term_is_the_expected_squared_gap(space: UnifiedSpace) -> None:
+    terms = build_costs(space)["macs"].terms
+    probabilities = (
+        torch.rand(1, 3, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).mul(3).softmax(-1)
+    )
+    budget = torch.tensor([4.0e4], dtype=torch.float64)
+    rng = np.random.default_rng(0)
+    draws = np.stack([rng.choice(80, size=40_000, p=row) for row in probabilities[0].numpy()], axis=1)
+    expected = ((terms.costs(draws) - 4.0e4) ** 2).mean()
+    assert budget_gaps(terms, probabilities, budget).item() == pytest.approx(expected, rel=0.02)
+
+
+def test_training_follows_the_budget(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    """After training, a larger budget in gives a larger expected cost out, closer than before training."""
+    cost = build_costs(supernet.space)["macs"]
+    low, high = reachable({"macs": cost.terms}, "macs")
+    positions = torch.tensor([0.2, 0.5, 0.8])
+    generator = make(supernet.space)
+    priors = random_priors(generator, supernet.space, 3, np.random.default_rng(3))
+
+    def gap() -> torch.Tensor:
+        with torch.no_grad():
+            used = cost.relaxed_cost(generator(positions, priors).exp())
+        return ((used - low) / (high - low) - positions).abs().mean()
+
+    before = gap()
+    rows: list[dict[str, float]] = []
+    weights = {name: value.clone() for name, value in supernet.state_dict().items()}
+    schedule = dataclasses.replace(SCHEDULE, epochs=60)
+    train_generator(generator, supernet, cost, data, schedule, log=rows.append)
+    assert gap() < 0.1 < before
+    assert len(rows) == 60
+    assert rows[0]["temperature"] == 5.0
+    assert rows[1]["temperature"] == pytest.approx(4.75)
+    assert all(torch.equal(weights[name], value) for name, value in supernet.state_dict().items())
+
+
+@pytest.mark.parametrize("straight_through", [False, True])
+def test_same_seed_same_generator(supernet: UnifiedSupernet, data: DataSplits, straight_through: bool) -> None:
+    cost = build_costs(supernet.space)["macs"]
+    schedule = dataclasses.replace(SCHEDULE, straight_through=straight_through, networks_per_step=2)
+    first, second = make(supernet.space), make(supernet.space)
+    for generator in (first, second):
+        train_generator(generator, supernet, cost, data, schedule, seed=7)
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_1000_outputs_never_exceed_a_budget(imagenet_space: UnifiedSpace) -> None:
+    """Random generator outputs and budgets over the whole reachable interval, one and two at once: 0 violations."""
+    costs = build_costs(imagenet_space)
+    terms = {name: model.terms for name, model in costs.items()}
+    generator = make(imagenet_space).eval()
+    rng = np.random.default_rng(0)
+    interval = {name: reachable(terms, name) for name in ("macs", "params")}
+    outcomes = {"one": 0, "two": 0, "unreachable": 0}
+    with torch.inference_mode():
+        for trial in range(1000):
+            prior = random_priors(generator, imagenet_space, 1, rng)
+            rows = (5 * generator(torch.tensor([rng.random()]), prior)[0]).log_softmax(-1).double().numpy()
+            names = ("macs", "params") if trial % 2 else ("macs",)
+            budgets = BudgetSet(
+                tuple(Budget(n, interval[n][0] + rng.random() * (interval[n][1] - interval[n][0])) for n in names)
+            )
+            try:
+                (found,) = decode(list(rows), terms, budgets)
+            except BudgetError as error:
+                assert "together" in str(error)
+                outcomes["unreachable"] += 1
+                continue
+            assert all(terms[b.cost].cost(found.choices) <= b.limit for b in budgets)
+            outcomes["two" if trial % 2 else "one"] += 1
+    assert outcomes["one"] == 500
+    assert outcomes["two"] > 400
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.0, 0.98]))
+def test_candidates_meet_every_budget(first: float, second: float, min_use: float) -> None:
+    space, supernet, data = _fixed()
+    strategy = strategy_of(supernet, data, min_use=min_use)
+    terms = {name: model.terms for name, model in build_costs(space).items()}
+    limits = []
+    for name, share in (("macs", first), ("params", second)):
+        low, high = reachable(terms, name)
+        limits.append(Budget(name, low + share * (high - low)))
+    try:
+        (candidate,) = strategy.search([BudgetSet(tuple(limits))])
+    except BudgetError as error:
+        assert "together" in str(error)
+        return
+    assert candidate.budgets.allows(candidate.costs)
+    assert all(slack >= 0 for slack in candidate.slack.values())
+    assert candidate.costs["macs"] == build_costs(space)["macs"].cost(candidate.architecture)
+    assert candidate.supernet_top1_percent == strategy.evaluator.score(candidate.architecture).top1_percent
+    assert candidate.log_probability is not None
+    assert candidate.log_probability <= 0
+
+
+_CACHE: list[tuple[UnifiedSpace, UnifiedSupernet, DataSplits]] = []
+
+
+@pytest.fixture(autouse=True)
+def _remember(space: UnifiedSpace, supernet: UnifiedSupernet, data: DataSplits) -> None:
+    _CACHE[:] = [(space, supernet, data)]
+
+
+def _fixed() -> tuple[UnifiedSpace, UnifiedSupernet, DataSplits]:
+    return _CACHE[0]
+
+
+def test_min_use_keeps_slack_small(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    low, high = reachable({"macs": build_costs(supernet.space)["macs"].terms}, "macs")
+    budgets = [BudgetSet((Budget("macs", round(low + share * (high - low))),)) for share in (0.3, 0.6, 1.0)]
+    for candidate in strategy_of(supernet, data, min_use=0.98).search(budgets):
+        assert candidate.slack["macs"] <= 0.02 * candidate.budgets.limits()["macs"]
+
+
+def test_the_best_candidate_is_returned(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    strategy = strategy_of(supernet, data, priors=4, candidates=10)
+    budgets = BudgetSet.parse("macs<=60k")
+    found = strategy.decode(budgets)
+    (candidate,) = strategy.search([budgets])
+    assert len(found) == 10
+    assert candidate.supernet_top1_percent == max(strategy.evaluator.score(a).top1_percent for a in found)
+    assert candidate.log_probability == found[candidate.architecture]
+
+
+def test_a_budget_above_everything_is_met(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    (candidate,) = strategy_of(supernet, data).search([BudgetSet.parse("macs<=1T")])
+    assert candidate.slack["macs"] > 0
+
+
+def test_all_budgets_are_checked_before_the_first_answer(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    strategy = strategy_of(supernet, data)
+    with pytest.raises(BudgetError, match="cannot be met"):
+        strategy.search([BudgetSet.parse("macs<=60k"), BudgetSet.parse("macs<=1")])
+    assert strategy.evaluator.evaluations == 0

@@ -1,0 +1,137 @@
+"""The unified space: sizes, canonical forms, fairness; and what every registered sampler promises."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anybudget.architecture import Architecture
+from anybudget.errors import ArchitectureError, ConfigError
+from anybudget.spaces import Spelling, UnifiedSpace
+from anybudget.training.samplers import SAMPLERS
+from conftest import tiny_macro
+
+SPACE = UnifiedSpace(tiny_macro())
+layers = st.lists(st.integers(0, 2), min_size=2, max_size=6)
+networks = st.lists(layers, min_size=3, max_size=3)
+
+
+def spelled(network: list[list[int]]) -> Spelling:
+    return Spelling("unified", tuple(tuple(layer) + (3,) * (6 - len(layer)) for layer in network))
+
+
+def test_sizes(imagenet_space: UnifiedSpace) -> None:
+    assert len(imagenet_space.decisions) == 19
+    assert {len(decision.choices) for decision in imagenet_space.decisions} == {80}
+    assert imagenet_space.size() == 80**19
+
+
+@given(networks, st.randoms())
+def test_order_of_kernels_does_not_matter(network: list[list[int]], random: object) -> None:
+    shuffled = [random.sample(layer, len(layer)) for layer in network]  # type: ignore[attr-defined]
+    first, second = SPACE.canonical(spelled(network)), SPACE.canonical(spelled(shuffled))
+    assert first == second
+    assert hash(first) == hash(second)
+
+
+@given(networks, networks)
+def test_different_multisets_are_different(first: list[list[int]], second: list[list[int]]) -> None:
+    same = all(sorted(a) == sorted(b) for a, b in zip(first, second, strict=True))
+    assert (SPACE.canonical(spelled(first)) == SPACE.canonical(spelled(second))) == same
+
+
+@given(networks)
+def test_spelling_and_kernels_round_trip(network: list[list[int]]) -> None:
+    architecture = SPACE.canonical(spelled(network))
+    assert SPACE.canonical(SPACE.spell(architecture)) == architecture
+    assert SPACE.from_kernels(SPACE.kernels(architecture)) == architecture
+    assert [sorted(layer) for layer in network] == [
+        [(3, 5, 7).index(kernel) for kernel in layer] for layer in SPACE.kernels(architecture)
+    ]
+
+
+def test_every_choice_is_its_own_architecture() -> None:
+    tiny = UnifiedSpace(tiny_macro(stages=SPACE.macro.stages[1:]))
+    everything = list(tiny.enumerate())
+    assert len(set(everything)) == tiny.size() == 80
+    assert all(tiny.canonical(tiny.spell(architecture)) == architecture for architecture in everything)
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        ((3, 0, 0, 3, 3, 3),) * 3,  # a skip below a used sub-block: forced sampling forbids it
+        ((0, 3, 3, 3, 3, 3),) * 3,  # expansion 1
+        ((0, 0, 3, 3, 3),) * 3,  # five sub-blocks
+        ((0, 4, 3, 3, 3, 3),) * 3,  # no such operation
+        ((0, 0, 3, 3, 3, 3),) * 2,  # a layer short
+    ],
+)
+def test_what_is_no_spelling_is_refused(operations: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(ArchitectureError):
+        SPACE.canonical(Spelling("unified", operations))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        (Architecture("mbconv", (0, 0, 0)), "space 'mbconv' given to space 'unified'"),
+        (Architecture("unified", (0, 0)), "2 choices, but this unified space has 3 decisions"),
+        (Architecture("unified", (0, 80, 0)), "layer 2: choice 80 is outside 0 to 79"),
+        (Architecture("unified", (0, 0, -1)), "layer 3: choice -1 is outside"),
+    ],
+)
+def test_foreign_architectures_are_refused(architecture: Architecture, message: str) -> None:
+    with pytest.raises(ArchitectureError, match=message):
+        SPACE.spell(architecture)
+
+
+def test_unknown_kernel_is_named() -> None:
+    with pytest.raises(ArchitectureError, match=r"\[9\] are not in this space"):
+        SPACE.from_kernels([[3, 9], [3, 3], [3, 3]])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"min_expansion": 0}, {"min_expansion": 7}, {"kernels": (3, 4)}, {"kernels": (5, 3)}, {"stages": ()}]
+)
+def test_impossible_macros_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        tiny_macro(**changes)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_strict_fairness_counts(seed: int) -> None:
+    """In every layer, a round trains each expansion rate, and each kernel of each sub-block, equally often."""
+    paths = SAMPLERS["fair"](SPACE).paths(np.random.default_rng(seed))
+    assert len(paths) == 15
+    for layer in range(3):
+        rows = [path.operations[layer] for path in paths]
+        assert Counter(sum(op != 3 for op in row) for row in rows) == dict.fromkeys(range(2, 7), 3)
+        for sub_block, uses in enumerate((5, 5, 4, 3, 2, 1)):
+            kernels = Counter(row[sub_block] for row in rows if row[sub_block] != 3)
+            assert kernels == dict.fromkeys(range(3), uses)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_draw_valid_paths_by_seed(name: str) -> None:
+    sampler = SAMPLERS[name](SPACE)
+    first, again, other = (sampler.paths(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert all(SPACE.canonical(path).space == "unified" for path in first)
+
+
+def test_canonical_sampler_trains_canonical_spellings_only() -> None:
+    paths = SAMPLERS["fair-canonical"](SPACE).paths(np.random.default_rng(0))
+    assert all(SPACE.spell(SPACE.canonical(path)) == path for path in paths)
+    rates = Counter(sum(op != 3 for op in path.operations[0]) for path in paths)
+    assert rates == dict.fromkeys(range(2, 7), 3)
+
+
+def test_describe_names_operations() -> None:
+    architecture = SPACE.from_kernels([[7, 3], [5, 5, 5], [3, 3]])
+    assert SPACE.describe(architecture)[:2] == [
+        ["3x3", "7x7", "skip", "skip", "skip", "skip"],
+        ["5x5", "5x5", "5x5", "skip", "skip", "skip"],
+    ]

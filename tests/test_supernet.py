@@ -1,0 +1,201 @@
+"""The unified supernet: paths, mixtures, extraction, gradients, statistics."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from anybudget.architecture import Architecture
+from anybudget.errors import ConfigError
+from anybudget.nets import SUPERNETS, UnifiedSupernet, build_supernet
+from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace
+from anybudget.testing import explicit_mixture, randomise_norms
+from anybudget.training.samplers import SAMPLERS
+from conftest import tiny_macro
+
+SPACE = UnifiedSpace(tiny_macro())
+ARCHITECTURES = st.tuples(*[st.integers(0, 79)] * 3).map(lambda choices: Architecture("unified", choices))
+
+
+def make(seed: int = 0, space: SearchSpace = SPACE, dtype: torch.dtype = torch.float64) -> UnifiedSupernet:
+    torch.manual_seed(seed)
+    net = build_supernet(space)
+    assert isinstance(net, UnifiedSupernet)
+    randomise_norms(net, torch.Generator().manual_seed(seed))
+    return net.eval().to(dtype)
+
+
+NET = make()
+IMAGES = torch.randn(4, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def one_hot(architecture: Architecture) -> torch.Tensor:
+    return F.one_hot(torch.tensor(architecture.choices), 80).double()
+
+
+@settings(deadline=None, max_examples=40)
+@given(ARCHITECTURES)
+def test_a_path_equals_its_extracted_network_and_its_one_hot_mixture(architecture: Architecture) -> None:
+    with torch.no_grad():
+        path = NET(IMAGES, architecture)
+        extracted = NET.extract(architecture)
+        assert not extracted.training
+        torch.testing.assert_close(path, extracted(IMAGES), rtol=0, atol=1e-10)
+        torch.testing.assert_close(path, NET(IMAGES, one_hot(architecture)), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "hard_swish"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_extraction_in_float32_and_both_modes(activation: str, memory_format: torch.memory_format) -> None:
+    net = make(1, UnifiedSpace(tiny_macro(activation=activation)), torch.float32).to(memory_format=memory_format)  # type: ignore[call-overload]
+    x = IMAGES.float().contiguous(memory_format=memory_format)
+    rng = np.random.default_rng(0)
+    for training in (False, True):
+        net.train(training)
+        for _ in range(5):
+            architecture = SPACE.sample(rng)
+            with torch.no_grad():
+                # In training mode a forward normalises by the batch; the copy keeps the fixed norms' own statistics.
+                extracted = net.extract(architecture)
+                torch.testing.assert_close(net(x, architecture), extracted(x), rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6), st.booleans(), st.floats(0.1, 8.0))
+def test_merged_mixture_equals_the_explicit_mixture(seed: int, batch_statistics: bool, spread: float) -> None:
+    """Values and gradients, in float64: every operation run separately and then mixed, against one convolution."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = spread * torch.randn(3, 80, dtype=torch.float64, generator=generator)
+    results = []
+    for forward in (
+        lambda x, p: NET.relaxed().train(batch_statistics)(x, p),
+        lambda x, p: explicit_mixture(NET, x, p, batch_statistics=batch_statistics),
+    ):
+        probabilities, x = logits.softmax(-1).requires_grad_(), IMAGES.clone().requires_grad_()
+        logits_out = forward(x, probabilities)
+        F.cross_entropy(logits_out, torch.tensor([0, 1, 2, 0])).backward()
+        results.append((logits_out.detach(), probabilities.grad, x.grad))
+    for merged, explicit in zip(*results, strict=True):
+        torch.testing.assert_close(merged, explicit, rtol=0, atol=1e-5)
+        assert explicit is not None
+        assert explicit.abs().max() > 0
+
+
+def test_a_mixture_needs_the_frozen_supernet() -> None:
+    net = copy.deepcopy(NET).train()
+    with pytest.raises(ConfigError, match="eval"):
+        net(IMAGES, torch.full((3, 80), 1 / 80, dtype=torch.float64))
+
+
+def test_the_frozen_copy_does_not_follow_the_supernet() -> None:
+    net = copy.deepcopy(NET)
+    relaxed = net.relaxed()
+    probabilities = torch.full((3, 80), 1 / 80, dtype=torch.float64)
+    before = relaxed(IMAGES, probabilities)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(relaxed(IMAGES, probabilities), before)
+    assert not list(relaxed.layers.parameters())
+
+
+class CountConvolutions(TorchFunctionMode):
+    """Records groups and kernel size of every convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise: list[tuple[int, int]] = []  # kernel size, channels
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        kwargs = kwargs or {}
+        groups = kwargs.get("groups", args[6] if len(args) > 6 else 1)
+        if func is F.conv2d and groups > 1:
+            self.depthwise.append((args[1].shape[-1], args[1].shape[0]))
+        return func(*args, **kwargs)
+
+
+def test_a_path_computes_its_own_channels_only() -> None:
+    space = UnifiedSpace(tiny_macro(first_width=0))
+    net = make(0, space)
+    architecture = space.from_kernels([[3, 7, 7], [5, 5], [3, 3, 5, 5, 7, 7]])
+    with CountConvolutions() as counter, torch.no_grad():
+        net(IMAGES, architecture)
+    assert counter.depthwise == [(3, 4), (7, 8), (5, 8), (3, 8), (5, 8), (7, 8)]
+    with CountConvolutions() as counter, torch.no_grad():
+        net(IMAGES, torch.full((3, 80), 1 / 80, dtype=torch.float64))
+    assert counter.depthwise == [(7, 24)] * 3  # one merged convolution a layer
+
+
+def test_arrangements_share_a_network_but_not_its_weights() -> None:
+    first = Spelling("unified", ((0, 1, 2, 3, 3, 3), (0, 0, 3, 3, 3, 3), (0, 0, 3, 3, 3, 3)))
+    second = Spelling("unified", ((2, 0, 1, 3, 3, 3), *first.operations[1:]))
+    assert SPACE.canonical(first) == SPACE.canonical(second)
+    with torch.no_grad():
+        assert not torch.allclose(NET(IMAGES, first), NET(IMAGES, second))
+        torch.testing.assert_close(NET(IMAGES, first), NET(IMAGES, SPACE.canonical(first)))
+
+
+def test_gradients_reach_the_path_and_nothing_else() -> None:
+    net = copy.deepcopy(NET).train()
+    spelling = Spelling("unified", ((2, 0, 3, 3, 3, 3),) * 3)
+    net(IMAGES, spelling).sum().backward()
+    block = net.layers[0]
+    used = {(0, 2), (1, 0)}
+    for index, sub_block in enumerate(block.sub_blocks):
+        assert (sub_block.expand.weight.grad is not None) == (index < 2)
+        for kernel in range(3):
+            assert (sub_block.depthwise[kernel].weight.grad is not None) == ((index, kernel) in used)
+            assert (sub_block.depthwise_norms[kernel].weight.grad is not None) == ((index, kernel) in used)
+    assert [norm.weight.grad is not None for norm in block.shadow_norms] == [True, False, False, False, False]
+
+
+def test_a_fair_round_reaches_every_parameter() -> None:
+    net = copy.deepcopy(NET).train()
+    for path in SAMPLERS["fair"](SPACE).paths(np.random.default_rng(0)):
+        (net(IMAGES, path) ** 2).sum().backward()
+    assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
+
+
+def test_a_training_forward_leaves_shared_statistics_alone() -> None:
+    net = copy.deepcopy(NET).train()
+    before = {name: value.clone() for name, value in net.layers.state_dict().items()}
+    net(IMAGES, SPACE.sample(np.random.default_rng(0)))
+    assert all(torch.equal(before[name], value) for name, value in net.layers.state_dict().items())
+
+
+def test_recorded_statistics_are_the_averages_of_the_batches() -> None:
+    net = copy.deepcopy(NET)
+    net.reset_statistics()
+    architecture = SPACE.from_kernels([[3, 7], [5, 5], [3, 3]])
+    batches = [IMAGES, IMAGES * 2 + 1]
+    for batch in batches:
+        net.record_statistics(batch, architecture)
+    assert not net.training
+    reference = net.extract(architecture).train()
+    for layer in reference.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None
+    with torch.no_grad():
+        for batch in batches:
+            reference(batch)
+    for (name, got), want in zip(
+        net.extract(architecture).state_dict().items(), reference.state_dict().values(), strict=True
+    ):
+        if "running" in name:
+            torch.testing.assert_close(got, want, msg=name)
+
+
+def test_supernets_have_no_se() -> None:
+    with pytest.raises(ConfigError, match="se_reduction"):
+        build_supernet(UnifiedSpace(tiny_macro(se_reduction=4)))
+
+
+def test_every_space_has_a_supernet() -> None:
+    spaces = {cls for cls in SearchSpace.__subclasses__() if cls.__module__.startswith("anybudget.")}
+    assert spaces == set(SUPERNETS)
