@@ -48,8 +48,10 @@ def main() -> None:
     for sampler in ("fair", "fair-canonical"):
         columns: list[list[float]] = [[], [], [], []]
         for seed in range(arguments.seeds):
+            # `fair` is the demo's own sampler: its runs are those of benchmarks/demo.py.
+            name = f"bench-demo-{seed}" if sampler == "fair" else f"bench-arrangements-{seed}"
             recipe = load_recipe(ROOT / "recipes" / "demo.toml", [f"seed={seed}", f"supernet.sampler={sampler}"])
-            run = Run.create(recipe, ROOT / "runs" / f"bench-arrangements-{sampler}-{seed}", RichProgress())
+            run = Run.create(recipe, ROOT / "runs" / name, RichProgress())
             if not run.folder.finished("supernet"):
                 run.train_supernet()
             assert isinstance(run.supernet, UnifiedSupernet)

@@ -29,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -137,16 +140,16 @@ def report(target: RunArgument) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake gives one message and exit code 2, Ctrl-C exit code 130."""
+    code: object = 0
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except AnyBudgetError as error:
         err.print(f"error: {error}", style="bold red", markup=False)
         sys.exit(2)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        err.print("stopped; finished stages are kept, run the same command again to go on", markup=False)
-        sys.exit(130)
+        code = STOPPED
     except BrokenPipeError:
         sys.exit(141)
     except Exception as error:
@@ -155,6 +158,9 @@ def main() -> None:
             raise
         error.show()
         sys.exit(getattr(error, "exit_code", 2))
+    if code == STOPPED:  # Typer turns Ctrl-C into this return value
+        err.print("stopped; finished stages are kept, run the same command again to go on", markup=False)
+        sys.exit(STOPPED)
 
 
 class RichProgress:

@@ -111,8 +111,8 @@ class SearchSection(Section):
 
     budgets: Annotated[list[str], Field(min_length=1)]
     priors: Count = 8
-    candidates: Count = 32
-    min_use: Annotated[float, Field(ge=0, le=1)] = 0.98
+    candidates: Count = 40
+    min_use: Annotated[float, Field(ge=0, le=1)] = 0.985
     calibration_images: Count = 1024
     random_baseline: Annotated[int, Field(ge=0)] = 50
 

@@ -238,7 +238,6 @@ class Run:
 
     def search(self) -> list[Candidate]:
         """Stage `search`: generate for every budget of the recipe."""
-        self.folder.write_lines("candidates.jsonl", [])
         with self.stage("search"):
             return self.generate(self.recipe.budget_sets())
 
@@ -331,11 +330,12 @@ class Run:
 
     def retrain_picks(self) -> list[dict[str, Any]]:
         """Stage `retrain`: retrain what was found for the budgets that `retrain.picks` names."""
-        found = self.folder.read_lines("candidates.jsonl")
+        # The last answer to each budget counts: queries may have been added before and after the search.
+        found = {str(row["budgets"]): row["architecture"] for row in self.folder.read_lines("candidates.jsonl")}
+        budgets = [str(budget_set.limits()) for budget_set in self.recipe.budget_sets()]
         with self.stage("retrain"):
             return [
-                self.retrain(Architecture.from_dict(found[pick - 1]["architecture"]))
-                for pick in self.recipe.retrain.picks
+                self.retrain(Architecture.from_dict(found[budgets[pick - 1]])) for pick in self.recipe.retrain.picks
             ]
 
     def report(self) -> Path:

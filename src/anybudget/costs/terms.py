@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,3 +62,10 @@ class CostTerms:
             left, right = probabilities[..., d, : pair.shape[0]], probabilities[..., e, : pair.shape[1]]
             total = total + ((left @ probabilities.new_tensor(pair)) * right).sum(-1)
         return total
+
+
+def common_unit(values: NDArray[np.float64]) -> float | None:
+    """The largest number of which all `values` are whole multiples, if they are whole themselves."""
+    if not np.all(values == np.round(values)) or np.any(np.abs(values) >= 2**53):
+        return None
+    return float(reduce(gcd, (int(value) for value in values), 0) or 1)

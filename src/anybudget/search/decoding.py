@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +11,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, vstack
 
 from anybudget.budgets import BudgetSet, format_quantity
-from anybudget.costs import CostTerms
+from anybudget.costs import CostTerms, common_unit
 from anybudget.errors import BudgetError
 
 Array = NDArray[np.float64]
@@ -260,8 +258,8 @@ def _negated(terms: CostTerms) -> CostTerms:
 
 def _scaled(values: Array, bound: float) -> tuple[Array, float]:
     """The row in its largest unit: whole numbers stay whole, so that the solver's tolerance cannot blur them."""
-    if np.all(values == np.round(values)) and np.all(np.abs(values) < 2**53):
-        unit = reduce(gcd, (int(value) for value in values), 0) or 1
+    unit = common_unit(values)
+    if unit is not None:
         return values / unit, float(np.floor(bound / unit))
     scale = max(float(np.abs(values).max()), abs(bound)) / 1e4
     return values / scale, bound / scale

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from anybudget.evaluation import Evaluator
 from anybudget.nets import Supernet
 from anybudget.nets.generator import ArchitectureGenerator, gumbel_softmax
 from anybudget.progress import Progress, SilentProgress
-from anybudget.search.decoding import Decoded, check_reachable, decode, optimum, reachable
+from anybudget.search.decoding import check_reachable, decode, optimum, reachable
 from anybudget.search.strategy import Candidate, Strategy, exact_costs
 from anybudget.spaces import SearchSpace
 from anybudget.training.loop import Log, cosine_factor, no_log
@@ -53,8 +52,9 @@ class GeneratorSchedule:
     networks_per_step: int = 1
 
 
-_DOUBLINGS = 6
-"""How often a query may ask every prior for twice as many architectures; priors can agree on all of them."""
+_ATTEMPTS = 4
+"""How many times more often than candidates are wanted a query may decode; small spaces may not have as many."""
+_NOISE_GROWTH = 1.2
 
 
 def train_generator(
@@ -162,10 +162,10 @@ def random_priors(generator: ArchitectureGenerator, space: SearchSpace, count: i
 class GeneratorStrategy(Strategy):
     """Answers budgets with a trained generator, exact decoding, and the supernet as the judge.
 
-    For each budget set, `priors` random priors give as many distributions. Each is decoded to its most probable
-    architectures within all budgets that use at least `min_use` of what the generator's own cost may reach, as many
-    as it takes to have `candidates` different ones from all priors together, and the one with the highest validation
-    top-1 is returned. A `min_use` of 0 lets the distributions alone decide how much of a budget is used.
+    For each budget set, `priors` random priors give as many distributions. They are decoded to `candidates` different
+    architectures within all budgets that use at least `min_use` of what the generator's own cost may reach, and the
+    one with the highest validation top-1 is returned. A `min_use` of 0 lets the distributions alone decide how much
+    of a budget is used.
     """
 
     def __init__(
@@ -176,8 +176,8 @@ class GeneratorStrategy(Strategy):
         evaluator: Evaluator,
         *,
         priors: int = 8,
-        candidates: int = 32,
-        min_use: float = 0.98,
+        candidates: int = 40,
+        min_use: float = 0.985,
         seed: int = 0,
     ) -> None:
         self.generator = generator
@@ -186,6 +186,7 @@ class GeneratorStrategy(Strategy):
         self.evaluator = evaluator
         self.candidates = candidates
         self.min_use = min_use
+        self.seed = seed
         self.space = evaluator.supernet.space
         self._priors = random_priors(generator, self.space, priors, np.random.default_rng(seed))
         self._terms = {name: model.terms for name, model in costs.items()}
@@ -214,24 +215,29 @@ class GeneratorStrategy(Strategy):
     def decode(self, budgets: BudgetSet) -> dict[Architecture, float]:
         """The distinct candidates that the priors lead to, each with its greatest log-probability.
 
+        First the most probable architecture of every prior; then, until there are enough different ones, the most
+        probable after adding Gumbel noise to every log-probability (perturb and maximise), which draws from the
+        generator's distribution among the architectures that meet the budgets. The noise grows from round to round,
+        since confident priors draw the same few again and again; the number of rounds is bounded.
+
         Raises:
             BudgetError: no architecture meets the budgets.
         """
         floors = {self.cost.name: self.min_use * self._attainable(budgets)} if self.min_use else None
         distributions = self.log_probabilities(budgets)
-        count = -(-self.candidates // len(distributions))
-        for _ in range(_DOUBLINGS):
-            found: dict[Architecture, float] = {}
-            decoded = [decode(rows, self._terms, budgets, count, floors) for rows in distributions]
-            # The best of every prior first, then the second best of every prior, ...
-            for item in (item for rank in zip_longest(*decoded) for item in rank if item is not None):
-                architecture = self._architecture(item)
-                found[architecture] = max(item.log_probability, found.get(architecture, -math.inf))
-            # Priors that agree give the same architectures; a prior with fewer than asked for has no more.
-            if len(found) >= self.candidates or all(len(items) < count for items in decoded):
-                break
-            count *= 2
-        return dict(islice(found.items(), self.candidates))
+        rng = np.random.default_rng(self.seed)
+        found: dict[Architecture, float] = {}
+        for attempt in range(_ATTEMPTS * -(-self.candidates // len(distributions))):
+            scale = _NOISE_GROWTH**attempt if attempt else 0.0
+            for rows in distributions:
+                noisy = [row + scale * rng.gumbel(size=row.shape) for row in rows]
+                (decoded,) = decode(noisy, self._terms, budgets, floors=floors)
+                score = sum(float(row[choice]) for row, choice in zip(rows, decoded.choices, strict=True))
+                architecture = self._architecture(decoded.choices)
+                found[architecture] = max(score, found.get(architecture, -math.inf))
+                if len(found) == self.candidates:
+                    return found
+        return found
 
     def _answer(self, budgets: BudgetSet) -> Candidate:
         started = time.perf_counter()
@@ -257,6 +263,6 @@ class GeneratorStrategy(Strategy):
             most = found if found is not None else most
         return min(most, limits.get(self.cost.name, most))
 
-    def _architecture(self, decoded: Decoded) -> Architecture:
-        spelling = self.space.spell(Architecture(self.space.name, decoded.choices))
+    def _architecture(self, choices: tuple[int, ...]) -> Architecture:
+        spelling = self.space.spell(Architecture(self.space.name, choices))
         return self.space.canonical(spelling)

@@ -6,21 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.costs import CostModel
+from anybudget.costs import CostModel, common_unit
 from anybudget.errors import BudgetError
 from anybudget.search.decoding import reachable
 from anybudget.spaces import SearchSpace
 
-_BINS = 4096
+_MAX_BINS = 2**17
 _MAX_ROUNDS = 20
 
 
 class WindowSampler:
     """Draws architectures uniformly from all whose cost lies in `[low, high]`, however rare they are.
 
-    Counts the architectures by (binned) cost with one convolution per decision, draws a total cost by count and then
-    each decision given what is left; a draw whose exact cost falls outside the window is rejected, which only the
-    rounding to bins can cause. Additive costs only.
+    Counts the architectures of every cost with one convolution per decision, draws a total cost by count and then each
+    decision given what is left. Costs that are whole multiples of a unit are counted exactly; others are rounded to
+    bins, and a draw whose exact cost falls outside the window is rejected. Additive costs only.
     """
 
     def __init__(self, space: SearchSpace, cost: CostModel, low: float, high: float) -> None:
@@ -33,7 +33,11 @@ class WindowSampler:
                 f"reachable are {least:,.12g} to {most:,.12g}"
             )
         self._space, self._cost, self._low, self._high = space, cost, low, high
-        unit = max((most - least) / _BINS, 1e-12)
+        exact = common_unit(np.concatenate([row - row.min() for row in cost.terms.unary]))
+        if exact is not None and (most - least) / exact <= _MAX_BINS:
+            unit, slack = exact, 0.5
+        else:
+            unit, slack = max((most - least) / _MAX_BINS, 1e-12), len(cost.terms.unary) / 2 + 1
         self._rows = [np.rint((row - row.min()) / unit).astype(np.int64) for row in cost.terms.unary]
         # counts[d][b]: in how many ways decisions d, d+1, ... add up to bin b.
         self._counts: list[NDArray[np.float64]] = [np.ones(1)]
@@ -43,7 +47,6 @@ class WindowSampler:
             for shift in row:
                 total[shift : shift + len(after)] += after
             self._counts.insert(0, total)
-        slack = len(self._rows) / 2 + 1
         bins = np.arange(len(self._counts[0]))
         window = (bins >= (low - least) / unit - slack) & (bins <= (high - least) / unit + slack)
         self._weights = self._counts[0] * window

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -83,6 +84,7 @@ def run_epochs(
     )
     generator = torch.Generator().manual_seed(seed)
     ceiling = DIVERGED * math.log(data.classes)
+    recent: deque[float] = deque(maxlen=20)
     with progress.task(name, schedule.epochs * steps_per_epoch) as task:
         for epoch in range(1, schedule.epochs + 1):
             started = time.perf_counter()
@@ -98,7 +100,8 @@ def run_epochs(
                 optimiser.zero_grad(set_to_none=True)
                 result = backward(images.contiguous(memory_format=torch.channels_last), labels)
                 results.append(result)
-                _check(result.loss, results, ceiling, epoch, name)
+                recent.append(result.loss)
+                _check(recent, ceiling, f"epoch {epoch}, step {len(results)}", name)
                 optimiser.step()
                 scheduler.step()
                 task.advance(1, f"epoch {epoch}/{schedule.epochs} loss {result.loss:.3f}")
@@ -142,15 +145,14 @@ def _row(epoch: int, results: Sequence[StepResult], learning_rate: float, second
     }
 
 
-def _check(loss: float, results: Sequence[StepResult], ceiling: float, epoch: int, name: str) -> None:
-    recent = [result.loss for result in results[-20:]]
-    if not math.isfinite(loss):
+def _check(recent: deque[float], ceiling: float, where: str, name: str) -> None:
+    if not math.isfinite(recent[-1]):
         raise TrainingError(
-            f"{name}: the loss became {loss} in epoch {epoch}, step {len(results)}; lower learning_rate (try a third) "
-            "or add warmup_epochs, and check the images for constant or corrupt ones"
+            f"{name}: the loss became {recent[-1]} in {where}; lower learning_rate (try a third) or add warmup_epochs, "
+            "and check the images for constant or corrupt ones"
         )
-    if len(recent) == 20 and min(recent) > ceiling:
+    if len(recent) == recent.maxlen and min(recent) > ceiling:
         raise TrainingError(
-            f"{name}: the loss diverges, above {min(recent):.1f} for 20 steps in epoch {epoch} where guessing gives "
-            f"{ceiling / DIVERGED:.1f}; lower learning_rate (try a third) or add warmup_epochs"
+            f"{name}: the loss diverges, above {min(recent):.1f} for {len(recent)} steps up to {where}, where guessing "
+            f"gives {ceiling / DIVERGED:.1f}; lower learning_rate (try a third) or add warmup_epochs"
         )
