@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from anybudget.nets.norms import batch_norm
 from measure import machine, seconds
 
-SHAPES = [(64, 4, 14, 14), (64, 12, 14, 14), (64, 24, 14, 14), (64, 18, 7, 7), (128, 40, 14, 14), (32, 120, 16, 16)]
+SHAPES = [(64, 4, 14, 14), (64, 12, 14, 14), (64, 24, 14, 14), (64, 18, 7, 7), (64, 36, 14, 14)]
 
 
 def main() -> None:

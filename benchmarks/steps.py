@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -71,26 +72,38 @@ def generator_step(supernet: UnifiedSupernet, images: Tensor, labels: Tensor) ->
     draws = torch.Generator().manual_seed(0)
     logits = torch.randn(len(supernet.space.decisions), 80, generator=draws).log_softmax(-1)
     rows = []
-    for mode, batch_statistics in (("running statistics", False), ("batch statistics", True)):
-        relaxed = supernet.relaxed().train(batch_statistics)
-
-        def step(forward: Callable[[Tensor, Tensor], Tensor]) -> None:
-            leaf = logits.clone().requires_grad_()
-            sample = gumbel_softmax(leaf, 1.0, hard=False, generator=draws)
-            F.cross_entropy(forward(images, sample), labels).backward()
-
-        def merged(relaxed: nn.Module = relaxed, step: Callable[..., None] = step) -> None:
-            step(relaxed)
-
-        def explicit(statistics: bool = batch_statistics, step: Callable[..., None] = step) -> None:
-            step(lambda x, p: explicit_mixture(supernet, x, p, batch_statistics=statistics))
-
-        times = seconds({"merged": merged, "explicit": explicit}, rounds=5, warmup=1)
-        rows.append((f"generator step / explicit mixture, {mode}: time", times["merged"] / times["explicit"]))
-        rows.append(
-            (f"generator step / explicit mixture, {mode}: peak memory", peak_bytes(merged) / peak_bytes(explicit))
-        )
+    for mode, statistics in (("running", False), ("batch", True)):
+        relaxed = supernet.relaxed().train(statistics)
+        works = {
+            "merged": mixture_step(logits, images, labels, relaxed),
+            "every operation": mixture_step(
+                logits, images, labels, partial(explicit_mixture, supernet, batch_statistics=statistics)
+            ),
+            "one convolution per kernel size": mixture_step(
+                logits, images, labels, partial(explicit_mixture, supernet, batch_statistics=statistics, joined=True)
+            ),
+        }
+        times = seconds(works, rounds=5, warmup=1)
+        peaks = {name: peak_bytes(work) for name, work in works.items()}
+        for name in list(works)[1:]:
+            what = f"generator step ({mode} statistics) / {name}"
+            rows.append((f"{what}: time", times["merged"] / times[name]))
+            rows.append((f"{what}: peak memory", peaks["merged"] / peaks[name]))
     return rows
+
+
+def mixture_step(
+    logits: Tensor, images: Tensor, labels: Tensor, forward: Callable[[Tensor, Tensor], Tensor]
+) -> Callable[[], None]:
+    """One forward and backward of a mixture, down to the logits."""
+    draws = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        leaf = logits.clone().requires_grad_()
+        sample = gumbel_softmax(leaf, 1.0, hard=False, generator=draws)
+        F.cross_entropy(forward(images, sample), labels).backward()
+
+    return step
 
 
 def main() -> None:

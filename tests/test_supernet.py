@@ -66,15 +66,17 @@ def test_extraction_in_float32_and_both_modes(activation: str, memory_format: to
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 10**6), st.booleans(), st.floats(0.1, 8.0))
-def test_merged_mixture_equals_the_explicit_mixture(seed: int, batch_statistics: bool, spread: float) -> None:
+@given(st.integers(0, 10**6), st.booleans(), st.floats(0.1, 8.0), st.booleans())
+def test_merged_mixture_equals_the_explicit_mixture(
+    seed: int, batch_statistics: bool, spread: float, joined: bool
+) -> None:
     """Values and gradients, in float64: every operation run separately and then mixed, against one convolution."""
     generator = torch.Generator().manual_seed(seed)
     logits = spread * torch.randn(3, 80, dtype=torch.float64, generator=generator)
     results = []
     for forward in (
         lambda x, p: NET.relaxed().train(batch_statistics)(x, p),
-        lambda x, p: explicit_mixture(NET, x, p, batch_statistics=batch_statistics),
+        lambda x, p: explicit_mixture(NET, x, p, batch_statistics=batch_statistics, joined=joined),
     ):
         probabilities, x = logits.softmax(-1).requires_grad_(), IMAGES.clone().requires_grad_()
         logits_out = forward(x, probabilities)

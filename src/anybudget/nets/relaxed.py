@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anybudget.nets.base import RelaxedSupernet
+from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
 from anybudget.nets.norms import folded
 
 if TYPE_CHECKING:
@@ -29,20 +30,20 @@ class RelaxedUnifiedBlock(nn.Module):
 
     expand: Tensor  # [S * C, C, 1, 1]
     expand_bias: Tensor  # [S * C]
-    depthwise: Tensor  # [S * K, C * k * k]: every kernel of every sub-block, zero-padded to the largest size k
-    depthwise_bias: Tensor  # [S * K, C]
+    depthwise: Tensor  # [S, K, C, k, k]: every kernel of every sub-block, zero-padded to the largest size k
+    depthwise_bias: Tensor  # [S, K, C]
     project: Tensor  # [C_out, S * C, 1, 1]
     shadow: Tensor  # [2, rates, C_out]: scale and shift with the running statistics folded in
     affine: Tensor  # [2, rates, C_out]: learned scale and shift alone
-    usage: Tensor  # [choices, S, S * K]: which kernel each sub-block uses under each choice
+    usage: Tensor  # [choices, S, K]: which kernel each sub-block uses under each choice
     rates: Tensor  # [choices, rates]: the expansion rate of each choice
 
     def __init__(self, block: UnifiedBlock, encoding: Tensor) -> None:
         super().__init__()
         self.stride = block.stride
         self.residual = block.residual
-        self.kernel = block.kernels[-1]
-        self.act = copy.deepcopy(block.act)
+        self.kernels = block.kernels
+        self.activation = block.activation
         members = [cast("SubBlock", member) for member in block.sub_blocks]
         scale, shift = _stacked_folds([member.expand_norm for member in members])
         weights = torch.stack([member.expand.weight.detach() for member in members])
@@ -53,7 +54,7 @@ class RelaxedUnifiedBlock(nn.Module):
             for conv, norm in zip(member.depthwise, member.depthwise_norms, strict=True):
                 scale, shift = folded(cast(nn.BatchNorm2d, norm))
                 weight = cast(nn.Conv2d, conv).weight.detach() * scale[:, None, None, None]
-                margin = (self.kernel - weight.shape[-1]) // 2
+                margin = (block.kernels[-1] - weight.shape[-1]) // 2
                 kernels.append(F.pad(weight, (margin,) * 4))
                 biases.append(shift)
         sizes = (len(members), len(block.kernels))
@@ -72,13 +73,19 @@ class RelaxedUnifiedBlock(nn.Module):
     def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """`[N, C_in, H, W]` and the layer's probabilities `[choices]` to `[N, C_out, H / stride, W / stride]`."""
         weights = torch.einsum("c,csk->sk", probabilities, self.usage)
-        kernel = torch.einsum("sk,skcij->scij", weights, self.depthwise).flatten(0, 1).unsqueeze(1)
-        bias = torch.einsum("sk,skc->sc", weights, self.depthwise_bias).flatten()
         norm = self.affine if self.training else self.shadow
         scale, shift = torch.einsum("c,cr,arw->aw", probabilities, self.rates, norm)
-        hidden = self.act(F.conv2d(x, self.expand, self.expand_bias))
-        hidden = self.act(F.conv2d(hidden, kernel, bias, self.stride, self.kernel // 2, groups=len(bias)))
-        out = F.conv2d(hidden, self.project)
+        frozen = FrozenBottleneck(
+            self.expand,
+            self.expand_bias,
+            self.depthwise,
+            self.depthwise_bias,
+            self.kernels,
+            self.stride,
+            self.project,
+            self.activation,
+        )
+        out = merged_bottleneck(x, weights, frozen)
         if self.training:
             out = F.batch_norm(out, None, None, scale, shift, training=True)
             return out + x if self.residual else out

@@ -55,6 +55,7 @@ class UnifiedBlock(nn.Module):
         self.shadow_norms = nn.ModuleList(
             nn.BatchNorm2d(shape.out_channels) for _ in range(macro.min_expansion, macro.max_expansion + 1)
         )
+        self.activation = macro.activation
         self.act = activation(macro.activation)
 
     def forward(self, x: Tensor, operations: Sequence[int], norm: Norm) -> Tensor:
@@ -87,7 +88,8 @@ class UnifiedBlock(nn.Module):
         hidden = F.conv2d(x, join([member.expand.weight for member in members]))
         hidden = self.act(norm(hidden, [member.expand_norm for member in members]))
         kernel = join([cast(nn.Conv2d, member.depthwise[index]).weight for member in members])
-        hidden = F.conv2d(hidden, kernel, stride=self.stride, padding=self.kernels[index] // 2, groups=hidden.shape[1])
+        padding = self.kernels[index] // 2
+        hidden = F.conv2d(hidden, kernel, None, self.stride, padding, groups=hidden.shape[1])
         hidden = self.act(norm(hidden, [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members]))
         return F.conv2d(hidden, torch.cat([member.project.weight for member in members], dim=1))
 

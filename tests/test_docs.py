@@ -1,0 +1,79 @@
+"""What the documents say runs: commands and flags exist, links lead somewhere, the Python example works."""
+
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from anybudget.cli import app
+from anybudget.config import load_recipe
+from anybudget.stages import Run
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def code_blocks(path: Path) -> list[str]:
+    return re.findall(r"```\w*\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def commands(path: Path) -> list[list[str]]:
+    """Every `anybudget ...` line in a code block or at the start of a recipe's comment, continuation lines joined."""
+    text = "\n".join(code_blocks(path)).replace("\\\n", " ")
+    lines = re.findall(r"^(?:\.venv/bin/)?anybudget .*$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_flags_exist(path: Path) -> None:
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, *arguments in commands(path):
+        assert name in known, f"{path.name}: no command {name}"
+        flags = {flag for option in known[name].params for flag in (*option.opts, *option.secondary_opts)}
+        assert {argument for argument in arguments if argument.startswith("--")} <= flags
+        for argument in arguments:
+            if argument.startswith("recipes/"):
+                assert (ROOT / argument).is_file()
+
+
+def test_the_readme_has_commands() -> None:
+    assert {command[0] for command in commands(ROOT / "README.md")} >= {"run", "space", "generate"}
+
+
+def test_overrides_in_the_readme_are_recipe_keys() -> None:
+    for _name, *arguments in commands(ROOT / "README.md"):
+        overrides = [value for flag, value in pairwise(arguments) if flag == "--set"]
+        load_recipe(ROOT / "recipes" / "demo.toml", overrides)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_named_files_exist(path: Path) -> None:
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), f"{path.name}: {target}"
+    for target in re.findall(r"`((?:src|tests|benchmarks|recipes|docs)/[\w./-]+\.\w+)`", text):
+        if "NAME" not in target:
+            assert (ROOT / target).exists(), f"{path.name}: {target}"
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for path in DOCUMENTS:
+        for target in re.findall(r"`make (\w+)`", path.read_text()):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{path.name}: make {target}"
+
+
+def test_the_python_example_runs(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run.create(load_recipe(recipe_file), tmp_path / "run")
+    run.run_all()
+    (example,) = [block for block in code_blocks(ROOT / "README.md") if "import" in block]
+    exec(example.replace("runs/demo", str(tmp_path / "run")), {})
+    assert "macs" in capsys.readouterr().out
+
+
+def test_no_placeholder_is_left() -> None:
+    for path in DOCUMENTS:
+        assert not re.search(r"^[A-Z_]{5,}$", path.read_text(), re.MULTILINE), path.name
