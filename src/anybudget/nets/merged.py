@@ -23,8 +23,8 @@ _CEILINGS: dict[ActivationName, float] = {"relu": float("inf"), "relu6": 6.0}
 class FrozenBottleneck:
     """Constants of an inverted bottleneck of `S` sub-blocks with `C` channels each; the norms are folded in.
 
-    `kernels` `[S, K, C, k, k]` holds every kernel of every sub-block, zero-padded to the largest size, `sizes` their true
-    sizes; `biases` is `[S, K, C]`. `expand` is `[S * C, C_in, 1, 1]`, `project` `[C_out, S * C, 1, 1]`.
+    `kernels` `[S, K, C, k, k]` holds every kernel of every sub-block, zero-padded to the largest size; `sizes` are the
+    true sizes and `biases` is `[S, K, C]`. `expand` is `[S * C, C_in, 1, 1]`, `project` `[C_out, S * C, 1, 1]`.
     """
 
     expand: Tensor
