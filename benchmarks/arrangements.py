@@ -69,7 +69,7 @@ def main() -> None:
             for column, value in zip(columns, values, strict=True):
                 column.append(float(value))
         table.add_row(sampler, *(spread(np.array(column)) for column in columns))
-    Console().print(table)
+    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

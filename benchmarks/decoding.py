@@ -55,7 +55,7 @@ def main() -> None:
                 str(violations),
                 str(unreachable),
             )
-    Console().print(table)
+    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

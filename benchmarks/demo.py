@@ -40,7 +40,7 @@ def main() -> None:
 
 def report(runs: list[Run]) -> None:
     """Print the table of means and standard errors over the runs, and what the demo must show."""
-    console = Console()
+    console = Console(width=130)
     budgets = [next(iter(budget_set)).limit for budget_set in runs[0].recipe.budget_sets()]
     found = [run.folder.read_lines("candidates.jsonl")[: len(budgets)] for run in runs]
     generated = np.array([[row["supernet_top1_percent"] for row in rows] for rows in found])

@@ -39,7 +39,7 @@ def main() -> None:
                 for a in architectures
             ]
         table.add_row(name, f"{np.mean(losses):.3f}", f"{kendalltau(losses, judged).statistic:.2f}")
-    Console().print(table)
+    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

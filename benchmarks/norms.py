@@ -37,7 +37,7 @@ def main() -> None:
 
         times = seconds({"ours": work(ours), "theirs": work(theirs)}, rounds=50, warmup=10)
         table.add_row("x".join(map(str, shape)), f"{times['ours'] / times['theirs']:.2f}")
-    Console().print(table)
+    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

@@ -283,6 +283,17 @@ def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path
     assert (out / "supernet.safetensors").read_bytes() == weights
 
 
+def test_native_prints_stay_out_of_standard_output() -> None:
+    script = (
+        "import ctypes, sys\nfrom anybudget import cli\n"
+        "sys.argv = ['anybudget', '--help']\ncli._divert_native_output()\n"
+        "ctypes.CDLL(None).puts(b'noise of a solver')\nprint('answer')\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout == "answer\n"
+    assert "noise" in answer.stderr
+
+
 def test_public_names_are_importable() -> None:
     import anybudget
 

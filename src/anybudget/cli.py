@@ -6,6 +6,7 @@ Torch is imported inside the commands that need it, so that help is immediate.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,6 +141,7 @@ def report(target: RunArgument) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake gives one message and exit code 2, Ctrl-C exit code 130."""
+    _divert_native_output()
     code: object = 0
     try:
         code = app(standalone_mode=False)
@@ -161,6 +163,21 @@ def main() -> None:
     if code == STOPPED:  # Typer turns Ctrl-C into this return value
         err.print("stopped; finished stages are kept, run the same command again to go on", markup=False)
         sys.exit(STOPPED)
+
+
+def _divert_native_output() -> None:
+    """Send what native libraries print to standard error: standard output is for tables and JSON.
+
+    HiGHS prints a line of its own now and then, from C, whatever it is told about logging.
+    """
+    try:
+        if sys.stdout.fileno() != 1:
+            return
+    except (AttributeError, OSError, ValueError):
+        return  # standard output has been replaced already, by a test or a notebook
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    os.dup2(2, 1)
 
 
 class RichProgress:

@@ -48,6 +48,11 @@ def decode(
         BudgetError: no architecture meets the budgets; says the reachable interval.
     """
     check_reachable(terms, budgets)
+    if floors and count == 1:
+        # Without floors most choices are dominated and the program is small; often its solution meets them anyway.
+        (free,) = decode(log_probabilities, terms, budgets)
+        if all(terms[cost].cost(free.choices) >= floor for cost, floor in floors.items()):
+            return [free]
     kept = _undominated(log_probabilities, [terms[budget.cost] for budget in budgets], count, without_floors=not floors)
     program = _Program(log_probabilities, kept, terms, budgets, floors=floors)
     found: list[Decoded] = []
