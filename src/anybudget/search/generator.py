@@ -55,6 +55,7 @@ class GeneratorSchedule:
 _ATTEMPTS = 4
 """How many times more often than candidates are wanted a query may decode; small spaces may not have as many."""
 _NOISE_GROWTH = 1.2
+"""Factor of the Gumbel noise from one attempt to the next."""
 
 
 def train_generator(
