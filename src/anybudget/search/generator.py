@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,9 +107,8 @@ def train_generator(
                 budgets = torch.rand(schedule.budgets_per_step, generator=draws).to(device)
                 priors = random_priors(generator, supernet.space, len(budgets), rng)
                 log_probabilities = generator(budgets, priors)
-                gaps = (
-                    budget_gaps(cost.terms, log_probabilities.exp(), low + budgets * (high - low)) / (high - low) ** 2
-                )
+                gaps = budget_gaps(cost.terms, log_probabilities.exp(), low + budgets * (high - low))
+                gaps = gaps / (high - low) ** 2
                 samples = gumbel_softmax(
                     log_probabilities[: schedule.networks_per_step],
                     temperature,
@@ -117,28 +117,34 @@ def train_generator(
                 )
                 cross_entropy = torch.stack([F.cross_entropy(relaxed(images, sample), labels) for sample in samples])
                 loss = cross_entropy.mean() + schedule.penalty * gaps.mean()
-                if not math.isfinite(float(loss.detach())):
-                    raise TrainingError(
-                        f"generator: the loss became {float(loss.detach())} in epoch {epoch}; "
-                        "lower generator.learning_rate"
-                    )
+                _check(float(loss.detach()), epoch)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
                 decay.step()
                 totals += [float(cross_entropy.mean().detach()), float(gaps.mean().sqrt().detach())]
                 task.advance(1, f"epoch {epoch}/{schedule.epochs} loss {totals[0] / steps:.3f}")
-            log(
-                {
-                    "epoch": epoch,
-                    "cross_entropy": totals[0] / steps,
-                    "budget_gap_percent": 100.0 * totals[1] / steps,
-                    "temperature": temperature,
-                    "seconds": time.perf_counter() - started,
-                }
-            )
+            log(_row(epoch, totals / steps, temperature, time.perf_counter() - started))
             temperature *= schedule.temperature_decay
     generator.eval()
+
+
+def _check(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(f"generator: the loss became {loss} in epoch {epoch}; lower generator.learning_rate")
+
+
+def _row(
+    epoch: int, means: np.ndarray[Any, np.dtype[np.float64]], temperature: float, seconds: float
+) -> dict[str, float]:
+    """Metrics of an epoch; `means` holds the cross-entropy and the budget gap as a share of the interval."""
+    return {
+        "epoch": epoch,
+        "cross_entropy": float(means[0]),
+        "budget_gap_percent": 100.0 * float(means[1]),
+        "temperature": temperature,
+        "seconds": seconds,
+    }
 
 
 def budget_gaps(terms: CostTerms, probabilities: Tensor, budgets: Tensor) -> Tensor:
