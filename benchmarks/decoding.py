@@ -23,7 +23,7 @@ TRIALS = 200
 def main() -> None:
     from demo import ROOT
 
-    space = load_recipe(ROOT / "recipes" / "sgnas-imagenet.toml").space.build()
+    space = load_recipe(ROOT / "recipes" / "sgnas-imagenet.toml").build_space()
     terms = {name: model.terms for name, model in build_costs(space).items()}
     rng = np.random.default_rng(0)
     table = Table("budgets", "floor", "mean ms", "worst ms", "violations", "unreachable together")

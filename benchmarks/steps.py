@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.generator import gumbel_softmax
-from anybudget.spaces import Macro, Stage, UnifiedSpace
+from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
 from anybudget.testing import explicit_mixture
 from measure import machine, peak_bytes, seconds
 
@@ -29,7 +29,18 @@ BATCH = 32
 
 
 def space() -> UnifiedSpace:
-    return UnifiedSpace(Macro(32, 3, 100, 32, 1, 16, tuple(Stage(*stage) for stage in WIDTHS), 1280))
+    return UnifiedSpace(
+        UnifiedSettings(
+            input_size=32,
+            input_channels=3,
+            classes=100,
+            stem_width=32,
+            stem_stride=1,
+            first_width=16,
+            stages=stages(*WIDTHS),
+            head_width=1280,
+        )
+    )
 
 
 def training_step(

@@ -10,15 +10,12 @@ import torch
 
 from anybudget.data import DataSplits, load_splits
 from anybudget.nets import UnifiedSupernet, build_supernet
-from anybudget.spaces import Macro, Stage, UnifiedSpace
+from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
 from anybudget.testing import randomise_norms
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-SGNAS_STAGES = tuple(
-    Stage(width, repeats, stride)
-    for width, repeats, stride in [(32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)]
-)
+SGNAS_STAGES = stages((32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,7 +31,21 @@ def shared_data() -> Path:
     return SHARED
 
 
-def tiny_macro(**changes: object) -> Macro:
+def sgnas_settings(**changes: object) -> UnifiedSettings:
+    """SGNAS's own macro-architecture (supplement, Table 6)."""
+    values: dict[str, object] = {
+        "input_size": 224,
+        "input_channels": 3,
+        "classes": 1000,
+        "stem_width": 32,
+        "first_width": 16,
+        "stages": SGNAS_STAGES,
+        "head_width": 1280,
+    }
+    return UnifiedSettings(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def tiny_macro(**changes: object) -> UnifiedSettings:
     """Three layers, with and without residual and stride, on 8x8 images."""
     values: dict[str, object] = {
         "input_size": 8,
@@ -43,10 +54,10 @@ def tiny_macro(**changes: object) -> Macro:
         "stem_width": 4,
         "stem_stride": 1,
         "first_width": 4,
-        "stages": (Stage(4, 2, 1), Stage(6, 1, 2)),
+        "stages": stages((4, 2, 1), (6, 1, 2)),
         "head_width": 8,
     }
-    return Macro(**{**values, **changes})  # type: ignore[arg-type]
+    return UnifiedSettings(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -56,8 +67,7 @@ def space() -> UnifiedSpace:
 
 @pytest.fixture
 def imagenet_space() -> UnifiedSpace:
-    """SGNAS's own macro-architecture (supplement, Table 6)."""
-    return UnifiedSpace(Macro(224, 3, 1000, 32, 2, 16, SGNAS_STAGES, 1280))
+    return UnifiedSpace(sgnas_settings())
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_space_json_keys(recipe_file: Path, capsys: pytest.CaptureFixture[str]) 
     assert summary["space"] == "unified"
     assert summary["size"] == 6400
     assert summary["decisions"] == 2
-    space = load_recipe(recipe_file).space.build()
+    space = load_recipe(recipe_file).build_space()
     for name, row in summary["costs"].items():
         costs = [build_costs(space)[name].cost(architecture) for architecture in space.enumerate()]
         assert (row["min"], row["max"]) == (min(costs), max(costs))
@@ -192,7 +192,7 @@ def test_the_search_never_touches_the_test_split(
         (["run", "{recipe}", "--set", "search.budgets=['joules<=1']"], "unknown cost 'joules'"),
         (["run", "{recipe}", "--set", "generator.cost=joules"], "unknown cost 'joules'"),
         (["run", "{recipe}", "--set", "device=quantum"], "'quantum' cannot be used here"),
-        (["run", "{recipe}", "--set", "space.se_reduction=4"], "se_reduction"),
+        (["run", "{recipe}", "--set", "space.se_reduction=4"], "unknown key space.se_reduction"),
         (["run", "{recipe}", "--nonsense"], "--nonsense"),
         (["run"], "RECIPE"),
         (["nonsense"], "nonsense"),

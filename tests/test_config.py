@@ -23,7 +23,7 @@ def test_every_recipe_parses_and_resolves_to_itself(path: Path, tmp_path: Path) 
 
 def test_sgnas_recipe_is_the_paper_s_space() -> None:
     recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "sgnas-imagenet.toml")
-    space = recipe.space.build()
+    space = recipe.build_space()
     assert isinstance(space, UnifiedSpace)
     assert space.size() == 80**19
     assert space.input_shape == (3, 224, 224)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from anybudget.costs import COST_MODELS, CostTerms, build_costs
+from anybudget.costs import COST_MODELS, CostTerms, build_costs, counts
 from anybudget.errors import BudgetError
 from anybudget.nets import build_network
-from anybudget.spaces import Macro, UnifiedSpace
-from conftest import SGNAS_STAGES, tiny_macro
+from anybudget.spaces import UnifiedSpace, derive
+from conftest import sgnas_settings, tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
 
@@ -28,32 +28,31 @@ SPACE = UnifiedSpace(tiny_macro())
 def test_published_numbers(shared_data: Path, name: str, plain: tuple[float, float], se: tuple[float, float]) -> None:
     """SGNAS Table 3: convolution multiply-adds and parameters in millions, without and with SE and h-swish."""
     kernels = json.loads((shared_data / "sgnas_published.json").read_text())[name]["kernels"]
-    for expected, reduction, activation in ((plain, 0, "relu"), (se, 4, "hard_swish")):
-        space = UnifiedSpace(
-            Macro(224, 3, 1000, 32, 2, 16, SGNAS_STAGES, 1280, se_reduction=reduction, activation=activation)  # type: ignore[arg-type]
-        )
-        costs = build_costs(space)
-        architecture = space.from_kernels(kernels)
-        assert round(costs["conv_macs"].cost(architecture) / 1e6, 2) == expected[0]
-        assert round(costs["params"].cost(architecture) / 1e6, 4) == expected[1]
-        assert costs["macs"].cost(architecture) == costs["conv_macs"].cost(architecture) + 1280 * 1000
-        network = build_network(space.block_specs(architecture))
-        assert sum(parameter.numel() for parameter in network.parameters()) == costs["params"].cost(architecture)
+    space = UnifiedSpace(sgnas_settings())
+    found = space.block_specs(space.from_kernels(kernels))
+    for expected, specs in ((plain, found), (se, derive(found, activation="hard_swish", se_reduction=4))):
+        assert round(sum(map(counts.conv_macs, specs)) / 1e6, 2) == expected[0]
+        assert round(sum(map(counts.params, specs)) / 1e6, 4) == expected[1]
+        assert sum(map(counts.macs, specs)) == sum(map(counts.conv_macs, specs)) + 1280 * 1000
+        network = build_network(specs)
+        assert sum(parameter.numel() for parameter in network.parameters()) == sum(map(counts.params, specs))
+        swish = [layer for layer in network.modules() if isinstance(layer, torch.nn.Hardswish)]
+        assert bool(swish) == (specs is not found)
 
 
-@pytest.mark.parametrize("changes", [{}, {"first_width": 0, "head_width": 0}, {"se_reduction": 4}, {"input_size": 9}])
-def test_formulas_equal_an_operator_count(changes: dict[str, object]) -> None:
+@pytest.mark.parametrize("changes", [{}, {"first_width": 0, "head_width": 0}, {"input_size": 9}])
+@pytest.mark.parametrize("reduction", [0, 4])
+def test_formulas_equal_an_operator_count(changes: dict[str, object], reduction: int) -> None:
     space = UnifiedSpace(tiny_macro(**changes))
-    costs = build_costs(space)
     rng = np.random.default_rng(0)
     for _ in range(5):
-        architecture = space.sample(rng)
-        network = build_network(space.block_specs(architecture)).eval()
-        size = space.macro.input_size
+        specs = derive(space.block_specs(space.sample(rng)), se_reduction=reduction)
+        network = build_network(specs).eval()
+        size = space.settings.input_size
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(torch.zeros(1, 1, size, size))
-        assert counter.get_total_flops() == 2 * costs["macs"].cost(architecture)
-        assert sum(p.numel() for p in network.parameters()) == costs["params"].cost(architecture)
+        assert counter.get_total_flops() == 2 * sum(map(counts.macs, specs))
+        assert sum(p.numel() for p in network.parameters()) == sum(map(counts.params, specs))
 
 
 @pytest.mark.parametrize("name", COST_MODELS)

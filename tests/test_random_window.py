@@ -10,10 +10,10 @@ from anybudget.costs import build_costs
 from anybudget.errors import BudgetError
 from anybudget.search.decoding import reachable
 from anybudget.search.random import WindowSampler
-from anybudget.spaces import Stage, UnifiedSpace
+from anybudget.spaces import UnifiedSpace, stages
 from conftest import tiny_macro
 
-SMALL = UnifiedSpace(tiny_macro(stages=(Stage(4, 1, 1), Stage(6, 1, 2)), max_expansion=4))
+SMALL = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=4))
 COST = build_costs(SMALL)["macs"]
 
 

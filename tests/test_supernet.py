@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
-from anybudget.nets import SUPERNETS, UnifiedSupernet, build_supernet
+from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace
 from anybudget.testing import explicit_mixture, randomise_norms
 from anybudget.training.samplers import SAMPLERS
@@ -191,13 +191,3 @@ def test_recorded_statistics_are_the_averages_of_the_batches() -> None:
     ):
         if "running" in name:
             torch.testing.assert_close(got, want, msg=name)
-
-
-def test_supernets_have_no_se() -> None:
-    with pytest.raises(ConfigError, match="se_reduction"):
-        build_supernet(UnifiedSpace(tiny_macro(se_reduction=4)))
-
-
-def test_every_space_has_a_supernet() -> None:
-    spaces = {cls for cls in SearchSpace.__subclasses__() if cls.__module__.startswith("anybudget.")}
-    assert spaces == set(SUPERNETS)

@@ -72,7 +72,7 @@ def space(
 
     loaded = load_recipe(recipe, overrides or ())
     given = [BudgetSet.parse(text) for text in budget] if budget else loaded.budget_sets()
-    summary = space_summary(loaded.space.build(), given, seed=loaded.seed)
+    summary = space_summary(loaded.build_space(), given, seed=loaded.seed)
     if as_json:
         out.print_json(json.dumps(summary))
         return

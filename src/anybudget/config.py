@@ -5,17 +5,18 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model
 
 from anybudget.budgets import BudgetSet
 from anybudget.errors import BudgetError, ConfigError
-from anybudget.spaces import Macro, SearchSpace, Stage, UnifiedSpace
-from anybudget.spaces.blocks import ActivationName
+from anybudget.spaces import SPACES, SearchSpace, Settings
+from anybudget.spaces.settings import Count, Natural
 
-Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -35,38 +36,23 @@ class DataSection(Section):
     test_fraction: Fraction = 0.15
 
 
-class StageSection(Section):
-    """One entry of `space.stages`."""
+def _space_section(space: type[SearchSpace]) -> Any:
+    """The space's own settings as a table of a recipe: with its name."""
+    fields: dict[str, Any] = {"name": (Literal[space.name], space.name)}
+    section = create_model(f"{space.__name__}Section", __base__=space.settings_type, **fields)
+    return Annotated[section, Tag(space.name)]
 
-    width: Count
-    repeats: Count
-    stride: Literal[1, 2]
+
+def _space_name(value: Any) -> Any:
+    """Which space a `[space]` table describes; `unified` when it does not say."""
+    return value.get("name", "unified") if isinstance(value, dict) else getattr(value, "name", None)
 
 
-class SpaceSection(Section):
-    """`[space]`: the search space and its macro-architecture."""
-
-    name: Literal["unified"] = "unified"
-    input_size: Annotated[int, Field(ge=4, le=4096)]
-    input_channels: Count
-    classes: Annotated[int, Field(ge=2)]
-    stem_width: Count
-    stem_stride: Literal[1, 2] = 2
-    first_width: Annotated[int, Field(ge=0)] = 0
-    stages: Annotated[list[StageSection], Field(min_length=1)]
-    head_width: Annotated[int, Field(ge=0)] = 0
-    kernels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [3, 5, 7]
-    min_expansion: Count = 2
-    max_expansion: Annotated[int, Field(ge=1, le=12)] = 6
-    activation: ActivationName = "relu"
-    se_reduction: Annotated[int, Field(ge=0)] = 0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    def build(self) -> SearchSpace:
-        """The search space that this section describes."""
-        values = self.model_dump(exclude={"name", "stages", "kernels"})
-        stages = tuple(Stage(stage.width, stage.repeats, stage.stride) for stage in self.stages)
-        return UnifiedSpace(Macro(**values, stages=stages, kernels=tuple(self.kernels)))
+if TYPE_CHECKING:
+    SpaceSection = Settings
+else:
+    SpaceSection = Annotated[reduce(or_, map(_space_section, SPACES.values())), Discriminator(_space_name)]
+"""`[space]`: the search space and its settings; one kind for each registered space."""
 
 
 class TrainingSection(Section):
@@ -79,7 +65,7 @@ class TrainingSection(Section):
     weight_decay: NonNegative = 4e-5
     nesterov: bool = False
     warmup_epochs: NonNegative = 0.0
-    crop_padding: Annotated[int, Field(ge=0)] = 0
+    crop_padding: Natural = 0
     flip: bool = False
 
 
@@ -114,7 +100,7 @@ class SearchSection(Section):
     candidates: Count = 40
     min_use: Annotated[float, Field(ge=0, le=1)] = 0.985
     calibration_images: Count = 1024
-    random_baseline: Annotated[int, Field(ge=0)] = 50
+    random_baseline: Natural = 50
 
 
 class RetrainSection(TrainingSection):
@@ -129,7 +115,7 @@ class Recipe(Section):
 
     name: str
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Natural = 0
     device: str = "auto"
     data: DataSection = DataSection()
     space: SpaceSection
@@ -137,6 +123,14 @@ class Recipe(Section):
     generator: GeneratorSection = GeneratorSection()
     search: SearchSection
     retrain: RetrainSection
+
+    def build_space(self) -> SearchSpace:
+        """The search space of `[space]`.
+
+        Raises:
+            ConfigError: the settings contradict each other.
+        """
+        return SPACES[_space_name(self.space)](self.space)
 
     def budget_sets(self) -> list[BudgetSet]:
         """The budgets of `[search]`, parsed."""
@@ -175,7 +169,7 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
         raise ConfigError(f"{source}: {problems}") from None
     try:
         budgets = recipe.budget_sets()
-        recipe.space.build()
+        recipe.build_space()
     except BudgetError as error:
         raise BudgetError(f"{source}: search.budgets: {error}") from None
     except ConfigError as error:
@@ -222,20 +216,31 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 
 def _problem(details: Any) -> str:
-    location = ".".join(str(part) for part in details["loc"])
+    path = _without_tag(details["loc"])
+    location = ".".join(map(str, path))
     if details["type"] == "extra_forbidden":
         known = _known_keys(details["loc"][:-1])
-        close = get_close_matches(str(details["loc"][-1]), known, n=1)
+        close = get_close_matches(str(path[-1]), known, n=1)
         return f"unknown key {location}" + (
             f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
         )
     if details["type"] == "missing":
         return f"key {location} is missing"
+    if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"space.name: unknown search space {_space_name(details['input'])!r}; known are {', '.join(SPACES)}"
     return f"{location}: {details['msg'][0].lower()}{details['msg'][1:]}, found {details['input']!r}"
 
 
+def _without_tag(path: Sequence[Any]) -> Sequence[Any]:
+    """The location without the name of the space, which pydantic puts behind `space`."""
+    return (path[0], *path[2:]) if path[:1] == ("space",) and len(path) > 1 else path
+
+
 def _known_keys(path: Sequence[Any]) -> list[str]:
+    """The keys of the table at `path`, a location as pydantic gives it."""
     model: type[BaseModel] = Recipe
+    if path[:1] == ("space",):
+        model, path = SPACES[path[1]].settings_type, path[2:]
     for part in path:
         if isinstance(part, str):
             annotation: Any = model.model_fields[part].annotation

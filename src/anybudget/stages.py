@@ -78,7 +78,7 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """The search space of the recipe."""
-        return self.recipe.space.build()
+        return self.recipe.build_space()
 
     @cached_property
     def costs(self) -> dict[str, CostModel]:

@@ -12,6 +12,8 @@ COST_MODELS: dict[str, Callable[[SearchSpace], CostModel]] = {
     "macs": lambda space: BlockCost(space, "macs", "MACs", counts.macs),
     "params": lambda space: BlockCost(space, "params", "params", counts.params),
     "conv_macs": lambda space: BlockCost(space, "conv_macs", "MACs", counts.conv_macs),
+    # SPOS counts every convolution but the first, and no classifier.
+    "bitops": lambda space: BlockCost(space, "bitops", "BitOps", counts.bitops, skip_first=True),
 }
 """Every registered cost by name; each makes the cost model of a space."""
 

@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.costs.terms import CostTerms
+from anybudget.costs.terms import CostTerms, Pair
 from anybudget.spaces import BlockSpec, SearchSpace
 
 if TYPE_CHECKING:
@@ -39,28 +40,64 @@ class CostModel(ABC):
 
 
 class BlockCost(CostModel):
-    """A cost that is the sum of a formula over a network's blocks, with no interaction between decisions."""
+    """A cost that is the sum of a formula over a network's blocks.
 
-    def __init__(self, space: SearchSpace, name: str, unit: str, formula: Callable[[BlockSpec], int]) -> None:
+    Args:
+        space: whose networks are counted.
+        name: of the cost, as budgets write it.
+        unit: of the cost.
+        formula: what one block costs, an integer.
+        skip_first: leave the network's first block out.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        name: str,
+        unit: str,
+        formula: Callable[[BlockSpec], int],
+        *,
+        skip_first: bool = False,
+    ) -> None:
         self.space = space
         self.name = name
         self.unit = unit
         self._formula = formula
+        self._first = 1 if skip_first else 0
 
     def cost(self, architecture: Architecture) -> float:
         """Exact cost by formula, an integer count."""
-        return float(sum(self._formula(spec) for spec in self.space.block_specs(architecture)))
+        return float(sum(map(self._formula, self.space.block_specs(architecture)[self._first :])))
 
     @cached_property
     def terms(self) -> CostTerms:
-        """Unary terms: what each choice adds to the network that takes choice 0 everywhere."""
-        origin = (0,) * len(self.space.decisions)
-        base = self.cost(Architecture(self.space.name, origin))
-        unary = []
-        for position, decision in enumerate(self.space.decisions):
-            row = [
-                self.cost(Architecture(self.space.name, (*origin[:position], choice, *origin[position + 1 :]))) - base
-                for choice in range(len(decision.choices))
-            ]
-            unary.append(np.array(row))
-        return CostTerms(base, tuple(unary))
+        """Blocks that depend on one decision give unary terms, blocks that depend on two a pairwise one.
+
+        For a block of more decisions the term of each is its difference from choice 0, the others at 0.
+        """
+        sizes = [len(decision.choices) for decision in self.space.decisions]
+        constant = 0.0
+        unary = [np.zeros(size) for size in sizes]
+        pairwise: dict[Pair, NDArray[np.float64]] = {}
+        for factor in self.space.factors[self._first :]:
+            shape = [sizes[decision] for decision in factor.decisions]
+            if len(shape) <= 2:
+                values = np.empty(shape)
+                for choices in np.ndindex(*shape):
+                    values[choices] = self._formula(factor.spec(*choices))
+                if not shape:
+                    constant += float(values)
+                elif len(shape) == 1:
+                    unary[factor.decisions[0]] += values
+                else:
+                    first, second = factor.decisions
+                    pairwise[first, second] = pairwise.get((first, second), 0.0) + values
+                continue
+            origin = [0] * len(shape)
+            base = self._formula(factor.spec(*origin))
+            constant += base
+            for position, decision in enumerate(factor.decisions):
+                for choice in range(sizes[decision]):
+                    choices = (*origin[:position], choice, *origin[position + 1 :])
+                    unary[decision][choice] += self._formula(factor.spec(*choices)) - base
+        return CostTerms(constant, tuple(unary), pairwise)

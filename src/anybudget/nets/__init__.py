@@ -5,11 +5,15 @@ from collections.abc import Callable
 from anybudget.errors import ConfigError
 from anybudget.nets.base import Path, RelaxedSupernet, Supernet
 from anybudget.nets.blocks import build_network
+from anybudget.nets.choice import ChoiceBlockSupernet
 from anybudget.nets.unified import UnifiedSupernet
-from anybudget.spaces import SearchSpace, UnifiedSpace
+from anybudget.spaces import ChoiceBlockSpace, SearchSpace, UnifiedSpace
 
-SUPERNETS: dict[type[SearchSpace], Callable[..., Supernet]] = {UnifiedSpace: UnifiedSupernet}
-"""The supernet class of every space."""
+SUPERNETS: dict[type, Callable[..., Supernet]] = {
+    UnifiedSpace: UnifiedSupernet,
+    ChoiceBlockSpace: ChoiceBlockSupernet,
+}
+"""The supernet class of every kind of space; a subclass has its nearest parent's."""
 
 
 def build_supernet(space: SearchSpace) -> Supernet:
@@ -18,10 +22,19 @@ def build_supernet(space: SearchSpace) -> Supernet:
     Raises:
         ConfigError: no supernet is registered for the space.
     """
-    try:
-        return SUPERNETS[type(space)](space)
-    except KeyError:
-        raise ConfigError(f"no supernet is registered for the search space {space.name!r}") from None
+    for kind in type(space).__mro__:
+        if kind in SUPERNETS:
+            return SUPERNETS[kind](space)
+    raise ConfigError(f"no supernet is registered for the search space {space.name!r}")
 
 
-__all__ = ["SUPERNETS", "Path", "RelaxedSupernet", "Supernet", "UnifiedSupernet", "build_network", "build_supernet"]
+__all__ = [
+    "SUPERNETS",
+    "ChoiceBlockSupernet",
+    "Path",
+    "RelaxedSupernet",
+    "Supernet",
+    "UnifiedSupernet",
+    "build_network",
+    "build_supernet",
+]

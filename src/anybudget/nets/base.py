@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from anybudget.architecture import Architecture
+from anybudget.errors import ConfigError
+from anybudget.nets.blocks import build_block, build_network
+from anybudget.nets.norms import recording, reset_statistics
 from anybudget.spaces import SearchSpace, Spelling
 
 Path = Architecture | Spelling
@@ -14,7 +19,12 @@ Path = Architecture | Spelling
 
 
 class RelaxedSupernet(nn.Module, ABC):
-    """A frozen supernet that computes the mixture of all paths under given probabilities."""
+    """A frozen supernet that computes the mixture of all paths under given probabilities.
+
+    In evaluation mode, where it starts, norms use their running statistics and one-hot rows give the path exactly. In
+    training mode what follows the stem normalises by the batch, as single paths did in training: a far better guess
+    at a path's loss after recalibration (`docs/generator.md` has figures).
+    """
 
     @abstractmethod
     def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
@@ -25,12 +35,22 @@ class Supernet(nn.Module, ABC):
     """Shared weights for every architecture of `space`; holds no active path.
 
     In training mode a forward normalises by batch statistics; in evaluation mode by the running statistics, which
-    `record_statistics` gathers.
+    `record_statistics` gathers. A subclass calls `_add_ends` in its constructor and gives `path`, `relaxed` and
+    `_copy_path`; blocks before and after the searched ones are shared by all paths and live here.
     """
 
     space: SearchSpace
+    before: nn.ModuleList
+    after: nn.ModuleList
 
-    @abstractmethod
+    def _add_ends(self) -> None:
+        """Build the blocks that no decision changes, at the start and at the end of every network."""
+        searched = [index for index, factor in enumerate(self.space.factors) if factor.decisions]
+        self._first, self._last = searched[0], searched[-1] + 1
+        before, after = self.space.factors[: self._first], self.space.factors[self._last :]
+        self.before = nn.ModuleList(build_block(factor.spec()) for factor in before)
+        self.after = nn.ModuleList(build_block(factor.spec()) for factor in after)
+
     def forward(self, x: Tensor, path: Path | Tensor) -> Tensor:
         """Logits `[N, classes]` of images `[N, C, H, W]` through one path or through the mixture of all.
 
@@ -38,20 +58,61 @@ class Supernet(nn.Module, ABC):
             x: the images.
             path: an `Architecture` or `Spelling`, which computes only the channels in use; or probabilities
                 `[decisions, choices]`, which compute the exact mixture of the frozen supernet (evaluation mode only).
+
+        Raises:
+            ConfigError: a mixture was asked for in training mode.
+            ArchitectureError: the architecture is not one of the space.
         """
+        if isinstance(path, Tensor):
+            return cast(Tensor, self.relaxed()(x, path))
+        return self._path(x, self._spelled(path))
+
+    @abstractmethod
+    def _path(self, x: Tensor, spelling: Spelling) -> Tensor:
+        """Logits through one path."""
 
     @abstractmethod
     def relaxed(self) -> RelaxedSupernet:
-        """A frozen copy for mixtures, with every norm folded once; worth keeping over many forwards."""
+        """A frozen copy for mixtures, worth keeping over many forwards.
 
-    @abstractmethod
+        Raises:
+            ConfigError: the supernet is in training mode.
+        """
+
+    @torch.no_grad()
     def extract(self, architecture: Architecture) -> nn.Sequential:
         """A stand-alone plain PyTorch network with copies of the inherited weights and statistics."""
+        network = build_network(self.space.block_specs(architecture)).to(next(self.parameters()))
+        blocks = list(network)
+        for source, target in zip(
+            (*self.before, *self.after), (*blocks[: self._first], *blocks[self._last :]), strict=True
+        ):
+            target.load_state_dict(source.state_dict())
+        self._copy_path(blocks[self._first : self._last], self.space.spell(architecture))
+        return network.train(self.training)
 
     @abstractmethod
+    def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
+        """Copy weights and statistics of one path into the plain blocks built for it."""
+
     def reset_statistics(self) -> None:
         """Forget all running statistics, so that the coming `record_statistics` are averaged with equal weight."""
+        reset_statistics(self)
 
-    @abstractmethod
+    @torch.no_grad()
     def record_statistics(self, x: Tensor, path: Path) -> None:
         """Count one batch through `path` into the running statistics of the norms it uses."""
+        was_training = self.training
+        self.train()
+        try:
+            with recording(self):
+                self._path(x, self._spelled(path))
+        finally:
+            self.train(was_training)
+
+    def _spelled(self, path: Path) -> Spelling:
+        return self.space.spell(path) if isinstance(path, Architecture) else path
+
+    def _check_frozen(self) -> None:
+        if self.training:
+            raise ConfigError("a mixture of paths needs the frozen supernet; call eval() on it first")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from anybudget.errors import ConfigError
-from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec
+from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec, SkipSpec
 from anybudget.spaces.blocks import ActivationName
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -27,13 +27,14 @@ def activation(name: ActivationName) -> nn.Module:
 
 
 class ConvNormActivation(nn.Sequential):
-    """Convolution without bias, batch norm, activation."""
+    """Convolution without bias, batch norm, and an activation if one is named."""
 
-    def __init__(self, conv: nn.Conv2d, act: ActivationName) -> None:
+    def __init__(self, conv: nn.Conv2d, act: ActivationName | None) -> None:
         super().__init__()
         self.conv = conv
         self.norm = nn.BatchNorm2d(conv.out_channels)
-        self.act = activation(act)
+        if act is not None:
+            self.act = activation(act)
 
 
 class SqueezeExcite(nn.Module):
@@ -55,22 +56,29 @@ class SqueezeExcite(nn.Module):
         return [branch * gate for branch, gate in zip(branches, gates.split(widths, dim=1), strict=True)]
 
 
+def pointwise(in_channels: int, out_channels: int, groups: int = 1) -> nn.Conv2d:
+    """A 1x1 convolution without bias."""
+    return nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False)
+
+
+def depthwise(channels: int, kernel: int, stride: int) -> nn.Conv2d:
+    """A depthwise convolution without bias, padded by half its odd kernel."""
+    return nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+
+
 class KernelBranch(nn.Module):
     """The part of an inverted bottleneck with one depthwise kernel size: its slice of all three convolutions."""
 
     def __init__(self, spec: InvertedBottleneckSpec, branch: Branch) -> None:
         super().__init__()
         channels, kernel = branch.channels, branch.kernel
-        self.expand: nn.Module = (
-            ConvNormActivation(nn.Conv2d(spec.in_channels, channels, 1, bias=False), spec.activation)
-            if spec.expand
-            else nn.Identity()
-        )
-        self.depthwise = ConvNormActivation(
-            nn.Conv2d(channels, channels, kernel, spec.stride, kernel // 2, groups=channels, bias=False),
-            spec.activation,
-        )
-        self.project = nn.Conv2d(channels, spec.out_channels, 1, bias=False)
+        self.expand: nn.Module = nn.Identity()
+        if spec.expand:
+            self.expand = ConvNormActivation(pointwise(spec.in_channels, channels, spec.groups), spec.activation)
+            if spec.groups > 1:
+                self.expand.append(nn.ChannelShuffle(spec.groups))
+        self.depthwise = ConvNormActivation(depthwise(channels, kernel, spec.stride), spec.activation)
+        self.project = pointwise(channels, spec.out_channels, spec.groups)
 
 
 class InvertedBottleneck(nn.Module):
@@ -82,8 +90,6 @@ class InvertedBottleneck(nn.Module):
 
     def __init__(self, spec: InvertedBottleneckSpec) -> None:
         super().__init__()
-        if not spec.expand and (len(spec.branches) != 1 or spec.expanded_channels != spec.in_channels):
-            raise ConfigError("an inverted bottleneck without expansion has one branch as wide as its input")
         self.branches = nn.ModuleList(KernelBranch(spec, branch) for branch in spec.branches)
         self.se = SqueezeExcite(spec.expanded_channels, spec.se_channels) if spec.se_channels else None
         self.norm = nn.BatchNorm2d(spec.out_channels)
@@ -115,18 +121,33 @@ class Classifier(nn.Module):
         return cast(Tensor, self.linear(self.dropout(x.mean((2, 3)))))
 
 
+@singledispatch
+def make_block(spec: BlockSpec) -> nn.Module:
+    """The module that `spec` describes, with PyTorch's own initialisation; each kind of block registers its own."""
+    raise TypeError(f"no module is registered for {type(spec).__name__}")
+
+
+@make_block.register
+def _(spec: ConvSpec) -> nn.Module:
+    conv = nn.Conv2d(spec.in_channels, spec.out_channels, spec.kernel, spec.stride, spec.kernel // 2, bias=False)
+    return ConvNormActivation(conv, spec.activation)
+
+
+@make_block.register
+def _(spec: SkipSpec) -> nn.Module:
+    if spec.identity:
+        return nn.Identity()
+    conv = nn.Conv2d(spec.in_channels, spec.out_channels, 1, spec.stride, bias=False)
+    return ConvNormActivation(conv, None)
+
+
+make_block.register(InvertedBottleneckSpec, InvertedBottleneck)
+make_block.register(ClassifierSpec, Classifier)
+
+
 def build_block(spec: BlockSpec) -> nn.Module:
     """The module that `spec` describes, freshly initialised."""
-    match spec:
-        case ConvSpec():
-            conv = nn.Conv2d(
-                spec.in_channels, spec.out_channels, spec.kernel, spec.stride, spec.kernel // 2, bias=False
-            )
-            block: nn.Module = ConvNormActivation(conv, spec.activation)
-        case InvertedBottleneckSpec():
-            block = InvertedBottleneck(spec)
-        case ClassifierSpec():
-            block = Classifier(spec)
+    block = make_block(spec)
     initialise(block)
     return block
 

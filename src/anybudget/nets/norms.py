@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
 
@@ -119,6 +120,32 @@ def reset_statistics(module: nn.Module) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None
+
+
+def keep_statistics(module: nn.Module) -> None:
+    """Make a training forward normalise by the batch and leave the running statistics alone, in every norm.
+
+    What norms of shared weights need: paths differ, so an average over whatever came last is the statistics of none.
+    The buffers stay, and evaluation mode uses them.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.track_running_stats = False
+
+
+@contextmanager
+def recording(module: nn.Module) -> Iterator[None]:
+    """Within, a training forward counts the batch into the running statistics of the norms it passes."""
+    silent = [
+        layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d) and not layer.track_running_stats
+    ]
+    for layer in silent:
+        layer.track_running_stats = True
+    try:
+        yield
+    finally:
+        for layer in silent:
+            layer.track_running_stats = False
 
 
 def _buffer(buffer: Tensor | None) -> Tensor:

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anybudget.architecture import Architecture
-from anybudget.errors import ConfigError
 from anybudget.nets.base import Path, Supernet
-from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation, build_block, build_network, initialise
-from anybudget.nets.norms import Norm, batch_norm, join, recording_norm, reset_statistics, running_norm
+from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation, initialise
+from anybudget.nets.norms import Norm, batch_norm, join, recording_norm, running_norm
 from anybudget.nets.relaxed import RelaxedUnifiedSupernet
-from anybudget.spaces import UnifiedSpace
-from anybudget.spaces.unified import LayerShape, Macro
+from anybudget.spaces import Spelling, UnifiedSettings, UnifiedSpace
+from anybudget.spaces.settings import LayerShape
 
 
 class SubBlock(nn.Module):
@@ -45,7 +43,7 @@ class UnifiedBlock(nn.Module):
     Source: SGNAS §3.3, Eq. 11-12 (unified block), shadow batch norm and forced sampling.
     """
 
-    def __init__(self, shape: LayerShape, macro: Macro) -> None:
+    def __init__(self, shape: LayerShape, macro: UnifiedSettings) -> None:
         super().__init__()
         self.stride = shape.stride
         self.kernels = macro.kernels
@@ -119,25 +117,15 @@ class UnifiedSupernet(Supernet):
 
     def __init__(self, space: UnifiedSpace) -> None:
         super().__init__()
-        if space.macro.se_reduction:
-            raise ConfigError(
-                "se_reduction: the supernet has no squeeze-and-excitation; add it to derived networks only"
-            )
         self.space = space
-        before, after = space.fixed_specs
-        self.before = nn.ModuleList(build_block(spec) for spec in before)
-        self.layers = nn.ModuleList(UnifiedBlock(shape, space.macro) for shape in space.layers)
-        self.after = nn.ModuleList(build_block(spec) for spec in after)
+        self._add_ends()
+        self.layers = nn.ModuleList(UnifiedBlock(shape, space.settings) for shape in space.outline.layers)
         initialise(self.layers)
 
-    def forward(self, x: Tensor, path: Path | Tensor) -> Tensor:
-        """See `Supernet.forward`."""
-        if isinstance(path, Tensor):
-            return cast(Tensor, self.relaxed()(x, path))
-        return self._forward(x, path, batch_norm if self.training else running_norm)
+    def _path(self, x: Tensor, spelling: Spelling) -> Tensor:
+        return self._forward(x, spelling, batch_norm if self.training else running_norm)
 
-    def _forward(self, x: Tensor, path: Path, norm: Norm) -> Tensor:
-        spelling = self.space.spell(path) if isinstance(path, Architecture) else path
+    def _forward(self, x: Tensor, spelling: Spelling, norm: Norm) -> Tensor:
         for block in self.before:
             x = block(x)
         for layer, operations in zip(self.layers, spelling.operations, strict=True):
@@ -147,23 +135,13 @@ class UnifiedSupernet(Supernet):
         return x
 
     def relaxed(self) -> RelaxedUnifiedSupernet:
-        """See `Supernet.relaxed`."""
-        if self.training:
-            raise ConfigError("a mixture of paths needs the frozen supernet; call eval() on it first")
+        """See `Supernet.relaxed`; every norm is folded once."""
+        self._check_frozen()
         return RelaxedUnifiedSupernet(self)
 
-    @torch.no_grad()
-    def extract(self, architecture: Architecture) -> nn.Sequential:
-        """See `Supernet.extract`."""
-        spelling = self.space.spell(architecture)
-        network = build_network(self.space.block_specs(architecture)).to(next(self.parameters()))
-        blocks = list(network)
-        first, last = len(self.before), len(self.before) + len(self.layers)
-        for source, target in zip((*self.before, *self.after), (*blocks[:first], *blocks[last:]), strict=True):
-            target.load_state_dict(source.state_dict())
-        for layer, target, operations in zip(self.layers, blocks[first:last], spelling.operations, strict=True):
+    def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
+        for layer, target, operations in zip(self.layers, blocks, spelling.operations, strict=True):
             cast(UnifiedBlock, layer).copy_to(cast(InvertedBottleneck, target), operations)
-        return network.train(self.training)
 
     @torch.no_grad()
     def record_statistics(self, x: Tensor, path: Path) -> None:
@@ -171,13 +149,9 @@ class UnifiedSupernet(Supernet):
         was_training = self.training
         self.train()
         try:
-            self._forward(x, path, recording_norm)
+            self._forward(x, self._spelled(path), recording_norm)
         finally:
             self.train(was_training)
-
-    def reset_statistics(self) -> None:
-        """See `Supernet.reset_statistics`."""
-        reset_statistics(self)
 
 
 def _copy_norms(target: nn.BatchNorm2d, sources: Sequence[nn.BatchNorm2d]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
-from math import prod
+from math import lcm, prod
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError
 from anybudget.spaces.blocks import BlockSpec
+from anybudget.spaces.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class Decision:
     name: str
     operations: tuple[str, ...]
     choices: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def single(cls, name: str, operations: tuple[str, ...]) -> Decision:
+        """A decision with one slot: one choice per operation."""
+        return cls(name, operations, tuple((index,) for index in range(len(operations))))
 
     @property
     def slots(self) -> int:
@@ -54,35 +62,111 @@ class Spelling:
     operations: tuple[tuple[int, ...], ...]
 
 
-class SearchSpace(ABC):
-    """A set of networks described by independent decisions; knows no torch.
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One block of the networks as a function of the decisions it depends on: `spec(choice, ...)`, in their order.
 
-    A new space gives `name`, `decisions`, `canonical`, `block_specs` and `fair_round`; the rest follows from them.
+    Costs are counted factor by factor: a block that depends on two decisions gives a pairwise term. One that depends
+    on more must have costs that add up over them; `anybudget.testing.check_space` verifies it.
     """
 
-    name: str
+    decisions: tuple[int, ...]
+    spec: Callable[..., BlockSpec]
+
+    @classmethod
+    def fixed(cls, spec: BlockSpec) -> Factor:
+        """A block that every network has."""
+        return cls((), lambda: spec)
+
+
+class SearchSpace(ABC):
+    """A set of networks described by decisions; knows no torch.
+
+    A new space names itself and its `settings_type`, and sets `decisions` and `factors` in a constructor that takes
+    the settings. Override `canonical` and `networks` where several choices describe one network, `fair_round` where
+    the slots of a decision depend on each other.
+    """
+
+    name: ClassVar[str]
+    settings_type: ClassVar[type[Settings]]
+    settings: Settings
     decisions: tuple[Decision, ...]
-    input_shape: tuple[int, int, int]
-    classes: int
+    factors: tuple[Factor, ...]
 
     @abstractmethod
+    def __init__(self, settings: Any) -> None:
+        """Set `settings`, `decisions` and `factors`.
+
+        Raises:
+            ConfigError: the settings contradict each other; the message names the keys.
+        """
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.settings.input_channels, self.settings.input_size, self.settings.input_size
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.settings.classes
+
+    @cached_property
+    def _indices(self) -> tuple[dict[tuple[int, ...], int], ...]:
+        return tuple({choice: index for index, choice in enumerate(d.choices)} for d in self.decisions)
+
     def canonical(self, spelling: Spelling) -> Architecture:
         """The architecture that `spelling` describes; equal networks give equal values.
 
         Raises:
             ArchitectureError: the spelling is not one of this space.
         """
+        return Architecture(self.name, self._read(spelling))
 
-    @abstractmethod
+    def _read(self, spelling: Spelling) -> tuple[int, ...]:
+        """The choice index that each decision's operations spell."""
+        if spelling.space != self.name or len(spelling.operations) != len(self.decisions):
+            raise ArchitectureError(
+                f"spelling of {len(spelling.operations)} decisions of space {spelling.space!r} given to the "
+                f"{self.name} space with {len(self.decisions)} decisions"
+            )
+        choices = []
+        for decision, index, operations in zip(self.decisions, self._indices, spelling.operations, strict=True):
+            if operations not in index:
+                raise ArchitectureError(
+                    f"{decision.name}: operations {list(operations)} are no choice; expected {decision.slots} out of 0 "
+                    f"to {len(decision.operations) - 1} ({', '.join(decision.operations)})"
+                )
+            choices.append(index[operations])
+        return tuple(choices)
+
+    def simplified(self, architecture: Architecture) -> Architecture:
+        """The canonical architecture of the network that any valid choices describe."""
+        return self.canonical(self.spell(architecture))
+
     def block_specs(self, architecture: Architecture) -> tuple[BlockSpec, ...]:
         """What to build, as plain data, in order from the input to the classifier."""
+        self.validate(architecture)
+        choices = architecture.choices
+        return tuple(factor.spec(*(choices[decision] for decision in factor.decisions)) for factor in self.factors)
 
-    @abstractmethod
     def fair_round(self, rng: np.random.Generator) -> list[Spelling]:
-        """Spellings that together train every operation of every slot equally often, in random order."""
+        """Spellings that together train every operation of every slot equally often, in random order.
+
+        The round is as long as the least common multiple of the operation counts, so that the counts come out even.
+
+        Source: FairNAS §3, strict fairness.
+        """
+        used = [[sorted({c[slot] for c in d.choices}) for slot in range(d.slots)] for d in self.decisions]
+        paths = lcm(*(len(operations) for slots in used for operations in slots))
+        columns = [[rng.permutation(np.resize(operations, paths)) for operations in slots] for slots in used]
+        return [
+            Spelling(self.name, tuple(tuple(int(column[path]) for column in slots) for slots in columns))
+            for path in range(paths)
+        ]
 
     def spell(self, architecture: Architecture) -> Spelling:
-        """The canonical spelling of `architecture`."""
+        """The spelling of the choices of `architecture`."""
         self.validate(architecture)
         return Spelling(
             self.name,
@@ -92,17 +176,24 @@ class SearchSpace(ABC):
         )
 
     def size(self) -> int:
-        """Number of distinct networks."""
+        """Number of combinations of choices, as papers count; `networks` counts equal networks once."""
         return prod(len(decision.choices) for decision in self.decisions)
+
+    def networks(self) -> int:
+        """Number of distinct networks."""
+        return self.size()
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """One architecture, each choice drawn uniformly."""
-        return Architecture(self.name, tuple(int(rng.integers(len(d.choices))) for d in self.decisions))
+        choices = tuple(int(rng.integers(len(d.choices))) for d in self.decisions)
+        return self.simplified(Architecture(self.name, choices))
 
     def enumerate(self) -> Iterator[Architecture]:
         """Every architecture once; for spaces small enough to list."""
         for choices in product(*(range(len(decision.choices)) for decision in self.decisions)):
-            yield Architecture(self.name, choices)
+            architecture = Architecture(self.name, choices)
+            if self.simplified(architecture) == architecture:
+                yield architecture
 
     def validate(self, architecture: Architecture) -> None:
         """Check that `architecture` is one of this space.

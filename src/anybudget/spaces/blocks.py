@@ -2,27 +2,104 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from anybudget.errors import ConfigError
 
 ActivationName = Literal["relu", "relu6", "hard_swish"]
 
+FLOAT_BITS = 32
+"""Bits of weights and activations that are not quantised."""
+
 
 @dataclass(frozen=True, slots=True)
-class ConvSpec:
-    """Convolution, batch norm, activation. `resolution` is the height and width of its input in pixels."""
+class Convolution:
+    """One convolution, or a linear layer as a 1x1 one on a single pixel: what costs are counted on.
+
+    `resolution` is the height and width of its input in pixels. `norm` says whether a batch norm follows, `bias`
+    whether the convolution has one itself; `weight_bits` and `activation_bits` are those of its operands.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel: int = 1
+    stride: int = 1
+    resolution: int = 1
+    groups: int = 1
+    norm: bool = True
+    bias: bool = False
+    weight_bits: int = FLOAT_BITS
+    activation_bits: int = FLOAT_BITS
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the weight tensor."""
+        return self.in_channels // self.groups * self.out_channels * self.kernel**2
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds per image."""
+        return self.weights * strided(self.resolution, self.stride) ** 2
+
+    @property
+    def params(self) -> int:
+        """Learned numbers: weights, bias, scale and shift of the norm, and the steps of both quantisers."""
+        quantisers = (self.weight_bits < FLOAT_BITS) + (self.activation_bits < FLOAT_BITS)
+        return self.weights + (2 * self.norm + self.bias) * self.out_channels + quantisers
+
+
+class BlockSpec(ABC):
+    """One block of a network as plain, hashable data; `nets` knows how to build it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """Every convolution and linear layer of the block; all its cost but `extra_params`."""
+
+    @property
+    def extra_params(self) -> int:
+        """Learned numbers that belong to no convolution."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConvSpec(BlockSpec):
+    """Convolution, batch norm, activation (if any). `resolution` is the height and width of its input in pixels."""
 
     in_channels: int
     out_channels: int
     kernel: int
     stride: int
     resolution: int
-    activation: ActivationName
+    activation: ActivationName | None
+
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The one it is."""
+        return (Convolution(self.in_channels, self.out_channels, self.kernel, self.stride, self.resolution),)
+
+
+@dataclass(frozen=True, slots=True)
+class SkipSpec(BlockSpec):
+    """The input as it is; where shapes differ, a strided pointwise convolution and a norm (NAS-Bench-Macro)."""
+
+    in_channels: int
+    out_channels: int
+    stride: int
+    resolution: int
 
     @property
-    def out_resolution(self) -> int:
-        """Height and width of the output; padding is half the kernel."""
-        return strided(self.resolution, self.stride)
+    def identity(self) -> bool:
+        """Whether nothing is computed."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """None, or the projection."""
+        projection = Convolution(self.in_channels, self.out_channels, 1, self.stride, self.resolution)
+        return () if self.identity else (projection,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +111,13 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class InvertedBottleneckSpec:
+class InvertedBottleneckSpec(BlockSpec):
     """Pointwise expansion, depthwise convolutions of one or more kernel sizes, optional SE, pointwise projection.
 
     `branches` partitions the expanded channels by kernel size (MixConv). Without `expand` the first pointwise
     convolution is left out, as MobileNetV2's first block does. `se_channels` is the width of the squeeze-and-excitation
-    bottleneck over all expanded channels; 0 means none.
+    bottleneck over all expanded channels; 0 means none. With `groups` above 1 both pointwise convolutions are grouped
+    and the channels shuffled after the first (FBNet).
     """
 
     in_channels: int
@@ -50,6 +128,18 @@ class InvertedBottleneckSpec:
     activation: ActivationName
     expand: bool = True
     se_channels: int = 0
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.expand and (len(self.branches) != 1 or self.expanded_channels != self.in_channels):
+            raise ConfigError("an inverted bottleneck without expansion has one branch as wide as its input")
+        if self.groups > 1 and len(self.branches) != 1:
+            raise ConfigError("an inverted bottleneck with grouped pointwise convolutions has one branch")
+        if any(width % self.groups for width in (self.in_channels, self.expanded_channels, self.out_channels)):
+            raise ConfigError(
+                f"pointwise convolutions of {self.groups} groups need channels divisible by it, not "
+                f"{self.in_channels} -> {self.expanded_channels} -> {self.out_channels}"
+            )
 
     @property
     def expanded_channels(self) -> int:
@@ -57,28 +147,68 @@ class InvertedBottleneckSpec:
         return sum(branch.channels for branch in self.branches)
 
     @property
-    def out_resolution(self) -> int:
-        """Height and width of the output."""
-        return strided(self.resolution, self.stride)
-
-    @property
     def residual(self) -> bool:
         """Whether the input is added to the output: where shapes allow."""
         return self.stride == 1 and self.in_channels == self.out_channels
 
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """Expansion, one depthwise convolution per branch, squeeze-and-excitation, projection."""
+        expanded, size = self.expanded_channels, self.resolution
+        found = [Convolution(self.in_channels, expanded, resolution=size, groups=self.groups)] if self.expand else []
+        for branch in self.branches:
+            width = branch.channels
+            found.append(Convolution(width, width, branch.kernel, self.stride, size, groups=width))
+        if self.se_channels:
+            found.append(Convolution(expanded, self.se_channels, norm=False, bias=True))
+            found.append(Convolution(self.se_channels, expanded, norm=False, bias=True))
+        size = strided(size, self.stride)
+        return (*found, Convolution(expanded, self.out_channels, resolution=size, groups=self.groups))
+
 
 @dataclass(frozen=True, slots=True)
-class ClassifierSpec:
+class ClassifierSpec(BlockSpec):
     """Global average pooling, dropout and one linear layer."""
 
     in_features: int
     classes: int
     dropout: float = 0.0
 
-
-BlockSpec = ConvSpec | InvertedBottleneckSpec | ClassifierSpec
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The linear layer."""
+        return (Convolution(self.in_features, self.classes, norm=False, bias=True),)
 
 
 def strided(resolution: int, stride: int) -> int:
     """Output height of a convolution with an odd kernel, padding of half the kernel, and `stride`."""
     return -(-resolution // stride)
+
+
+def derive(
+    specs: Sequence[BlockSpec], *, activation: ActivationName | None = None, se_reduction: int = 0
+) -> tuple[BlockSpec, ...]:
+    """The blocks with another activation, and with squeeze-and-excitation in every inverted bottleneck.
+
+    Args:
+        specs: blocks of a found network.
+        activation: of convolutions and inverted bottlenecks; as they are when None.
+        se_reduction: the SE bottleneck is the expanded channels divided by this; 0 adds none.
+
+    Source: SGNAS §4.2.2, as AtomNAS does: h-swish and SE (reduction 4, in every block) are added to the network that
+    was found, not searched.
+    """
+    return tuple(_derive(spec, activation, se_reduction) for spec in specs)
+
+
+def _derive(spec: BlockSpec, activation: ActivationName | None, se_reduction: int) -> BlockSpec:
+    if isinstance(spec, InvertedBottleneckSpec):
+        if se_reduction:
+            spec = replace(spec, se_channels=squeezed(spec.expanded_channels, se_reduction))
+        return replace(spec, activation=activation) if activation else spec
+    if isinstance(spec, ConvSpec) and activation and spec.activation:
+        return replace(spec, activation=activation)
+    return spec
+
+
+def squeezed(channels: int, reduction: int) -> int:
+    """Width of the squeeze-and-excitation bottleneck over `channels`; at least 1."""
+    return max(1, channels // reduction)

@@ -3,71 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import combinations_with_replacement
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError, ConfigError
-from anybudget.spaces.base import Decision, SearchSpace, Spelling
-from anybudget.spaces.blocks import (
-    ActivationName,
-    BlockSpec,
-    Branch,
-    ClassifierSpec,
-    ConvSpec,
-    InvertedBottleneckSpec,
-)
+from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
+from anybudget.spaces.blocks import Branch, InvertedBottleneckSpec
+from anybudget.spaces.settings import Count, LayerShape, Macro, Some, outline
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """`repeats` unified layers of `width` output channels; the first one has the stride."""
+class UnifiedSettings(Macro):
+    """The macro-architecture of a unified space, its kernel sizes and expansion rates."""
 
-    width: int
-    repeats: int
-    stride: int
-
-
-@dataclass(frozen=True, slots=True)
-class Macro:
-    """The fixed outline of every network of a unified space (SGNAS supplement, Table 6)."""
-
-    input_size: int
-    input_channels: int
-    classes: int
-    stem_width: int
-    stem_stride: int
-    first_width: int  # output of the fixed inverted bottleneck after the stem; 0 leaves it out
-    stages: tuple[Stage, ...]
-    head_width: int  # output of the last 1x1 convolution; 0 leaves it out
-    kernels: tuple[int, ...] = (3, 5, 7)
-    min_expansion: int = 2
-    max_expansion: int = 6
-    activation: ActivationName = "relu"
-    se_reduction: int = 0  # squeeze-and-excitation bottleneck = expanded channels / reduction; 0 means no SE
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min_expansion <= self.max_expansion:
-            raise ConfigError(
-                f"min_expansion {self.min_expansion} must be at least 1 and at most max_expansion {self.max_expansion}"
-            )
-        if not self.kernels or list(self.kernels) != sorted(set(self.kernels)) or any(k % 2 == 0 for k in self.kernels):
-            raise ConfigError(f"kernels {list(self.kernels)} must be distinct odd sizes in ascending order")
-        if not self.stages:
-            raise ConfigError("stages must hold at least one stage")
-
-
-@dataclass(frozen=True, slots=True)
-class LayerShape:
-    """Where one unified layer sits: its channels, stride and input resolution in pixels."""
-
-    in_channels: int
-    out_channels: int
-    stride: int
-    resolution: int
+    kernels: Some[Count] = (3, 5, 7)
+    min_expansion: Count = 2
+    max_expansion: Annotated[int, Field(ge=1, le=12)] = 6
 
 
 class UnifiedSpace(SearchSpace):
@@ -77,47 +32,52 @@ class UnifiedSpace(SearchSpace):
     may be (forced sampling). With kernels 3, 5, 7 and expansion 2 to 6 a layer has 80 distinct configurations. The
     canonical spelling sorts the kernels in ascending order.
 
+    Raises:
+        ConfigError: kernels or expansion rates make no space.
+
     Source: SGNAS §3.3 and supplement, Table 6.
     """
 
     name = "unified"
+    settings_type = UnifiedSettings
+    settings: UnifiedSettings
 
-    def __init__(self, macro: Macro) -> None:
-        self.macro = macro
-        self.input_shape = (macro.input_channels, macro.input_size, macro.input_size)
-        self.classes = macro.classes
-        self.skip = len(macro.kernels)
+    def __init__(self, settings: UnifiedSettings) -> None:
+        kernels = settings.kernels
+        if settings.min_expansion > settings.max_expansion:
+            raise ConfigError(
+                f"min_expansion {settings.min_expansion} must be at most max_expansion {settings.max_expansion}"
+            )
+        if list(kernels) != sorted(set(kernels)) or any(kernel % 2 == 0 for kernel in kernels):
+            raise ConfigError(f"kernels {list(kernels)} must be distinct odd sizes in ascending order")
+        self.settings = settings
+        self.skip = len(kernels)
         choices = tuple(
-            multiset + (self.skip,) * (macro.max_expansion - expansion)
-            for expansion in range(macro.min_expansion, macro.max_expansion + 1)
-            for multiset in combinations_with_replacement(range(len(macro.kernels)), expansion)
+            multiset + (self.skip,) * (settings.max_expansion - expansion)
+            for expansion in range(settings.min_expansion, settings.max_expansion + 1)
+            for multiset in combinations_with_replacement(range(len(kernels)), expansion)
         )
-        self._choice_index = {choice: index for index, choice in enumerate(choices)}
-        operations = (*(f"{kernel}x{kernel}" for kernel in macro.kernels), "skip")
-        self._head, self.layers, self._tail = _outline(macro)
+        operations = (*(f"{kernel}x{kernel}" for kernel in kernels), "skip")
+        self.outline = outline(settings)
         self.decisions = tuple(
-            Decision(f"layer {index}", operations, choices) for index in range(1, len(self.layers) + 1)
+            Decision(f"layer {index}", operations, choices) for index in range(1, len(self.outline.layers) + 1)
+        )
+        self.factors = (
+            *map(Factor.fixed, self.outline.before),
+            *(Factor((d,), partial(self._layer, shape)) for d, shape in enumerate(self.outline.layers)),
+            *map(Factor.fixed, self.outline.after),
         )
 
     def canonical(self, spelling: Spelling) -> Architecture:
         """The architecture with every layer's kernels sorted; see `SearchSpace.canonical`."""
-        if spelling.space != self.name or len(spelling.operations) != len(self.decisions):
-            raise ArchitectureError(
-                f"spelling of {len(spelling.operations)} layers of space {spelling.space!r} given to the "
-                f"{self.name} space with {len(self.decisions)} layers"
-            )
-        choices = []
-        for decision, operations in zip(self.decisions, spelling.operations, strict=True):
-            ordered = tuple(sorted(operations))
+        for number, operations in enumerate(spelling.operations, start=1):
             used = sum(operation != self.skip for operation in operations)
-            if ordered not in self._choice_index or any(op == self.skip for op in operations[:used]):
+            if any(operation == self.skip for operation in operations[:used]):
                 raise ArchitectureError(
-                    f"{decision.name}: sub-blocks {list(operations)} are no unified block; expected "
-                    f"{self.macro.max_expansion} operations out of 0 to {self.skip}, skips ({self.skip}) last, "
-                    f"at least {self.macro.min_expansion} of them not skipped"
+                    f"layer {number}: sub-blocks {list(operations)} are no unified block; skips ({self.skip}) come last"
                 )
-            choices.append(self._choice_index[ordered])
-        return Architecture(self.name, tuple(choices))
+        ordered = tuple(tuple(sorted(operations)) for operations in spelling.operations)
+        return super().canonical(Spelling(spelling.space, ordered))
 
     def from_kernels(self, kernels: Sequence[Sequence[int]]) -> Architecture:
         """The architecture whose layers use these kernel sizes, as SGNAS prints them: `[[3, 3, 5], [5, 7], ...]`.
@@ -125,34 +85,30 @@ class UnifiedSpace(SearchSpace):
         Raises:
             ArchitectureError: the number of layers, a kernel size or an expansion rate is not of this space.
         """
-        index = {kernel: position for position, kernel in enumerate(self.macro.kernels)}
+        index = {kernel: position for position, kernel in enumerate(self.settings.kernels)}
         unknown = sorted({kernel for layer in kernels for kernel in layer if kernel not in index})
         if unknown:
-            raise ArchitectureError(f"kernel sizes {unknown} are not in this space; it has {list(self.macro.kernels)}")
+            raise ArchitectureError(
+                f"kernel sizes {unknown} are not in this space; it has {list(self.settings.kernels)}"
+            )
+        slots = self.settings.max_expansion
         return self.canonical(
             Spelling(
                 self.name,
                 tuple(
-                    tuple(index[kernel] for kernel in layer) + (self.skip,) * (self.macro.max_expansion - len(layer))
-                    for layer in kernels
+                    tuple(index[kernel] for kernel in layer) + (self.skip,) * (slots - len(layer)) for layer in kernels
                 ),
             )
         )
 
     def kernels(self, architecture: Architecture) -> tuple[tuple[int, ...], ...]:
         """Kernel size of every sub-block in use, layer by layer: the inverse of `from_kernels`."""
-        return tuple(
-            tuple(self.macro.kernels[operation] for operation in operations if operation != self.skip)
-            for operations in self.spell(architecture).operations
-        )
+        self.validate(architecture)
+        return tuple(map(self._kernels, architecture.choices))
 
-    def block_specs(self, architecture: Architecture) -> tuple[BlockSpec, ...]:
-        """Stem, first block, one inverted bottleneck per layer, head and classifier."""
-        layers = tuple(
-            self.layer_spec(shape, kernels)
-            for shape, kernels in zip(self.layers, self.kernels(architecture), strict=True)
-        )
-        return (*self._head, *layers, *self._tail)
+    def _kernels(self, choice: int) -> tuple[int, ...]:
+        operations = self.decisions[0].choices[choice]
+        return tuple(self.settings.kernels[operation] for operation in operations if operation != self.skip)
 
     def fair_round(self, rng: np.random.Generator) -> list[Spelling]:
         """One path per (expansion rate, kernel): 15 with the paper's values.
@@ -161,70 +117,25 @@ class UnifiedSpace(SearchSpace):
         sub-block's own share follows from forced sampling: sub-block `i` is in use at the rates of at least `i`.
         Layers are shuffled independently.
         """
-        rates = np.arange(self.macro.min_expansion, self.macro.max_expansion + 1)
-        kernels = np.arange(len(self.macro.kernels))
+        rates = np.arange(self.settings.min_expansion, self.settings.max_expansion + 1)
+        kernels = np.arange(len(self.settings.kernels))
         paths = len(rates) * len(kernels)
-        table = np.full((paths, len(self.decisions), self.macro.max_expansion), self.skip)
+        table = np.full((paths, len(self.decisions), self.settings.max_expansion), self.skip)
         for layer in range(len(self.decisions)):
             expansion = rng.permutation(np.repeat(rates, len(kernels)))
-            for sub_block in range(self.macro.max_expansion):
+            for sub_block in range(self.settings.max_expansion):
                 used = np.flatnonzero(expansion > sub_block)
                 table[used, layer, sub_block] = rng.permutation(np.resize(kernels, len(used)))
         return [Spelling(self.name, tuple(tuple(int(op) for op in row) for row in path)) for path in table]
 
-    @property
-    def fixed_specs(self) -> tuple[tuple[BlockSpec, ...], tuple[BlockSpec, ...]]:
-        """What every network has before and after the searched layers."""
-        return self._head, self._tail
-
-    def layer_spec(self, shape: LayerShape, kernels: Sequence[int]) -> InvertedBottleneckSpec:
-        """The inverted bottleneck of a layer whose sub-blocks have these kernel sizes."""
+    def _layer(self, shape: LayerShape, choice: int) -> InvertedBottleneckSpec:
+        """The inverted bottleneck of a layer under one of its choices."""
+        kernels = self._kernels(choice)
         branches = tuple(
             Branch(kernel, shape.in_channels * kernels.count(kernel))
-            for kernel in self.macro.kernels
+            for kernel in self.settings.kernels
             if kernel in kernels
         )
-        reduction = self.macro.se_reduction
         return InvertedBottleneckSpec(
-            in_channels=shape.in_channels,
-            out_channels=shape.out_channels,
-            stride=shape.stride,
-            resolution=shape.resolution,
-            branches=branches,
-            activation=self.macro.activation,
-            se_channels=shape.in_channels * len(kernels) // reduction if reduction else 0,
+            shape.in_channels, shape.out_channels, shape.stride, shape.resolution, branches, self.settings.activation
         )
-
-
-def _outline(macro: Macro) -> tuple[tuple[BlockSpec, ...], tuple[LayerShape, ...], tuple[BlockSpec, ...]]:
-    """The fixed blocks before the layers, the shape of every layer, and the fixed blocks after."""
-    head: list[BlockSpec] = [
-        ConvSpec(macro.input_channels, macro.stem_width, 3, macro.stem_stride, macro.input_size, macro.activation)
-    ]
-    channels, resolution = macro.stem_width, -(-macro.input_size // macro.stem_stride)
-    if macro.first_width:
-        head.append(
-            InvertedBottleneckSpec(
-                in_channels=channels,
-                out_channels=macro.first_width,
-                stride=1,
-                resolution=resolution,
-                branches=(Branch(3, channels),),
-                activation=macro.activation,
-                expand=False,
-                se_channels=channels // macro.se_reduction if macro.se_reduction else 0,
-            )
-        )
-        channels = macro.first_width
-    layers = []
-    for stage in macro.stages:
-        for repeat in range(stage.repeats):
-            shape = LayerShape(channels, stage.width, stage.stride if repeat == 0 else 1, resolution)
-            layers.append(shape)
-            channels, resolution = stage.width, -(-resolution // shape.stride)
-    tail: list[BlockSpec] = []
-    if macro.head_width:
-        tail.append(ConvSpec(channels, macro.head_width, 1, 1, resolution, macro.activation))
-        channels = macro.head_width
-    tail.append(ClassifierSpec(channels, macro.classes, macro.dropout))
-    return tuple(head), tuple(layers), tuple(tail)

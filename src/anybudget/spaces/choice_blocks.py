@@ -1,0 +1,69 @@
+"""Owns spaces of choice blocks: a chain of layers, each one of several operations that share its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from anybudget.architecture import Architecture
+from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
+from anybudget.spaces.blocks import BlockSpec, SkipSpec
+
+
+class ChoiceBlockSpace(SearchSpace):
+    """One decision per layer, one operation per choice (SPOS §3.3, choice block).
+
+    A subclass's constructor calls `_lay_out`. Within a run of layers of one shape an identity may stand anywhere
+    without changing the network, so the canonical form moves identities to the end of their run.
+    """
+
+    layers: tuple[tuple[BlockSpec, ...], ...]  # what each operation of each layer builds
+
+    def _lay_out(
+        self,
+        before: Sequence[BlockSpec],
+        layers: Sequence[Sequence[BlockSpec]],
+        after: Sequence[BlockSpec],
+        operations: Sequence[str],
+    ) -> None:
+        """Set everything from the fixed blocks and, for every layer, the block of every operation."""
+        self.layers = tuple(tuple(specs) for specs in layers)
+        self.decisions = tuple(
+            Decision.single(f"layer {number}", tuple(operations)) for number in range(1, len(layers) + 1)
+        )
+        self.factors = (
+            *map(Factor.fixed, before),
+            *(Factor((index,), specs.__getitem__) for index, specs in enumerate(self.layers)),
+            *map(Factor.fixed, after),
+        )
+
+    def canonical(self, spelling: Spelling) -> Architecture:
+        """The architecture with the identities of every run last; see `SearchSpace.canonical`."""
+        choices = list(self._read(spelling))
+        for run, identities in self._runs():
+            moved = [choices[layer] for layer in run]
+            moved.sort(key=identities.__contains__)  # stable: the other operations keep their order
+            for layer, choice in zip(run, moved, strict=True):
+                choices[layer] = choice
+        return Architecture(self.name, tuple(choices))
+
+    def networks(self) -> int:
+        """Number of distinct networks: in a run of `n` layers, `0` to `n` operations other than identity."""
+        total = 1
+        for run, identities in self._runs():
+            others = len(self.layers[run[0]]) - len(identities)
+            if identities:
+                total *= sum(others**used for used in range(len(run) + 1))
+            else:
+                total *= others ** len(run)
+        return total
+
+    def _runs(self) -> list[tuple[list[int], frozenset[int]]]:
+        """Runs of consecutive layers with equal operations, and which of these are identities."""
+        found = []
+        for specs, members in groupby(range(len(self.layers)), self.layers.__getitem__):
+            identities = frozenset(
+                index for index, spec in enumerate(specs) if isinstance(spec, SkipSpec) and spec.identity
+            )
+            found.append((list(members), identities))
+        return found
