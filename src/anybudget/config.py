@@ -72,7 +72,7 @@ class TrainingSection(Section):
 class SupernetSection(TrainingSection):
     """`[supernet]`: how the shared weights are trained."""
 
-    sampler: Literal["fair", "fair-canonical"] = "fair"
+    sampler: Literal["fair", "fair-canonical", "uniform"] = "fair"
     paths_per_step: Count = 1
 
 

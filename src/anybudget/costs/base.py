@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.costs.terms import CostTerms, Pair
+from anybudget.costs.terms import CostTerms, Pair, separated
 from anybudget.spaces import BlockSpec, SearchSpace
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class BlockCost(CostModel):
     def terms(self) -> CostTerms:
         """Blocks that depend on one decision give unary terms, blocks that depend on two a pairwise one.
 
-        For a block of more decisions the term of each is its difference from choice 0, the others at 0.
+        What adds up within a pair goes to the unary terms. For a block of more decisions the term of each is its
+        difference from choice 0, the others at 0.
         """
         sizes = [len(decision.choices) for decision in self.space.decisions]
         constant = 0.0
@@ -100,4 +101,4 @@ class BlockCost(CostModel):
                 for choice in range(sizes[decision]):
                     choices = (*origin[:position], choice, *origin[position + 1 :])
                     unary[decision][choice] += self._formula(factor.spec(*choices)) - base
-        return CostTerms(constant, tuple(unary), pairwise)
+        return separated(constant, unary, pairwise)

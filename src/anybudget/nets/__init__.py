@@ -5,13 +5,17 @@ from collections.abc import Callable
 from anybudget.errors import ConfigError
 from anybudget.nets.base import Path, RelaxedSupernet, Supernet
 from anybudget.nets.blocks import build_network
+from anybudget.nets.cells import CellSupernet
 from anybudget.nets.choice import ChoiceBlockSupernet
+from anybudget.nets.sliced import SlicedSupernet
 from anybudget.nets.unified import UnifiedSupernet
-from anybudget.spaces import ChoiceBlockSpace, SearchSpace, UnifiedSpace
+from anybudget.spaces import ChoiceBlockSpace, NASBench201Space, SearchSpace, ShuffleNetChannelsSpace, UnifiedSpace
 
 SUPERNETS: dict[type, Callable[..., Supernet]] = {
     UnifiedSpace: UnifiedSupernet,
     ChoiceBlockSpace: ChoiceBlockSupernet,
+    ShuffleNetChannelsSpace: SlicedSupernet,
+    NASBench201Space: CellSupernet,
 }
 """The supernet class of every kind of space; a subclass has its nearest parent's."""
 
@@ -30,9 +34,11 @@ def build_supernet(space: SearchSpace) -> Supernet:
 
 __all__ = [
     "SUPERNETS",
+    "CellSupernet",
     "ChoiceBlockSupernet",
     "Path",
     "RelaxedSupernet",
+    "SlicedSupernet",
     "Supernet",
     "UnifiedSupernet",
     "build_network",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import singledispatch
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +121,14 @@ class Classifier(nn.Module):
         return cast(Tensor, self.linear(self.dropout(x.mean((2, 3)))))
 
 
+@runtime_checkable
+class Stepped(Protocol):
+    """A layer with quantiser steps that follow from its weights."""
+
+    def reset_steps(self) -> None:
+        """Set the steps for the present weights."""
+
+
 @singledispatch
 def make_block(spec: BlockSpec) -> nn.Module:
     """The module that `spec` describes, with PyTorch's own initialisation; each kind of block registers its own."""
@@ -180,3 +188,5 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
+        if isinstance(layer, Stepped):
+            layer.reset_steps()

@@ -108,6 +108,50 @@ def recording_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
     return out
 
 
+class SlicedNorm(nn.BatchNorm2d):
+    """A batch norm at the greatest width, of which a forward uses some channels.
+
+    A training forward leaves the running statistics alone unless `recording`, which averages each channel over the
+    batches that passed it.
+    """
+
+    counts: Tensor  # [C]: batches recorded by channel
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.register_buffer("counts", torch.zeros(channels))
+        self.track_running_stats = False
+
+    def reset_running_stats(self) -> None:
+        """Forget the statistics of every channel."""
+        super().reset_running_stats()
+        _buffer(self.running_mean).zero_()
+        _buffer(self.running_var).fill_(1.0)
+        if hasattr(self, "counts"):
+            self.counts.zero_()
+
+    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Normalise `[N, rows, H, W]` with the parameters and statistics of these channels."""
+        weight, bias = self.weight[rows], self.bias[rows]
+        mean, variance = _buffer(self.running_mean)[rows], _buffer(self.running_var)[rows]
+        if not self.training:
+            return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=self.eps)
+        if not self.track_running_stats:
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
+        batch = torch.zeros_like(mean), torch.ones_like(variance)
+        out = F.batch_norm(x, *batch, weight, bias, training=True, momentum=1.0, eps=self.eps)
+        counts = self.counts[rows]
+        counts += 1
+        mean += (batch[0] - mean) / counts
+        variance += (batch[1] - variance) / counts
+        return out
+
+    def copy_to(self, target: nn.BatchNorm2d, rows: slice) -> None:
+        """Copy these channels into a plain norm."""
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            getattr(target, name).copy_(getattr(self, name)[rows])
+
+
 def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """The norm with running statistics as `x * scale + shift`, each `[C]`, detached."""
     scale = norm.weight.detach() / (_buffer(norm.running_var) + norm.eps).sqrt()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
-from anybudget.nets.norms import folded
+from anybudget.nets.norms import folded, keep_statistics
 
 if TYPE_CHECKING:
     from anybudget.nets.unified import SubBlock, UnifiedBlock, UnifiedSupernet
@@ -110,6 +110,7 @@ class RelaxedUnifiedSupernet(RelaxedSupernet):
             RelaxedUnifiedBlock(cast("UnifiedBlock", layer), torch.from_numpy(decision.encoding()))
             for layer, decision in zip(supernet.layers, supernet.space.decisions, strict=True)
         )
+        keep_statistics(self)
         self.eval()
 
     def train(self, mode: bool = True) -> RelaxedUnifiedSupernet:

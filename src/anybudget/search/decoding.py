@@ -78,8 +78,8 @@ def optimum(
     """
     sign = 1.0 if largest else -1.0
     target = terms[cost]
-    if not target.pairwise and budgets is None:
-        return target.constant + sum(float((sign * row).max()) * sign for row in target.unary)
+    if budgets is None and all(e == d + 1 for d, e in target.pairwise):
+        return _chain_optimum(target, sign)
     scale = sign / max(1.0, max(float(np.abs(row).max()) for row in target.unary))
     everything = [list(range(len(row))) for row in target.unary]
     scores = [scale * row for row in target.unary]
@@ -90,6 +90,16 @@ def optimum(
             return target.cost(choices)
         program.exclude(choices)
     return None
+
+
+def _chain_optimum(terms: CostTerms, sign: float) -> float:
+    """The extreme of a cost whose pairs are neighbours, by dynamic programming along the decisions."""
+    best = sign * terms.unary[0]
+    for decision in range(1, len(terms.unary)):
+        pair = terms.pairwise.get((decision - 1, decision))
+        reached = best.max() if pair is None else (best[:, None] + sign * pair).max(0)
+        best = reached + sign * terms.unary[decision]
+    return terms.constant + sign * float(best.max())
 
 
 def reachable(terms: Mapping[str, CostTerms], cost: str) -> tuple[float, float]:
@@ -163,6 +173,33 @@ def _undominated(
     return kept
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """The variables of a pair of decisions, one for every two groups of choices.
+
+    Choices that interact alike with the other decision, having equal rows in every table, share a group: in a channel
+    search 40 choices have 10 widths, and the program is an eighth of the size.
+    """
+
+    rows: NDArray[np.int64]  # group of each choice of the first decision
+    columns: NDArray[np.int64]  # and of the second
+    variables: NDArray[np.int64]  # [groups, groups]
+
+    @classmethod
+    def of(cls, tables: Array, start: int) -> _Pair:
+        """Group the choices of `tables` `[tables, first, second]`; variables are numbered from `start`."""
+        rows = np.unique(tables.transpose(1, 0, 2).reshape(tables.shape[1], -1), axis=0, return_inverse=True)[1].ravel()
+        columns = np.unique(tables.reshape(-1, tables.shape[2]), axis=1, return_inverse=True)[1].ravel()
+        shape = (int(rows.max()) + 1, int(columns.max()) + 1)
+        return cls(rows, columns, np.arange(shape[0] * shape[1]).reshape(shape) + start)
+
+    def values(self, table: Array) -> Array:
+        """One table's value for every two groups."""
+        found = np.empty(self.variables.shape)
+        found[np.ix_(self.rows, self.columns)] = table
+        return found
+
+
 class _Program:
     """The integer program: one binary variable per kept choice, one row per decision and per budget."""
 
@@ -180,28 +217,29 @@ class _Program:
         self._kept = kept
         self._start = np.cumsum([0, *(len(choices) for choices in kept)])
         self._binaries = int(self._start[-1])
-        self._pairs: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._pairs: dict[tuple[int, int], _Pair] = {}
         self._size = self._binaries
         limited = [*(budget.cost for budget in budgets or ()), *(floors or ())]
-        coupled = [pair for cost in limited for pair in terms[cost].pairwise]
-        for d, e in dict.fromkeys([*coupled, *(pair_scores or ())]):
-            block = np.arange(len(kept[d]) * len(kept[e])).reshape(len(kept[d]), len(kept[e])) + self._size
-            self._pairs[d, e] = block
-            self._size += block.size
+        tables = [terms[cost].pairwise for cost in limited] + ([pair_scores] if pair_scores else [])
+        for d, e in dict.fromkeys(pair for table in tables for pair in table):
+            both = np.stack([table[d, e][np.ix_(kept[d], kept[e])] for table in tables if (d, e) in table])
+            self._pairs[d, e] = _Pair.of(both, self._size)
+            self._size += self._pairs[d, e].variables.size
         self._objective = np.zeros(self._size)
         self._objective[: self._binaries] = -np.concatenate(
             [row[list(choices)] for row, choices in zip(scores, kept, strict=True)]
         )
         for (d, e), table in (pair_scores or {}).items():
-            self._objective[self._pairs[d, e]] = -table[np.ix_(kept[d], kept[e])]
+            pair = self._pairs[d, e]
+            self._objective[pair.variables] = -pair.values(table[np.ix_(kept[d], kept[e])])
         self._rows: list[csr_array] = []
         self._low: list[float] = []
         self._high: list[float] = []
         for decision in range(len(kept)):
             self._add(self._variables(decision), np.ones(len(kept[decision])), 1.0, 1.0)
-        for (d, e), block in self._pairs.items():
-            self._couple(d, block)
-            self._couple(e, block.T)
+        for (d, e), pair in self._pairs.items():
+            self._couple(d, pair.rows, pair.variables)
+            self._couple(e, pair.columns, pair.variables.T)
         for budget in budgets or ():
             self._add_budget(terms[budget.cost], budget.limit)
         for cost, floor in (floors or {}).items():
@@ -236,18 +274,21 @@ class _Program:
         self._low.append(low)
         self._high.append(high)
 
-    def _couple(self, decision: int, block: NDArray[np.int64]) -> None:
-        """The pair variables of each choice add up to that choice's variable."""
-        for variable, pairs in zip(self._variables(decision), block, strict=True):
-            columns = np.concatenate([[variable], pairs])
-            self._add(columns, np.concatenate([[-1.0], np.ones(len(pairs))]), 0.0, 0.0)
+    def _couple(self, decision: int, groups: NDArray[np.int64], variables: NDArray[np.int64]) -> None:
+        """The pair variables of each group of choices add up to the variables of these choices."""
+        choices = self._variables(decision)
+        for group, pairs in enumerate(variables):
+            members = choices[groups == group]
+            columns = np.concatenate([members, pairs])
+            self._add(columns, np.concatenate([-np.ones(len(members)), np.ones(len(pairs))]), 0.0, 0.0)
 
     def _add_budget(self, terms: CostTerms, limit: float) -> None:
         columns = [np.arange(self._binaries)]
         values = [np.concatenate([row[list(choices)] for row, choices in zip(terms.unary, self._kept, strict=True)])]
         for (d, e), table in terms.pairwise.items():
-            columns.append(self._pairs[d, e].ravel())
-            values.append(table[np.ix_(self._kept[d], self._kept[e])].ravel())
+            pair = self._pairs[d, e]
+            columns.append(pair.variables.ravel())
+            values.append(pair.values(table[np.ix_(self._kept[d], self._kept[e])]).ravel())
         coefficients, bound = _scaled(np.concatenate(values), limit - terms.constant)
         self._add(np.concatenate(columns), coefficients, -np.inf, bound)
 

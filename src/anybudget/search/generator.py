@@ -150,14 +150,11 @@ def _row(
 def budget_gaps(terms: CostTerms, probabilities: Tensor, budgets: Tensor) -> Tensor:
     """Expected squared difference `[B]` between a drawn architecture's cost and its budget, in closed form.
 
-    With independent decisions and an additive cost this is (mean - budget)² plus the sum of the decisions' variances,
-    so the budget term needs no sample and no network: many budgets per step cost next to nothing.
+    With independent decisions this is (mean - budget)² plus the variance of the cost, so the budget term needs no
+    sample and no network: many budgets per step cost next to nothing.
     """
-    width = probabilities.shape[-1]
-    table = probabilities.new_tensor(np.stack([np.pad(row, (0, width - len(row))) for row in terms.unary]))
-    means = (probabilities * table).sum(-1)
-    variances = (probabilities * (table - means.unsqueeze(-1)).square()).sum(-1)
-    return (terms.constant + means.sum(-1) - budgets).square() + variances.sum(-1)
+    mean, variance = terms.moments(probabilities)
+    return (mean - budgets).square() + variance
 
 
 def random_priors(generator: ArchitectureGenerator, space: SearchSpace, count: int, rng: np.random.Generator) -> Tensor:
@@ -227,6 +224,9 @@ class GeneratorStrategy(Strategy):
         generator's distribution among the architectures that meet the budgets. The noise grows from round to round,
         since confident priors draw the same few again and again; the number of rounds is bounded.
 
+        Where the canonical form of a network is cheaper than the choices that were decoded (dead edges of a cell), it
+        may use less than `min_use`; such networks are returned only when there are not enough others.
+
         Raises:
             BudgetError: no architecture meets the budgets.
         """
@@ -234,17 +234,21 @@ class GeneratorStrategy(Strategy):
         distributions = self.log_probabilities(budgets)
         rng = np.random.default_rng(self.seed)
         found: dict[Architecture, float] = {}
+        spare: dict[Architecture, float] = {}
         for attempt in range(_ATTEMPTS * -(-self.candidates // len(distributions))):
             scale = _NOISE_GROWTH**attempt if attempt else 0.0
             for rows in distributions:
                 noisy = [row + scale * rng.gumbel(size=row.shape) for row in rows]
                 (decoded,) = decode(noisy, self._terms, budgets, floors=floors)
                 score = sum(float(row[choice]) for row, choice in zip(rows, decoded.choices, strict=True))
-                architecture = self._architecture(decoded.choices)
-                found[architecture] = max(score, found.get(architecture, -math.inf))
+                architecture = self.space.simplified(Architecture(self.space.name, decoded.choices))
+                kept = found
+                if floors and self.cost.cost(architecture) < min(floors[self.cost.name], self._used(decoded.choices)):
+                    kept = spare
+                kept[architecture] = max(score, kept.get(architecture, -math.inf))
                 if len(found) == self.candidates:
                     return found
-        return found
+        return dict([*found.items(), *spare.items()][: self.candidates])
 
     def _answer(self, budgets: BudgetSet) -> Candidate:
         started = time.perf_counter()
@@ -270,6 +274,6 @@ class GeneratorStrategy(Strategy):
             most = found if found is not None else most
         return min(most, limits.get(self.cost.name, most))
 
-    def _architecture(self, choices: tuple[int, ...]) -> Architecture:
-        spelling = self.space.spell(Architecture(self.space.name, choices))
-        return self.space.canonical(spelling)
+    def _used(self, choices: tuple[int, ...]) -> float:
+        """The generator's own cost of these very choices; under the floor where no architecture meets it."""
+        return self._terms[self.cost.name].cost(choices)

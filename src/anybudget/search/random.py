@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.costs import CostModel, common_unit
+from anybudget.costs import CostModel, CostTerms, common_unit
 from anybudget.errors import BudgetError
 from anybudget.search.decoding import reachable
 from anybudget.spaces import SearchSpace
@@ -18,38 +18,56 @@ _MAX_ROUNDS = 20
 class WindowSampler:
     """Draws architectures uniformly from all whose cost lies in `[low, high]`, however rare they are.
 
-    Counts the architectures of every cost with one convolution per decision, draws a total cost by count and then each
-    decision given what is left. Costs that are whole multiples of a unit are counted exactly; others are rounded to
-    bins, and a draw whose exact cost falls outside the window is rejected. Additive costs only.
+    Counts the combinations of choices of every cost with one convolution per decision, draws a total cost by count and
+    then each decision given what is left. Costs that are whole multiples of a unit are counted exactly; others are
+    rounded to bins, and a draw whose exact cost falls outside the window is rejected. Pairwise costs must be of
+    neighbouring decisions: counts are then kept for every way in which the decision before can interact.
+
+    Raises:
+        BudgetError: the window is empty, or the cost has pairs of decisions that are no neighbours.
     """
 
     def __init__(self, space: SearchSpace, cost: CostModel, low: float, high: float) -> None:
-        if cost.terms.pairwise:
-            raise BudgetError(f"cost {cost.name} has pairwise terms; a window can be sampled for additive costs only")
-        least, most = reachable({cost.name: cost.terms}, cost.name)
+        terms = cost.terms
+        if any(e != d + 1 for d, e in terms.pairwise):
+            raise BudgetError(
+                f"cost {cost.name} has pairwise terms of decisions that are no neighbours; a window cannot be sampled"
+            )
+        least, most = reachable({cost.name: terms}, cost.name)
         if high < least or low > most or low > high:
             raise BudgetError(
                 f"no architecture has {cost.name} in {low:,.12g} to {high:,.12g}; "
                 f"reachable are {least:,.12g} to {most:,.12g}"
             )
         self._space, self._cost, self._low, self._high = space, cost, low, high
-        exact = common_unit(np.concatenate([row - row.min() for row in cost.terms.unary]))
-        if exact is not None and (most - least) / exact <= _MAX_BINS:
+        tables, self._groups = _tables(terms)
+        base = terms.constant + sum(float(table.min()) for table in tables)
+        shifted = [table - table.min() for table in tables]
+        exact = common_unit(np.concatenate([table.ravel() for table in shifted]))
+        bins = _MAX_BINS // max(len(table) for table in tables)
+        span = sum(float(table.max()) for table in shifted)
+        if exact is not None and span / exact <= bins:
             unit, slack = exact, 0.5
         else:
-            unit, slack = max((most - least) / _MAX_BINS, 1e-12), len(cost.terms.unary) / 2 + 1
-        self._rows = [np.rint((row - row.min()) / unit).astype(np.int64) for row in cost.terms.unary]
-        # counts[d][b]: in how many ways decisions d, d+1, ... add up to bin b.
-        self._counts: list[NDArray[np.float64]] = [np.ones(1)]
-        for row in reversed(self._rows):
-            after = self._counts[0]
-            total = np.zeros(len(after) + int(row.max()))
-            for shift in row:
-                total[shift : shift + len(after)] += after
-            self._counts.insert(0, total)
-        bins = np.arange(len(self._counts[0]))
-        window = (bins >= (low - least) / unit - slack) & (bins <= (high - least) / unit + slack)
-        self._weights = self._counts[0] * window
+            unit, slack = max(span / bins, 1e-12), len(tables) / 2 + 1
+        self._rows = [np.rint(table / unit).astype(np.int64) for table in shifted]
+        self._counts = self._count()
+        ends = (np.arange(self._counts[0].shape[1]) >= (low - base) / unit - slack) & (
+            np.arange(self._counts[0].shape[1]) <= (high - base) / unit + slack
+        )
+        self._weights = self._counts[0][0] * ends
+
+    def _count(self) -> list[NDArray[np.float64]]:
+        """`counts[d][g][b]`: in how many ways decisions d, d+1, ... add up to bin b after a choice of group g."""
+        counts = [np.ones((1, 1))]
+        for rows, groups in zip(reversed(self._rows), reversed(self._groups), strict=True):
+            after = counts[0]
+            total = np.zeros((len(rows), after.shape[1] + int(rows.max())))
+            for before, row in enumerate(rows):
+                for choice, shift in enumerate(row):
+                    total[before, shift : shift + after.shape[1]] += after[groups[choice]]
+            counts.insert(0, total)
+        return counts
 
     def sample(self, count: int, rng: np.random.Generator) -> list[Architecture]:
         """Up to `count` distinct architectures; fewer when the window holds fewer or they are too rare to find.
@@ -61,7 +79,8 @@ class WindowSampler:
         if self._weights.sum() > 0:
             for _ in range(_MAX_ROUNDS):
                 for choices in self._draw(count, rng):
-                    architecture = Architecture(self._space.name, tuple(int(choice) for choice in choices))
+                    drawn = Architecture(self._space.name, tuple(int(choice) for choice in choices))
+                    architecture = self._space.simplified(drawn)
                     if len(found) < count and self._low <= self._cost.cost(architecture) <= self._high:
                         found[architecture] = None
                 if len(found) >= count:
@@ -75,13 +94,35 @@ class WindowSampler:
     def _draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         probabilities = self._weights / self._weights.sum()
         left = rng.choice(len(probabilities), size=count, p=probabilities)
+        group = np.zeros(count, dtype=np.int64)
         choices = np.empty((count, len(self._rows)), dtype=np.int64)
-        for position, row in enumerate(self._rows):
+        for position, (rows, groups) in enumerate(zip(self._rows, self._groups, strict=True)):
             after = self._counts[position + 1]
-            rest = left[:, None] - row[None, :]
-            weights = np.where((rest >= 0) & (rest < len(after)), after[np.clip(rest, 0, len(after) - 1)], 0.0)
+            rest = left[:, None] - rows[group]
+            ways = after[groups[None, :], np.clip(rest, 0, after.shape[1] - 1)]
+            weights = np.where((rest >= 0) & (rest < after.shape[1]), ways, 0.0)
             cumulative = np.cumsum(weights, axis=1)
             chosen = (cumulative < (1.0 - rng.random((count, 1))) * cumulative[:, -1:]).sum(axis=1)
             choices[:, position] = chosen
-            left = rest[np.arange(count), chosen]
+            left, group = rest[np.arange(count), chosen], groups[chosen]
         return choices
+
+
+def _tables(terms: CostTerms) -> tuple[list[NDArray[np.float64]], list[NDArray[np.int64]]]:
+    """What every decision adds, `[group of the decision before, choice]`, and the group of each of its own choices.
+
+    Choices that interact alike with the next decision share a group; without pairwise terms there is one.
+    """
+    decisions = len(terms.unary)
+    tables, groups = [], []
+    incoming = np.zeros((1, len(terms.unary[0])))
+    for decision, row in enumerate(terms.unary):
+        tables.append(row + incoming)
+        pair = terms.pairwise.get((decision, decision + 1))
+        if pair is None:
+            groups.append(np.zeros(len(row), dtype=np.int64))
+            incoming = np.zeros((1, len(terms.unary[min(decision + 1, decisions - 1)])))
+        else:
+            incoming, members = np.unique(pair, axis=0, return_inverse=True)
+            groups.append(members.ravel().astype(np.int64))
+    return tables, groups

@@ -14,7 +14,10 @@ from anybudget.spaces.blocks import (
 from anybudget.spaces.choice_blocks import ChoiceBlockSpace
 from anybudget.spaces.mbconv import MBConvSettings, MBConvSpace
 from anybudget.spaces.mbconv_se import MBConvSESettings, MBConvSESpace
+from anybudget.spaces.nas_bench_201 import NASBench201Settings, NASBench201Space
 from anybudget.spaces.settings import Settings, Stage, stages
+from anybudget.spaces.shufflenet import ShuffleNetSettings, ShuffleNetSpace
+from anybudget.spaces.shufflenet_channels import ShuffleNetChannelsSettings, ShuffleNetChannelsSpace
 from anybudget.spaces.unified import UnifiedSettings, UnifiedSpace
 
 SPACES: dict[str, type[SearchSpace]] = {
@@ -23,6 +26,9 @@ SPACES: dict[str, type[SearchSpace]] = {
         UnifiedSpace,
         MBConvSpace,
         MBConvSESpace,
+        ShuffleNetSpace,
+        ShuffleNetChannelsSpace,
+        NASBench201Space,
     )
 }
 """Every registered search space by the name that recipes use."""
@@ -42,8 +48,14 @@ __all__ = [
     "MBConvSESpace",
     "MBConvSettings",
     "MBConvSpace",
+    "NASBench201Settings",
+    "NASBench201Space",
     "SearchSpace",
     "Settings",
+    "ShuffleNetChannelsSettings",
+    "ShuffleNetChannelsSpace",
+    "ShuffleNetSettings",
+    "ShuffleNetSpace",
     "SkipSpec",
     "Spelling",
     "Stage",

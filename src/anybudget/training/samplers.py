@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from anybudget.architecture import Architecture
 from anybudget.spaces import SearchSpace, Spelling
 
 
@@ -44,8 +45,24 @@ class CanonicalFairSampler(FairSampler):
         return [self.space.spell(self.space.canonical(spelling)) for spelling in super().paths(rng)]
 
 
+class UniformSampler(PathSampler):
+    """One path at a time, every choice drawn uniformly and independently.
+
+    Source: SPOS §3.2, Eq. 7 with uniform sampling.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+
+    def paths(self, rng: np.random.Generator) -> list[Spelling]:
+        """One path."""
+        choices = tuple(int(rng.integers(len(decision.choices))) for decision in self.space.decisions)
+        return [self.space.spell(Architecture(self.space.name, choices))]
+
+
 SAMPLERS: dict[str, Callable[[SearchSpace], PathSampler]] = {
     "fair": FairSampler,
     "fair-canonical": CanonicalFairSampler,
+    "uniform": UniformSampler,
 }
 """Every registered path sampler by name."""

@@ -60,13 +60,16 @@ def train_supernet(
         progress=progress or SilentProgress(),
         log=log,
     )
-    record_statistics(supernet, sampler, data, seed=seed, batch_size=schedule.batch_size)
+    record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
 
 
 def record_statistics(
-    supernet: Supernet, sampler: PathSampler, data: DataSplits, *, seed: int, batch_size: int, rounds: int = 4
+    supernet: Supernet, data: DataSplits, *, seed: int, batch_size: int, rounds: int = 4
 ) -> None:
-    """Replace the running statistics of all norms by averages over `rounds` rounds of paths on training images.
+    """Replace the running statistics of all norms by averages over `rounds` fair rounds on training images.
+
+    Fair rounds whatever the sampler was: every operation's norms need statistics, and equally many batches.
+
 
     The frozen supernet that the generator trains against normalises by these. A single architecture is never judged
     by them: `Evaluator` recalibrates its norms.
@@ -75,7 +78,7 @@ def record_statistics(
     rng = np.random.default_rng(seed)
     batches = _batches(data, batch_size, seed, next(supernet.parameters()).device)
     for _ in range(rounds):
-        for path in sampler.paths(rng):
+        for path in supernet.space.fair_round(rng):
             supernet.record_statistics(next(batches), path)
     supernet.eval()
 

@@ -1,4 +1,4 @@
-"""Owns reference computations that are slow and obvious, to check the fast ones against; shipped for new spaces."""
+"""Owns the mixture of the unified supernet by definition, slow and obvious, to check the merged one against."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ from torch.nn import functional as F
 from anybudget.nets import Supernet, UnifiedSupernet
 from anybudget.nets.norms import batch_norm, join, running_norm
 from anybudget.nets.unified import SubBlock, UnifiedBlock
-
-
-def randomise_norms(module: nn.Module, generator: torch.Generator) -> None:
-    """Give every norm random weights and running statistics, so that a mistake in any of them shows."""
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (layer.weight.data, 0.5, 1.5),
-                (layer.bias.data, -0.5, 0.5),
-                (layer.running_mean, -0.5, 0.5),
-                (layer.running_var, 0.5, 2.0),
-            ):
-                assert tensor is not None
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
 
 
 def explicit_mixture(

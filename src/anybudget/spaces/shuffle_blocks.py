@@ -1,0 +1,99 @@
+"""Owns the description of ShuffleNetV2 units, with input and output widths of any proportion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from anybudget.spaces.blocks import ActivationName, BlockSpec, Convolution, strided
+
+Width = Literal["in", "mid", "pass", "out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One convolution of a unit: depthwise where `depthwise`, else pointwise; all have a norm.
+
+    `source` and `target` say which of the unit's widths its input and output have.
+    """
+
+    source: Width
+    target: Width
+    kernel: int = 1
+    stride: int = 1
+    activated: bool = False
+    depthwise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffleUnitSpec(BlockSpec):
+    """A ShuffleNetV2 unit: part of the channels pass by, the others go through a branch, both are concatenated.
+
+    With stride 1 the even channels pass and the odd ones enter the branch, which is the channel shuffle of the unit
+    before; with stride 2 all channels enter both, and the passing ones through a depthwise and a pointwise
+    convolution. As many pass as there are, but at most half of the output; the branch fills the rest. `kernel` is that
+    of the depthwise convolutions; `separable` is how many of them the branch has: 1 in ShuffleNetV2's own unit, 3 in
+    the Xception-like one.
+
+    Source: SPOS §4.1 and its Figure on choice blocks; ShuffleNetV2 where both widths are equal.
+    """
+
+    in_channels: int
+    out_channels: int
+    stride: int
+    resolution: int
+    kernel: int
+    separable: int
+    activation: ActivationName
+
+    def width(self, which: Width) -> int:
+        """Channels at one place of the unit: entering the branch, inside it, passing by, or leaving it."""
+        passing = self.in_channels if self.stride > 1 else self.in_channels // 2
+        match which:
+            case "in":
+                return passing
+            case "mid":
+                return self.out_channels // 2
+            case "pass":
+                return min(passing, self.out_channels // 2)
+            case "out":
+                return self.out_channels - min(passing, self.out_channels // 2)
+
+    def branch(self) -> tuple[Step, ...]:
+        """The convolutions of the branch, in order."""
+        kernel, stride = self.kernel, self.stride
+        if self.separable == 1:
+            return (
+                Step("in", "mid", activated=True),
+                Step("mid", "mid", kernel, stride, depthwise=True),
+                Step("mid", "out", activated=True),
+            )
+        widths: list[Width] = ["in", *["mid"] * (self.separable - 1), "out"]  # type: ignore[list-item]
+        steps: list[Step] = []
+        for index in range(self.separable):
+            before, after = widths[index], widths[index + 1]
+            steps.append(Step(before, before, kernel, stride if index == 0 else 1, depthwise=True))
+            steps.append(Step(before, after, activated=True))
+        return tuple(steps)
+
+    def shortcut(self) -> tuple[Step, ...]:
+        """The convolutions that passing channels go through; none with stride 1."""
+        if self.stride == 1:
+            return ()
+        return (
+            Step("in", "in", self.kernel, self.stride, depthwise=True),
+            Step("in", "pass", activated=True),
+        )
+
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """Those of the shortcut and of the branch."""
+        return (*self._convolutions(self.shortcut()), *self._convolutions(self.branch()))
+
+    def _convolutions(self, steps: tuple[Step, ...]) -> list[Convolution]:
+        found, resolution = [], self.resolution
+        for step in steps:
+            source, target = self.width(step.source), self.width(step.target)
+            groups = source if step.depthwise else 1
+            found.append(Convolution(source, target, step.kernel, step.stride, resolution, groups))
+            resolution = strided(resolution, step.stride)
+        return found
