@@ -259,8 +259,9 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def print_space(summary: Mapping[str, Any]) -> None:
     """Print what `space_summary` found."""
-    size = summary["size"]
-    out.print(f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} networks ({size:.2e})")
+    size, networks = summary["size"], summary["networks"]
+    distinct = f", {networks:,} of them distinct networks" if networks < size else " networks"
+    out.print(f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} ({size:.2e}){distinct}")
     table = _table("costs", ("cost", "min", "median", "max"))
     for name, row in {**summary["costs"], "conv_macs (the papers' count)": summary["conv_macs"]}.items():
         table.add_row(name, *(f"{row[key]:,.0f}" for key in ("min", "median", "max")))
@@ -273,14 +274,16 @@ def print_space(summary: Mapping[str, Any]) -> None:
 
 def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = ()) -> None:
     """Print generated architectures, beside the random baseline at the same budgets where there is one."""
-    columns = ["budgets", "MACs", "MACs (conv only)", "params", "slack", "supernet top-1"]
+    headings = {"macs": "MACs", "conv_macs": "MACs (conv only)", "params": "params"}
+    headings |= {name: name for row in rows for name in row["budgets"] if name not in headings}
+    columns = ["budgets", *headings.values(), "slack", "supernet top-1"]
     table = _table("generated architectures", [*columns, *(["random best", "mean", "worst"] if baseline else [])])
     for row in rows:
         budgets, costs = row["budgets"], row["costs"]
         slack = max(100.0 * row["slack"][name] / limit for name, limit in budgets.items())
         cells = [
             ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items()),
-            *(_quantity(costs[name]) for name in ("macs", "conv_macs", "params")),
+            *(_quantity(costs[name]) for name in headings),
             f"{slack:.2f}%",
             f"{row['supernet_top1_percent']:.2f}%",
         ]

@@ -28,8 +28,9 @@ def space_summary(space: SearchSpace, budgets: Sequence[BudgetSet], seed: int = 
     return {
         "space": space.name,
         "size": space.size(),
+        "networks": space.networks(),
         "decisions": len(space.decisions),
-        "costs": {name: costs[name] for name in ("macs", "params")},
+        "costs": {name: costs[name] for name in ("macs", "params", "bitops")},
         "conv_macs": costs["conv_macs"],
         "budgets": [_reach(terms, budget_set) for budget_set in budgets],
     }

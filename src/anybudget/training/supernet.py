@@ -63,13 +63,10 @@ def train_supernet(
     record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
 
 
-def record_statistics(
-    supernet: Supernet, data: DataSplits, *, seed: int, batch_size: int, rounds: int = 4
-) -> None:
+def record_statistics(supernet: Supernet, data: DataSplits, *, seed: int, batch_size: int, rounds: int = 4) -> None:
     """Replace the running statistics of all norms by averages over `rounds` fair rounds on training images.
 
     Fair rounds whatever the sampler was: every operation's norms need statistics, and equally many batches.
-
 
     The frozen supernet that the generator trains against normalises by these. A single architecture is never judged
     by them: `Evaluator` recalibrates its norms.
