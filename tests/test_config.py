@@ -1,5 +1,6 @@
 """Recipes: what is read, what is refused, and that every recipe of the project is whole."""
 
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from anybudget.config import differences, load_recipe, parse_recipe, resolved
 from anybudget.errors import AnyBudgetError, BudgetError, ConfigError
 from anybudget.spaces import UnifiedSpace
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+RECIPE_FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted(RECIPE_FOLDER.glob("*.toml"))
+PAPER_SCALE = [path for path in RECIPES if path.stem != "demo"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -30,6 +33,35 @@ def test_sgnas_recipe_is_the_paper_s_space() -> None:
     section = recipe.supernet
     assert (section.epochs, section.batch_size, section.learning_rate) == (50, 256, 0.045)
     assert (section.momentum, section.weight_decay) == (0.9, 4e-5)
+
+
+@pytest.mark.parametrize("path", PAPER_SCALE, ids=lambda path: path.stem)
+def test_paper_scale_recipes_say_where_they_come_from(path: Path) -> None:
+    header = list(takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()))
+    assert header[0].startswith("# ")
+    assert header[0].endswith(".")
+    for label in ("Source", "Published", "Hardware in the paper"):
+        assert sum(line.startswith(f"# {label}: ") for line in header) == 1, label
+    assert any("Not measured here." in line for line in header)
+    commands = [line for line in header if line.startswith("# Command: ")]
+    assert len(commands) == 1
+    assert commands[0].startswith(f"# Command: anybudget run recipes/{path.name} --set data.source=/path/to/")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("greedynas-imagenet", 7**21),
+        ("greedynas-se-imagenet", 13**21),
+        ("sgnas-imagenet", 80**19),
+        ("sgnas-nas-bench-201", 5**6),
+        ("spos-bits-resnet18", 6**8),
+        ("spos-channels-imagenet", 10**20),
+        ("spos-imagenet", 4**20),
+    ],
+)
+def test_paper_scale_recipes_have_the_papers_spaces(name: str, size: int) -> None:
+    assert load_recipe(RECIPE_FOLDER / f"{name}.toml").build_space().size() == size
 
 
 def test_overrides(recipe_file: Path) -> None:

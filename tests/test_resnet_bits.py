@@ -21,7 +21,7 @@ from anybudget.nets.blocks import initialise
 from anybudget.nets.quantised import BasicBlock, Levels, QuantisedConv2d, QuantisedLayer, quantise
 from anybudget.spaces.blocks import FLOAT_BITS, Convolution
 from anybudget.spaces.resnet_bits import BasicBlockSpec, MaxPoolSpec, ResNetBitsSettings, ResNetBitsSpace
-from anybudget.testing import randomise_norms
+from anybudget.testing import check_cost_model, check_space, check_supernet, randomise_norms
 
 RESNETS = {"ResNet-18": (2, 2, 2, 2), "ResNet-34": (3, 4, 6, 3)}
 ALL_LEVELS = [Levels.signed(bits) for bits in range(1, 9)] + [Levels.unsigned(bits) for bits in range(1, 9)]
@@ -96,6 +96,15 @@ def test_published_spaces(name: str, blocks: int, convolutions: int) -> None:
     assert sum(map(counts.params, specs)) == floats + 2 * convolutions
     macs = {"ResNet-18": 1_813_561_344, "ResNet-34": 3_663_249_408}[name]
     assert sum(map(counts.conv_macs, specs)) == macs
+
+
+@pytest.mark.parametrize("changes", [{}, {"pool": True, "stem_kernel": 5, "stem_stride": 2, "input_size": 16}])
+def test_conformance(changes: dict[str, object]) -> None:
+    space = make_space(**changes)
+    check_space(space)
+    for model in build_costs(space).values():
+        check_cost_model(model)
+    check_supernet(make(space))
 
 
 @pytest.mark.parametrize("changes", [{}, {"pool": True, "stem_kernel": 7, "stem_stride": 2, "input_size": 33}])

@@ -27,7 +27,7 @@ from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.progress import Progress, SilentProgress
 from anybudget.report import write_report
 from anybudget.runs import RunFolder
-from anybudget.search.decoding import check_reachable
+from anybudget.search.decoding import check_reachable, reachable
 from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy, train_generator
 from anybudget.search.random import WindowSampler
 from anybudget.search.strategy import Candidate, exact_costs
@@ -363,11 +363,18 @@ def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:
     """The cost that the recipe's generator is conditioned on.
 
     Raises:
-        ConfigError: there is no such cost.
+        ConfigError: there is no such cost, or it is the same for every network.
     """
-    if recipe.generator.cost not in costs:
-        raise ConfigError(f"generator.cost: unknown cost {recipe.generator.cost!r}; known costs are {', '.join(costs)}")
-    return costs[recipe.generator.cost]
+    name = recipe.generator.cost
+    if name not in costs:
+        raise ConfigError(f"generator.cost: unknown cost {name!r}; known costs are {', '.join(costs)}")
+    low, high = reachable({name: costs[name].terms}, name)
+    if low == high:
+        raise ConfigError(
+            f"generator.cost: {name} is {low:,.12g} for every network of this {costs[name].space.name} space, so there "
+            f"is nothing to ask for; take one of {', '.join(other for other in costs if other != name)}"
+        )
+    return costs[name]
 
 
 def read_architectures(path: Path, space: SearchSpace) -> list[Architecture]:

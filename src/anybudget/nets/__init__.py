@@ -7,6 +7,7 @@ from anybudget.nets.base import Path, RelaxedSupernet, Supernet
 from anybudget.nets.blocks import build_network
 from anybudget.nets.cells import CellSupernet
 from anybudget.nets.choice import ChoiceBlockSupernet
+from anybudget.nets.quantised import QuantisedLayer
 from anybudget.nets.sliced import SlicedSupernet
 from anybudget.nets.unified import UnifiedSupernet
 from anybudget.spaces import ChoiceBlockSpace, NASBench201Space, SearchSpace, ShuffleNetChannelsSpace, UnifiedSpace
@@ -37,6 +38,7 @@ __all__ = [
     "CellSupernet",
     "ChoiceBlockSupernet",
     "Path",
+    "QuantisedLayer",
     "RelaxedSupernet",
     "SlicedSupernet",
     "Supernet",

@@ -15,6 +15,8 @@ from anybudget.spaces.choice_blocks import ChoiceBlockSpace
 from anybudget.spaces.mbconv import MBConvSettings, MBConvSpace
 from anybudget.spaces.mbconv_se import MBConvSESettings, MBConvSESpace
 from anybudget.spaces.nas_bench_201 import NASBench201Settings, NASBench201Space
+from anybudget.spaces.nas_bench_macro import NASBenchMacroSpace
+from anybudget.spaces.resnet_bits import ResNetBitsSettings, ResNetBitsSpace
 from anybudget.spaces.settings import Settings, Stage, stages
 from anybudget.spaces.shufflenet import ShuffleNetSettings, ShuffleNetSpace
 from anybudget.spaces.shufflenet_channels import ShuffleNetChannelsSettings, ShuffleNetChannelsSpace
@@ -28,7 +30,9 @@ SPACES: dict[str, type[SearchSpace]] = {
         MBConvSESpace,
         ShuffleNetSpace,
         ShuffleNetChannelsSpace,
+        ResNetBitsSpace,
         NASBench201Space,
+        NASBenchMacroSpace,
     )
 }
 """Every registered search space by the name that recipes use."""
@@ -50,6 +54,9 @@ __all__ = [
     "MBConvSpace",
     "NASBench201Settings",
     "NASBench201Space",
+    "NASBenchMacroSpace",
+    "ResNetBitsSettings",
+    "ResNetBitsSpace",
     "SearchSpace",
     "Settings",
     "ShuffleNetChannelsSettings",
