@@ -1,4 +1,4 @@
-"""Every registered space, its supernet and its costs keep the promises of `anybudget.testing`; every small recipe runs."""
+"""Registered spaces, their supernets and costs keep the promises of `anybudget.testing`; every small recipe runs."""
 
 import importlib
 import json
