@@ -29,6 +29,7 @@ SPACES: dict[str, type[SearchSpace]] = registry(
     "anybudget.spaces.resnet_bits:ResNetBitsSpace",
     "anybudget.spaces.nas_bench_201:NASBench201Space",
     "anybudget.spaces.nas_bench_macro:NASBenchMacroSpace",
+    "anybudget.spaces.fbnet:FBNetSpace",
 )
 """Every registered search space by the name that recipes use."""
 
