@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from anybudget import cli, stages
 from anybudget.architecture import Architecture
@@ -154,6 +155,38 @@ def test_retrain_takes_what_generate_prints(finished: Path, tmp_path: Path, caps
     code, out, _ = call(capsys, "retrain", finished, tmp_path / "one.json", "--epochs", "1")
     assert "test top-1" in out
     assert call(capsys, "report", finished)[0] == 0
+
+
+def test_derived_networks_are_trained_and_counted_as_they_are(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--set", "retrain.activation=hard_swish", "--set", "retrain.se_reduction=2")
+    code, _, err = call(capsys, "run", recipe_file, "--out", tmp_path / "run", *options)
+    assert code == 0, err
+    (path,) = (tmp_path / "run").glob("retrain/*/result.json")
+    result = json.loads(path.read_text())
+    space = load_recipe(recipe_file).build_space()
+    plain = build_costs(space)["params"].cost(Architecture.from_dict(result["architecture"]))
+    assert result["derived"]
+    assert result["costs"]["params"] > plain
+    with safe_open(path.with_name("weights.safetensors"), "pt") as weights:
+        names = list(weights.keys())
+        learned = [name for name in names if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+        assert sum(weights.get_tensor(name).numel() for name in learned) == result["costs"]["params"]
+    assert any(".se." in name for name in names)
+    (tmp_path / "one.json").write_text(json.dumps(result["architecture"]))
+    code, _, err = call(capsys, "retrain", tmp_path / "run", tmp_path / "one.json", "--inherit")
+    assert code == 2
+    assert "retrain.se_reduction has no weights to inherit" in err
+
+
+def test_a_cost_that_is_the_same_everywhere_conditions_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "small" / "resnet-bits.toml"
+    code, _, err = call(capsys, "run", recipe, "--out", tmp_path / "run", "--set", "generator.cost=macs")
+    assert code == 2
+    assert "generator.cost: macs is 2,152,256 for every network of this resnet-bits space" in " ".join(err.split())
 
 
 def test_the_search_never_touches_the_test_split(

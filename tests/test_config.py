@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+import torch
 
+from anybudget.architecture import Architecture
 from anybudget.config import differences, load_recipe, parse_recipe, resolved
 from anybudget.errors import AnyBudgetError, BudgetError, ConfigError
+from anybudget.nets import build_supernet
 from anybudget.spaces import UnifiedSpace
+from anybudget.testing import check_space, check_supernet
 
 RECIPE_FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(RECIPE_FOLDER.glob("*.toml"))
@@ -62,6 +66,113 @@ def test_paper_scale_recipes_say_where_they_come_from(path: Path) -> None:
 )
 def test_paper_scale_recipes_have_the_papers_spaces(name: str, size: int) -> None:
     assert load_recipe(RECIPE_FOLDER / f"{name}.toml").build_space().size() == size
+
+
+OWN_SPACES = {
+    "unified": """
+name = "unified"
+stem_width = 8
+stages = [{ width = 8, repeats = 1, stride = 1 }, { width = 12, repeats = 2, stride = 2 }]
+kernels = [3, 9]
+min_expansion = 1
+max_expansion = 3
+activation = "hard_swish"
+""",
+    "mbconv": """
+name = "mbconv"
+stem_width = 8
+first_width = 0
+stages = [{ width = 8, repeats = 1, stride = 1 }, { width = 12, repeats = 2, stride = 2 }]
+head_width = 0
+operations = ["k9_e2", "k3_e4_g2", "k5_e1_se", "skip"]
+se_reduction = 2
+activation = "relu"
+""",
+    "shufflenet": """
+name = "shufflenet"
+stem_width = 8
+stages = [{ width = 8, repeats = 2, stride = 2 }]
+head_width = 16
+operations = ["9x9", "xception"]
+""",
+    "resnet-bits": """
+name = "resnet-bits"
+stem_kernel = 3
+pool = false
+blocks = [1, 1]
+widths = [4, 8]
+bits = [[2, 2], [8, 8]]
+""",
+}
+
+
+def own_recipe(recipe_file: Path, name: str) -> Path:
+    """The tiny recipe with a space that TOML alone describes."""
+    text = recipe_file.read_text()
+    start, end = text.index("[space]"), text.index("[supernet]")
+    common = "input_size = 8\ninput_channels = 1\nclasses = 3\n"
+    recipe_file.write_text(f"{text[:start]}[space]{OWN_SPACES[name]}{common}\n{text[end:]}")
+    return recipe_file
+
+
+@pytest.mark.parametrize("name", OWN_SPACES)
+def test_spaces_described_in_toml_alone(recipe_file: Path, name: str) -> None:
+    """What the user writes is what is built, checked by the same conformance checks as the registered spaces."""
+    space = load_recipe(own_recipe(recipe_file, name)).build_space()
+    assert space.name == name
+    assert space.input_shape == (1, 8, 8)
+    check_space(space, samples=3)
+    torch.manual_seed(0)
+    check_supernet(build_supernet(space), samples=2)
+
+
+def test_own_operations_are_built(recipe_file: Path) -> None:
+    space = load_recipe(own_recipe(recipe_file, "mbconv")).build_space()
+    blocks = space.block_specs(Architecture("mbconv", (0, 1, 2)))[1:4]
+    assert [(b.branches[0].kernel, b.expanded_channels, b.groups, b.se_channels) for b in blocks] == [  # type: ignore[attr-defined]
+        (9, 16, 1, 0),
+        (3, 32, 2, 0),
+        (5, 12, 1, 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("mbconv", "space.operations=['k3_e3','k4_e1']", "space: operations: 'k4_e1' is unknown; write skip"),
+        (
+            "mbconv",
+            "space.operations=['k3_e1_g3']",
+            "space: operations: 'k3_e1_g3': pointwise convolutions of 3 groups",
+        ),
+        ("mbconv", "space.operations=[]", "space.operations"),
+        ("mbconv", "space.operations=[3]", "space.operations.0: input should be a valid string"),
+        ("mbconv", "space.kernels=[3]", "unknown key space.kernels; known are input_size"),
+        ("mbconv", "space.operation=['skip']", "unknown key space.operation; did you mean operations?"),
+        ("mbconv", "space.stages=[{width=8, repeats=0, stride=1}]", "space.stages.0.repeats: input should be greater"),
+        ("mbconv", "space.stages=[{width=8, repeats=1}]", "key space.stages.0.stride is missing"),
+        ("mbconv", "space.stages=[{width=8, repeats=1, stride=1, kernel=3}]", "unknown key space.stages.0.kernel"),
+        ("mbconv", "space.stages=3", "space.stages: input should be a valid tuple"),
+        ("mbconv", "space.activation=gelu", "space.activation: input should be 'relu', 'relu6' or 'hard_swish'"),
+        ("mbconv", "space.se_reduction=0", "space.se_reduction"),
+        ("mbconv", "space.name=mbcov", "space.name: unknown search space 'mbcov'; known are unified, mbconv"),
+        ("mbconv", "space.name=3", "space.name: unknown search space 3"),
+        ("mbconv", "space=3", "space"),
+        ("unified", "space.operations=['skip']", "unknown key space.operations"),
+        ("unified", "space.kernels=[3, 3]", "space: kernels [3, 3] must be distinct odd sizes"),
+        ("unified", "space.max_expansion=13", "space.max_expansion"),
+        ("shufflenet", "space.stem_width=7", "space: stem_width: width 7 is odd"),
+        ("shufflenet", "space.ratios=[1.0]", "unknown key space.ratios"),
+        ("resnet-bits", "space.bits=[[2, 2], [2, 2]]", "space: bits"),
+        ("resnet-bits", "space.bits=[[2]]", "space.bits.0"),
+        ("resnet-bits", "space.bits=[[9, 1]]", "space.bits.0.0"),
+        ("resnet-bits", "space.blocks=[1]", "blocks"),
+    ],
+)
+def test_mistakes_in_own_spaces_are_named(recipe_file: Path, name: str, override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(own_recipe(recipe_file, name), [override])
+    assert message in str(caught.value)
 
 
 def test_overrides(recipe_file: Path) -> None:

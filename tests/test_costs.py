@@ -1,14 +1,17 @@
 """Costs: published numbers, closed forms against an operator count, and the relaxed form."""
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from anybudget.costs import COST_MODELS, CostTerms, build_costs, counts
+from anybudget.costs import COST_MODELS, CostTerms, build_costs, counts, separated
 from anybudget.errors import BudgetError
 from anybudget.nets import build_network
 from anybudget.spaces import UnifiedSpace, derive
@@ -93,6 +96,54 @@ def test_pairwise_terms() -> None:
             assert terms.cost((first, second)) == pytest.approx(expected)
             assert terms.relaxed(probabilities).item() == pytest.approx(expected)
             assert terms.costs(np.array([[first, second]]))[0] == pytest.approx(expected)
+
+
+def random_terms(seed: int) -> CostTerms:
+    rng = np.random.default_rng(seed)
+    sizes = (2, 3, 4)
+    pairwise = {(d, e): rng.normal(size=(sizes[d], sizes[e])) for d, e in ((0, 1), (1, 2), (0, 2))}
+    return CostTerms(5.0, tuple(rng.normal(size=size) for size in sizes), pairwise)
+
+
+@given(st.integers(0, 10**6))
+def test_mean_and_variance_are_those_of_every_choice_weighed(seed: int) -> None:
+    """Against the definition: all combinations of choices with their probabilities."""
+    terms = random_terms(seed)
+    generator = torch.Generator().manual_seed(seed)
+    probabilities = torch.zeros(2, 3, 4, dtype=torch.float64)
+    for decision, row in enumerate(terms.unary):
+        logits = torch.randn(2, len(row), dtype=torch.float64, generator=generator)
+        probabilities[:, decision, : len(row)] = logits.softmax(-1)
+    mean, variance = terms.moments(probabilities)
+    for batch in range(2):
+        weights, costs = [], []
+        for choices in itertools.product(*(range(len(row)) for row in terms.unary)):
+            weights.append(np.prod([probabilities[batch, d, choice].item() for d, choice in enumerate(choices)]))
+            costs.append(terms.cost(choices))
+        expected = np.average(costs, weights=weights)
+        assert mean[batch].item() == pytest.approx(expected)
+        assert variance[batch].item() == pytest.approx(np.average((costs - expected) ** 2, weights=weights))
+
+
+@given(st.integers(0, 10**6))
+def test_separated_terms_are_the_same_cost(seed: int) -> None:
+    terms = random_terms(seed)
+    same = separated(terms.constant, terms.unary, terms.pairwise)
+    for choices in itertools.product(*(range(len(row)) for row in terms.unary)):
+        assert same.cost(choices) == pytest.approx(terms.cost(choices))
+    for table in same.pairwise.values():
+        assert not table[0].any()
+        assert not table[:, 0].any()
+    assert separated(0.0, terms.unary, {(0, 1): np.ones((2, 3))}).pairwise == {}
+
+
+def test_bitops_of_floats_are_their_multiply_adds() -> None:
+    """All convolutions but the first, 32 bits by 32."""
+    architecture = SPACE.sample(np.random.default_rng(0))
+    stem, *others = SPACE.block_specs(architecture)
+    cost = build_costs(SPACE)["bitops"].cost(architecture)
+    assert cost == 1024 * sum(map(counts.conv_macs, others)) > 0
+    assert counts.conv_macs(stem) > 0
 
 
 def test_unknown_cost_is_named() -> None:

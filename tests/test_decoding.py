@@ -19,17 +19,23 @@ def random_problem(
 ) -> tuple[list[np.ndarray], dict[str, CostTerms], list[tuple[int, ...]]]:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 5, size=4)
+    pairs = [(0, 1), (1, 2), (2, 3)] if seed % 3 else [(0, 1), (1, 3)]  # neighbours, or not
     scores = [np.log(rng.dirichlet(np.ones(size))) for size in sizes]
 
     def draw(*shape: int) -> np.ndarray:
         values = rng.integers(0, 40, shape).astype(float)
         return values if whole else values + rng.random(shape)
 
+    def pair(first: int, second: int) -> np.ndarray:
+        # Few different rows and columns: the program puts choices that interact alike into one group.
+        rows, columns = rng.integers(0, 2, sizes[first]), rng.integers(0, 3, sizes[second])
+        return draw(2, 3)[np.ix_(rows, columns)] if seed % 2 else draw(sizes[first], sizes[second])
+
     terms = {
         name: CostTerms(
             float(draw(1)[0]),
             tuple(draw(size) for size in sizes),
-            {(0, 1): draw(sizes[0], sizes[1]), (1, 3): draw(sizes[1], sizes[3])} if pairwise else {},
+            {chosen: pair(*chosen) for chosen in pairs} if pairwise else {},
         )
         for name in ("a", "b")
     }

@@ -10,10 +10,42 @@ from anybudget.costs import build_costs
 from anybudget.errors import BudgetError
 from anybudget.search.decoding import reachable
 from anybudget.search.random import WindowSampler
-from anybudget.spaces import UnifiedSpace, stages
+from anybudget.spaces import (
+    MBConvSettings,
+    MBConvSpace,
+    SearchSpace,
+    ShuffleNetChannelsSettings,
+    ShuffleNetChannelsSpace,
+    UnifiedSpace,
+    stages,
+)
 from conftest import tiny_macro
 
 SMALL = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=4))
+SMALL_CHANNELS = ShuffleNetChannelsSpace(
+    ShuffleNetChannelsSettings(
+        input_size=8,
+        input_channels=1,
+        classes=3,
+        stem_width=4,
+        stages=stages((8, 2, 1), (12, 1, 2)),
+        head_width=8,
+        ratios=(0.5, 1.0, 1.5),
+        operations=("3x3", "xception"),
+    )
+)
+SMALL_MACRO = MBConvSpace(
+    MBConvSettings(
+        input_size=8,
+        input_channels=1,
+        classes=3,
+        stem_width=4,
+        first_width=0,
+        stages=stages((4, 4, 2)),
+        head_width=8,
+        operations=("skip", "k3_e3", "k5_e6"),
+    )
+)
 COST = build_costs(SMALL)["macs"]
 
 
@@ -26,6 +58,28 @@ def test_samples_lie_in_the_window_and_are_distinct(imagenet_space: UnifiedSpace
         found = WindowSampler(imagenet_space, cost, 0.97 * limit, limit).sample(20, rng)
         assert len(set(found)) == len(found) == 20
         assert all(0.97 * limit <= cost.cost(architecture) <= limit for architecture in found)
+
+
+@pytest.mark.parametrize("space", [SMALL_CHANNELS, SMALL_MACRO], ids=["pairwise", "merged spellings"])
+def test_other_kinds_of_costs(space: SearchSpace) -> None:
+    """Costs of pairs of neighbours, and spellings of one network: every network of the window, and no other."""
+    cost = build_costs(space)["macs"]
+    costs = {architecture: cost.cost(architecture) for architecture in space.enumerate()}
+    low, high = np.quantile(list(costs.values()), [0.3, 0.5])
+    inside = {architecture for architecture, value in costs.items() if low <= value <= high}
+    assert set(WindowSampler(space, cost, low, high).sample(20 * len(inside), np.random.default_rng(0))) == inside
+
+
+def test_draws_with_pairwise_costs_are_uniform() -> None:
+    cost = build_costs(SMALL_CHANNELS)["macs"]
+    values = [cost.cost(architecture) for architecture in SMALL_CHANNELS.enumerate()]
+    low, high = np.quantile(values, [0.3, 0.4])
+    sampler = WindowSampler(SMALL_CHANNELS, cost, low, high)
+    inside = sum(low <= value <= high for value in values)
+    rng = np.random.default_rng(0)
+    counts = Counter(sampler.sample(1, rng)[0] for _ in range(30 * inside))
+    assert len(counts) == inside
+    assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
 def test_sampling_is_uniform_over_the_window() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.stats import chisquare
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError, ConfigError
@@ -121,6 +122,15 @@ def test_samplers_draw_valid_paths_by_seed(name: str) -> None:
     first, again, other = (sampler.paths(np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first == again != other
     assert all(SPACE.canonical(path).space == "unified" for path in first)
+
+
+def test_the_uniform_sampler_draws_every_choice_equally_often() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [SAMPLERS["uniform"](SPACE).paths(rng) for _ in range(8000)]
+    assert {len(paths) for paths in drawn} == {1}
+    counts = Counter(paths[0].operations[0] for paths in drawn)
+    assert set(counts) == set(SPACE.decisions[0].choices)
+    assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
 def test_canonical_sampler_trains_canonical_spellings_only() -> None:

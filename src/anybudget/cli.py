@@ -260,8 +260,10 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 def print_space(summary: Mapping[str, Any]) -> None:
     """Print what `space_summary` found."""
     size, networks = summary["size"], summary["networks"]
-    distinct = f", {networks:,} of them distinct networks" if networks < size else " networks"
-    out.print(f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} ({size:.2e}){distinct}")
+    distinct = f", {networks:,} of them distinct" if networks < size else ""
+    out.print(
+        f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} networks ({size:.2e}){distinct}"
+    )
     table = _table("costs", ("cost", "min", "median", "max"))
     for name, row in {**summary["costs"], "conv_macs (the papers' count)": summary["conv_macs"]}.items():
         table.add_row(name, *(f"{row[key]:,.0f}" for key in ("min", "median", "max")))

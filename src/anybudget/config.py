@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from anybudget.budgets import BudgetSet
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.spaces import SPACES, SearchSpace, Settings
+from anybudget.spaces.blocks import ActivationName
 from anybudget.spaces.settings import Count, Natural
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -104,10 +105,16 @@ class SearchSection(Section):
 
 
 class RetrainSection(TrainingSection):
-    """`[retrain]`: which found networks are trained, and how; `picks` are positions in `search.budgets` from 1."""
+    """`[retrain]`: which found networks are trained, and how; `picks` are positions in `search.budgets` from 1.
+
+    `activation` and `se_reduction` change the network that is trained (see `anybudget.spaces.derive`): it is no longer
+    the one that was searched, has no inherited weights, and may cost more than was asked for.
+    """
 
     picks: list[Count] = []
     inherit: bool = False
+    activation: ActivationName | Literal[""] = ""
+    se_reduction: Natural = 0
 
 
 class Recipe(Section):

@@ -31,7 +31,7 @@ from anybudget.search.decoding import check_reachable, reachable
 from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy, train_generator
 from anybudget.search.random import WindowSampler
 from anybudget.search.strategy import Candidate, exact_costs
-from anybudget.spaces import SearchSpace
+from anybudget.spaces import SearchSpace, derive
 from anybudget.training.loop import Schedule
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import SAMPLERS
@@ -289,6 +289,7 @@ class Run:
 
         Raises:
             ArchitectureError: the architecture is not one of this run's space.
+            ConfigError: a derived network was to inherit weights.
         """
         section = self.recipe.retrain
         inherit = section.inherit if inherit is None else inherit
@@ -298,10 +299,18 @@ class Run:
         self.space.validate(architecture)
         torch.manual_seed(self.recipe.seed)
         started = time.perf_counter()
-        if inherit:
-            network = self.evaluator.network(architecture)
-        else:
-            network = build_network(self.space.block_specs(architecture))
+        derived = bool(section.activation or section.se_reduction)
+        specs = derive(
+            self.space.block_specs(architecture),
+            activation=section.activation or None,
+            se_reduction=section.se_reduction,
+        )
+        if inherit and derived:
+            raise ConfigError(
+                "a network with retrain.activation or retrain.se_reduction has no weights to inherit; train it from "
+                "scratch (retrain.inherit = false, --scratch), or leave both out"
+            )
+        network = self.evaluator.network(architecture) if inherit else build_network(specs)
         network = channels_last(network.to(self.device))
         train_network(
             network,
@@ -314,7 +323,8 @@ class Run:
         )
         result = {
             "architecture": architecture.to_dict(),
-            "costs": exact_costs(self.costs, architecture),
+            "costs": {name: model.count(specs) for name, model in self.costs.items()},
+            "derived": derived,
             "validation_top1_percent": evaluate(network, self.data.validation, self.data).top1_percent,
             "test_top1_percent": evaluate(network, self.data.test(), self.data).top1_percent,
             "inherited": inherit,
@@ -345,6 +355,7 @@ class Run:
     def run_all(self, say: Callable[[str], None] = print) -> None:
         """Every stage in order; finished ones are not repeated."""
         self.check_budgets(self.recipe.budget_sets())
+        conditioning_cost(self.recipe, self.costs)  # before hours of training, not after
         for name, stage in (
             ("supernet", self.train_supernet),
             ("generator", self.train_generator),

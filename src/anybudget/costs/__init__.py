@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from anybudget.costs import counts
 from anybudget.costs.base import BlockCost, CostModel
-from anybudget.costs.terms import CostTerms, common_unit
+from anybudget.costs.terms import CostTerms, common_unit, separated
 from anybudget.errors import BudgetError
 from anybudget.spaces import SearchSpace
 
@@ -30,4 +30,4 @@ def build_costs(space: SearchSpace, names: tuple[str, ...] = tuple(COST_MODELS))
     return {name: COST_MODELS[name](space) for name in names}
 
 
-__all__ = ["COST_MODELS", "BlockCost", "CostModel", "CostTerms", "build_costs", "common_unit"]
+__all__ = ["COST_MODELS", "BlockCost", "CostModel", "CostTerms", "build_costs", "common_unit", "separated"]

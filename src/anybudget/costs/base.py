@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,10 @@ class CostModel(ABC):
     @abstractmethod
     def cost(self, architecture: Architecture) -> float:
         """Exact cost of `architecture`, in `unit`."""
+
+    @abstractmethod
+    def count(self, specs: Sequence[BlockSpec]) -> float:
+        """Exact cost of any network, given as blocks, in `unit`; also of one that is not in the space."""
 
     @property
     @abstractmethod
@@ -67,7 +71,11 @@ class BlockCost(CostModel):
 
     def cost(self, architecture: Architecture) -> float:
         """Exact cost by formula, an integer count."""
-        return float(sum(map(self._formula, self.space.block_specs(architecture)[self._first :])))
+        return self.count(self.space.block_specs(architecture))
+
+    def count(self, specs: Sequence[BlockSpec]) -> float:
+        """See `CostModel.count`."""
+        return float(sum(map(self._formula, specs[self._first :])))
 
     @cached_property
     def terms(self) -> CostTerms:
