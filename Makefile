@@ -23,6 +23,7 @@ lint: $(READY)
 bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; about half an hour on two cores
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/norms.py
+	$(BIN)/python benchmarks/spaces.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/estimator.py runs/bench-demo-0

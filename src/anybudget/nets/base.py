@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -16,6 +18,18 @@ from anybudget.spaces import SearchSpace, Spelling
 
 Path = Architecture | Spelling
 """What a single-path forward takes: an architecture (its canonical spelling is used) or one spelling of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One block of a path. Paths whose keys agree up to a step compute the same up to there.
+
+    `module` holds the weights and norms in use, and perhaps others; `run` computes in its present mode.
+    """
+
+    key: Hashable
+    module: nn.Module
+    run: Callable[[Tensor], Tensor]
 
 
 class RelaxedSupernet(nn.Module, ABC):
@@ -35,8 +49,9 @@ class Supernet(nn.Module, ABC):
     """Shared weights for every architecture of `space`; holds no active path.
 
     In training mode a forward normalises by batch statistics; in evaluation mode by the running statistics, which
-    `record_statistics` gathers. A subclass calls `_add_ends` in its constructor and gives `path`, `relaxed` and
-    `_copy_path`; blocks before and after the searched ones are shared by all paths and live here.
+    `record_statistics` gathers. A subclass calls `_add_ends` in its constructor, passes its own norms to
+    `keep_statistics`, and gives `_steps`, `relaxed` and `_copy_path`; blocks before and after the searched ones are
+    shared by all paths and live here.
     """
 
     space: SearchSpace
@@ -65,11 +80,22 @@ class Supernet(nn.Module, ABC):
         """
         if isinstance(path, Tensor):
             return cast(Tensor, self.relaxed()(x, path))
-        return self._path(x, self._spelled(path))
+        for step in self.steps(path):
+            x = step.run(x)
+        return x
+
+    def steps(self, path: Path) -> list[Step]:
+        """The path block by block, from images to logits; what `forward` runs in turn."""
+        spelling = self.space.spell(path) if isinstance(path, Architecture) else path
+        before, after = (
+            [Step(name, block, block) for block in blocks]
+            for name, blocks in (("before", self.before), ("after", self.after))
+        )
+        return [*before, *self._steps(spelling), *after]
 
     @abstractmethod
-    def _path(self, x: Tensor, spelling: Spelling) -> Tensor:
-        """Logits through one path."""
+    def _steps(self, spelling: Spelling) -> list[Step]:
+        """The searched blocks of one path."""
 
     @abstractmethod
     def relaxed(self) -> RelaxedSupernet:
@@ -106,12 +132,9 @@ class Supernet(nn.Module, ABC):
         self.train()
         try:
             with recording(self):
-                self._path(x, self._spelled(path))
+                self(x, path)
         finally:
             self.train(was_training)
-
-    def _spelled(self, path: Path) -> Spelling:
-        return self.space.spell(path) if isinstance(path, Architecture) else path
 
     def _check_frozen(self) -> None:
         if self.training:

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from anybudget.nets.base import Step
 from anybudget.nets.blocks import build_block, initialise, make_block, pointwise
 from anybudget.nets.mixture import MixableSupernet, weighted_sum
 from anybudget.nets.norms import keep_statistics
@@ -161,11 +162,12 @@ class CellSupernet(MixableSupernet):
         )
         keep_statistics(self.layers)
 
-    def _searched(self, x: Tensor, spelling: Spelling) -> Tensor:
-        operations = _operations(spelling)
-        for layer in self.layers:
-            x = layer(x, operations) if isinstance(layer, CellLayer) else layer(x)
-        return x
+    def _steps(self, spelling: Spelling) -> list[Step]:
+        operations = tuple(_operations(spelling))
+        return [
+            Step(operations, layer, partial(layer, operations=operations) if isinstance(layer, CellLayer) else layer)
+            for layer in self.layers
+        ]
 
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
         for layer in self.layers:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
 
+from anybudget.nets.base import Step
 from anybudget.nets.blocks import build_block
 from anybudget.nets.mixture import MixableSupernet, weighted_sum
 from anybudget.nets.norms import keep_statistics
@@ -73,10 +75,11 @@ class ChoiceBlockSupernet(MixableSupernet):
         self.layers = nn.ModuleList(choice_layer(specs) for specs in space.layers)
         keep_statistics(self.layers)
 
-    def _searched(self, x: Tensor, spelling: Spelling) -> Tensor:
-        for layer, (operation,) in zip(self.layers, spelling.operations, strict=True):
-            x = layer(x, operation)
-        return x
+    def _steps(self, spelling: Spelling) -> list[Step]:
+        return [
+            Step(operation, layer, partial(layer, operation=operation))
+            for layer, (operation,) in zip(self.layers, spelling.operations, strict=True)
+        ]
 
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
         for layer, row in zip(self.layers, probabilities, strict=True):

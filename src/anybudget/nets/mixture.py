@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from anybudget.nets.base import RelaxedSupernet, Supernet
 from anybudget.nets.norms import keep_statistics
-from anybudget.spaces import Spelling
 
 
 class MixableSupernet(Supernet):
-    """A supernet whose own modules can compute a mixture; gives `_searched` and `_mixed` for what decisions change."""
-
-    @abstractmethod
-    def _searched(self, x: Tensor, spelling: Spelling) -> Tensor:
-        """One path through the searched blocks."""
+    """A supernet whose own modules can compute a mixture; gives `_mixed` for what decisions change."""
 
     @abstractmethod
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """The mixture of all paths through the searched blocks; `probabilities` is `[decisions, choices]`."""
 
-    def _path(self, x: Tensor, spelling: Spelling) -> Tensor:
-        return self._between(x, lambda hidden: self._searched(hidden, spelling))
-
     def mixture(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """Logits of the mixture; see `RelaxedSupernet.forward`."""
-        return self._between(x, lambda hidden: self._mixed(hidden, probabilities))
-
-    def _between(self, x: Tensor, searched: Callable[[Tensor], Tensor]) -> Tensor:
         for block in self.before:
             x = block(x)
-        x = searched(x)
+        x = self._mixed(x, probabilities)
         for block in self.after:
             x = block(x)
         return x

@@ -1,8 +1,8 @@
-"""Owns batch normalisation over channels whose parameters live in several modules."""
+"""Owns batch normalisation with shared weights: over channels of several norms, over some channels of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
@@ -10,9 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-Norm = Callable[[Tensor, Sequence[nn.BatchNorm2d]], Tensor]
-"""Normalises `[N, C, H, W]` with the norms of consecutive channel groups; their widths add up to C."""
 
 
 def join(tensors: Sequence[Tensor]) -> Tensor:
@@ -25,7 +22,10 @@ def _affine(norms: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
 
 
 def batch_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
-    """Normalise by the statistics of this batch and leave the running ones alone."""
+    """Normalise by the statistics of this batch and leave the running ones alone.
+
+    `norms` are those of consecutive channel groups of `x` `[N, C, H, W]`; their widths add up to C.
+    """
     weight, bias = _affine(norms)
     if x.device.type == "cpu" and _is_narrow(len(weight)) and x.is_contiguous(memory_format=torch.channels_last):
         return cast(Tensor, _WideRowNorm.apply(x, weight, bias, norms[0].eps))  # type: ignore[no-untyped-call]
@@ -156,6 +156,13 @@ def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """The norm with running statistics as `x * scale + shift`, each `[C]`, detached."""
     scale = norm.weight.detach() / (_buffer(norm.running_var) + norm.eps).sqrt()
     return scale, norm.bias.detach() - _buffer(norm.running_mean) * scale
+
+
+def shared_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """Normalise as the mode of the norms says: by running statistics, by the batch, or by the batch and `recording`."""
+    if not norms[0].training:
+        return running_norm(x, norms)
+    return recording_norm(x, norms) if norms[0].track_running_stats else batch_norm(x, norms)
 
 
 def reset_statistics(module: nn.Module) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anybudget.nets.blocks import ConvNormActivation, depthwise, make_block, pointwise
-from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec, Step
+from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec, UnitStep
 
 
 class ShuffleUnit(nn.Module):
@@ -36,7 +36,7 @@ def halves(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return x[:, 0::2], x[:, 1::2]
 
 
-def _conv(spec: ShuffleUnitSpec, step: Step) -> nn.Module:
+def _conv(spec: ShuffleUnitSpec, step: UnitStep) -> nn.Module:
     source, target = spec.width(step.source), spec.width(step.target)
     conv = depthwise(source, step.kernel, step.stride) if step.depthwise else pointwise(source, target)
     return ConvNormActivation(conv, spec.activation if step.activated else None)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anybudget.nets.base import Step
 from anybudget.nets.blocks import ConvNormActivation, activation, initialise
 from anybudget.nets.mixture import MixableSupernet
 from anybudget.nets.norms import SlicedNorm
 from anybudget.nets.shuffle import ShuffleUnit, halves
 from anybudget.spaces import ConvSpec, Spelling
 from anybudget.spaces.blocks import ActivationName
-from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec, Step
+from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec, UnitStep
 from anybudget.spaces.shufflenet_channels import ShuffleNetChannelsSpace
 
 
@@ -75,7 +77,7 @@ class SlicedUnit(nn.Module):
         self.branch = nn.ModuleList(self._conv(step) for step in spec.branch())
         self.shortcut = nn.ModuleList(self._conv(step) for step in spec.shortcut())
 
-    def _conv(self, step: Step) -> SlicedConv:
+    def _conv(self, step: UnitStep) -> SlicedConv:
         source = self.spec.width(step.source)
         # The widest output of the last convolution is where the fewest channels pass by.
         target = self.spec.out_channels - self.least if step.target == "out" else self.spec.width(step.target)
@@ -92,7 +94,7 @@ class SlicedUnit(nn.Module):
             passing = conv(passing, self._rows(spec, step))
         return torch.cat([passing[:, : spec.width("pass")], hidden], dim=1)
 
-    def _rows(self, spec: ShuffleUnitSpec, step: Step) -> slice:
+    def _rows(self, spec: ShuffleUnitSpec, step: UnitStep) -> slice:
         if step.target != "out":
             return slice(0, spec.width(step.target))
         return slice(spec.width("pass") - self.least, spec.out_channels - self.least)
@@ -113,7 +115,7 @@ class SlicedUnit(nn.Module):
         padded = F.pad(kept, (0, 0, 0, 0, 0, total - width))
         return padded + F.pad(given, (0, 0, 0, 0, self.least, 0))
 
-    def _weighted(self, convs: nn.ModuleList, steps: Sequence[Step], x: Tensor, shares: Shares) -> Tensor:
+    def _weighted(self, convs: nn.ModuleList, steps: Sequence[UnitStep], x: Tensor, shares: Shares) -> Tensor:
         for index, (conv, step) in enumerate(zip(convs, steps, strict=True)):
             if index and not step.depthwise:
                 share = shares.entering if step.source == "in" else shares.middle
@@ -163,11 +165,14 @@ class SlicedSupernet(MixableSupernet):
         initialise(self.layers)
         initialise(self.head)
 
-    def _searched(self, x: Tensor, spelling: Spelling) -> Tensor:
+    def _steps(self, spelling: Spelling) -> list[Step]:
+        steps, incoming = [], self.space.settings.stem_width
         for layer, operations in enumerate(spelling.operations):
             block, width = self.space.read(layer, operations)
-            x = self._unit(layer, block)(x, self.space.unit(layer, block, x.shape[1], width))
-        return cast(Tensor, self.head(x, slice(None)))
+            unit, spec = self._unit(layer, block), self.space.unit(layer, block, incoming, width)
+            steps.append(Step((block, width), unit, partial(unit, spec=spec)))
+            incoming = width
+        return [*steps, Step("head", self.head, partial(self.head, rows=slice(None)))]
 
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
         here = x.new_ones(x.shape[1])  # the stem's channels are always there

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anybudget.nets.base import Path, Supernet
+from anybudget.nets.base import Step, Supernet
 from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation, initialise
-from anybudget.nets.norms import Norm, batch_norm, join, recording_norm, running_norm
+from anybudget.nets.norms import join, keep_statistics, shared_norm
 from anybudget.nets.relaxed import RelaxedUnifiedSupernet
 from anybudget.spaces import Spelling, UnifiedSettings, UnifiedSpace
 from anybudget.spaces.settings import LayerShape
@@ -56,18 +57,18 @@ class UnifiedBlock(nn.Module):
         self.activation = macro.activation
         self.act = activation(macro.activation)
 
-    def forward(self, x: Tensor, operations: Sequence[int], norm: Norm) -> Tensor:
+    def forward(self, x: Tensor, operations: Sequence[int]) -> Tensor:
         """`[N, C_in, H, W]` through the sub-blocks, each with its operation index; the last index means skip."""
         out: Tensor | None = None
         used = 0
         for index in range(len(self.kernels)):
             members = self.members(operations, index)
             if members:
-                branch = self._branch(x, members, index, norm)
+                branch = self._branch(x, members, index)
                 out = branch if out is None else out + branch
                 used += len(members)
         assert out is not None, "forced sampling keeps at least min_expansion sub-blocks"
-        out = norm(out, [self.shadow_norm(used)])
+        out = shared_norm(out, [self.shadow_norm(used)])
         return out + x if self.residual else out
 
     def members(self, operations: Sequence[int], index: int) -> list[SubBlock]:
@@ -82,13 +83,15 @@ class UnifiedBlock(nn.Module):
         """The norm after the second pointwise convolution at this expansion rate."""
         return cast(nn.BatchNorm2d, self.shadow_norms[expansion - self.min_expansion])
 
-    def _branch(self, x: Tensor, members: Sequence[SubBlock], index: int, norm: Norm) -> Tensor:
+    def _branch(self, x: Tensor, members: Sequence[SubBlock], index: int) -> Tensor:
         hidden = F.conv2d(x, join([member.expand.weight for member in members]))
-        hidden = self.act(norm(hidden, [member.expand_norm for member in members]))
+        hidden = self.act(shared_norm(hidden, [member.expand_norm for member in members]))
         kernel = join([cast(nn.Conv2d, member.depthwise[index]).weight for member in members])
         padding = self.kernels[index] // 2
         hidden = F.conv2d(hidden, kernel, None, self.stride, padding, groups=hidden.shape[1])
-        hidden = self.act(norm(hidden, [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members]))
+        hidden = self.act(
+            shared_norm(hidden, [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members])
+        )
         return F.conv2d(hidden, torch.cat([member.project.weight for member in members], dim=1))
 
     def copy_to(self, target: InvertedBottleneck, operations: Sequence[int]) -> None:
@@ -121,18 +124,13 @@ class UnifiedSupernet(Supernet):
         self._add_ends()
         self.layers = nn.ModuleList(UnifiedBlock(shape, space.settings) for shape in space.outline.layers)
         initialise(self.layers)
+        keep_statistics(self.layers)
 
-    def _path(self, x: Tensor, spelling: Spelling) -> Tensor:
-        return self._forward(x, spelling, batch_norm if self.training else running_norm)
-
-    def _forward(self, x: Tensor, spelling: Spelling, norm: Norm) -> Tensor:
-        for block in self.before:
-            x = block(x)
-        for layer, operations in zip(self.layers, spelling.operations, strict=True):
-            x = layer(x, operations, norm)
-        for block in self.after:
-            x = block(x)
-        return x
+    def _steps(self, spelling: Spelling) -> list[Step]:
+        return [
+            Step(operations, layer, partial(layer, operations=operations))
+            for layer, operations in zip(self.layers, spelling.operations, strict=True)
+        ]
 
     def relaxed(self) -> RelaxedUnifiedSupernet:
         """See `Supernet.relaxed`; every norm is folded once."""
@@ -142,16 +140,6 @@ class UnifiedSupernet(Supernet):
     def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
         for layer, target, operations in zip(self.layers, blocks, spelling.operations, strict=True):
             cast(UnifiedBlock, layer).copy_to(cast(InvertedBottleneck, target), operations)
-
-    @torch.no_grad()
-    def record_statistics(self, x: Tensor, path: Path) -> None:
-        """See `Supernet.record_statistics`."""
-        was_training = self.training
-        self.train()
-        try:
-            self._forward(x, self._spelled(path), recording_norm)
-        finally:
-            self.train(was_training)
 
 
 def _copy_norms(target: nn.BatchNorm2d, sources: Sequence[nn.BatchNorm2d]) -> None:

@@ -11,7 +11,7 @@ Width = Literal["in", "mid", "pass", "out"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UnitStep:
     """One convolution of a unit: depthwise where `depthwise`, else pointwise; all have a norm.
 
     `source` and `target` say which of the unit's widths its input and output have.
@@ -59,37 +59,37 @@ class ShuffleUnitSpec(BlockSpec):
             case "out":
                 return self.out_channels - min(passing, self.out_channels // 2)
 
-    def branch(self) -> tuple[Step, ...]:
+    def branch(self) -> tuple[UnitStep, ...]:
         """The convolutions of the branch, in order."""
         kernel, stride = self.kernel, self.stride
         if self.separable == 1:
             return (
-                Step("in", "mid", activated=True),
-                Step("mid", "mid", kernel, stride, depthwise=True),
-                Step("mid", "out", activated=True),
+                UnitStep("in", "mid", activated=True),
+                UnitStep("mid", "mid", kernel, stride, depthwise=True),
+                UnitStep("mid", "out", activated=True),
             )
         widths: list[Width] = ["in", *["mid"] * (self.separable - 1), "out"]  # type: ignore[list-item]
-        steps: list[Step] = []
+        steps: list[UnitStep] = []
         for index in range(self.separable):
             before, after = widths[index], widths[index + 1]
-            steps.append(Step(before, before, kernel, stride if index == 0 else 1, depthwise=True))
-            steps.append(Step(before, after, activated=True))
+            steps.append(UnitStep(before, before, kernel, stride if index == 0 else 1, depthwise=True))
+            steps.append(UnitStep(before, after, activated=True))
         return tuple(steps)
 
-    def shortcut(self) -> tuple[Step, ...]:
+    def shortcut(self) -> tuple[UnitStep, ...]:
         """The convolutions that passing channels go through; none with stride 1."""
         if self.stride == 1:
             return ()
         return (
-            Step("in", "in", self.kernel, self.stride, depthwise=True),
-            Step("in", "pass", activated=True),
+            UnitStep("in", "in", self.kernel, self.stride, depthwise=True),
+            UnitStep("in", "pass", activated=True),
         )
 
     def convolutions(self) -> tuple[Convolution, ...]:
         """Those of the shortcut and of the branch."""
         return (*self._convolutions(self.shortcut()), *self._convolutions(self.branch()))
 
-    def _convolutions(self, steps: tuple[Step, ...]) -> list[Convolution]:
+    def _convolutions(self, steps: tuple[UnitStep, ...]) -> list[Convolution]:
         found, resolution = [], self.resolution
         for step in steps:
             source, target = self.width(step.source), self.width(step.target)
