@@ -214,4 +214,4 @@ def test_all_budgets_are_checked_before_the_first_answer(supernet: UnifiedSupern
     strategy = strategy_of(supernet, data)
     with pytest.raises(BudgetError, match="cannot be met"):
         strategy.search([BudgetSet.parse("macs<=60k"), BudgetSet.parse("macs<=1")])
-    assert strategy.evaluator.evaluations == 0
+    assert strategy.evaluator.spent.evaluations == 0

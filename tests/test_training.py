@@ -114,8 +114,8 @@ def test_each_architecture_is_evaluated_once(space: UnifiedSpace, data: DataSpli
     evaluator = Evaluator(trained(space, data), data, calibration_images=20)
     architecture = space.sample(np.random.default_rng(0))
     assert evaluator.score(architecture) == evaluator.score(architecture)
-    assert evaluator.evaluations == 1
-    assert evaluator.images == 20 + len(data.validation)
+    assert evaluator.spent.evaluations == 1
+    assert evaluator.spent.images == 20 + len(data.validation)
 
 
 def test_scores_are_what_the_extracted_network_gets(space: UnifiedSpace, data: DataSplits) -> None:

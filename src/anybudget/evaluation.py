@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
+from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.norms import reset_statistics
+from anybudget.nets.norms import calibrating, restore, statistics
+from anybudget.nets.trie import Node, plant, walk
+from anybudget.progress import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +30,32 @@ class Score:
     loss: float
 
 
+@dataclass(slots=True)
+class Spending:
+    """What judging has cost so far: evaluations, images forwarded (calibration included), their MACs, and seconds.
+
+    Images and MACs are counted as if every path were run alone, so that strategies compare whatever they share.
+    """
+
+    evaluations: int = 0
+    images: int = 0
+    macs: float = 0.0
+    seconds: float = 0.0
+
+
 class Evaluator:
     """Scores architectures of one supernet on the validation split; each architecture is evaluated once.
 
-    Every score comes from a stand-alone copy whose norm statistics are averaged anew over the same calibration
-    images, so it never depends on what was evaluated before.
+    Every score comes from weights whose norm statistics are averaged anew over the same calibration images, so it never
+    depends on what was evaluated before.
+
+    Args:
+        supernet: the judge.
+        data: the splits; validation images are scored, training images calibrate.
+        calibration_images: how many training images the norms' statistics are averaged over.
+        batch_size: of both; the most that is forwarded at once is one chunk of validation images and all calibration
+            images.
+        seed: draws the calibration images.
     """
 
     def __init__(
@@ -41,21 +69,39 @@ class Evaluator:
     ) -> None:
         self.supernet = supernet
         self.batch_size = batch_size
-        self.evaluations = 0
-        self.images = 0
+        self.spent = Spending()
         self._scores: dict[Architecture, Score] = {}
         self._data = data
+        self._macs = build_costs(supernet.space, ("macs",))["macs"]
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
         self._calibration = data.train.subset(order[:calibration_images])
 
     def score(self, architecture: Architecture) -> Score:
         """Validation score of `architecture` with inherited weights."""
-        if architecture not in self._scores:
-            network = self.network(architecture)
-            self._scores[architecture] = evaluate(network, self._data.validation, self._data, self.batch_size)
-            self.evaluations += 1
-            self.images += len(self._calibration) + len(self._data.validation)
-        return self._scores[architecture]
+        return self.scores([architecture])[0]
+
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
+        """Validation scores of all, in order; what architectures share at their start is computed once.
+
+        Args:
+            architectures: any number, also repeated ones.
+            progress: advanced by one for every architecture that is new.
+        """
+        new = [a for a in dict.fromkeys(architectures) if a not in self._scores]
+        started = time.perf_counter()
+        if len(new) == 1:
+            network = self.network(new[0])
+            self._scores[new[0]] = evaluate(network, self._data.validation, self._data, self.batch_size)
+            if progress is not None:
+                progress.advance()
+        elif new:
+            self._scores.update(self._shared(new, progress))
+        images = len(self._calibration) + len(self._data.validation)
+        self.spent.evaluations += len(new)
+        self.spent.images += images * len(new)
+        self.spent.macs += images * sum(map(self._macs.cost, new))
+        self.spent.seconds += time.perf_counter() - started
+        return [self._scores[architecture] for architecture in architectures]
 
     def network(self, architecture: Architecture) -> nn.Sequential:
         """The stand-alone network with inherited weights and recalibrated norms, in evaluation mode."""
@@ -63,18 +109,55 @@ class Evaluator:
         recalibrate(network, self._calibration, self._data, self.batch_size)
         return network
 
+    @torch.no_grad()
+    def _shared(self, architectures: Sequence[Architecture], progress: Task | None) -> dict[Architecture, Score]:
+        """Scores of several architectures by a walk over their trie.
+
+        At every block the norms are calibrated on what the calibration images are there, and kept, so that the
+        validation images can follow in chunks.
+        """
+        net = copy.deepcopy(self.supernet).eval()
+        nodes = plant(net, architectures)
+        calibration = [_prepare(b, self._data, net) for b in self._calibration.images.split(self.batch_size)]
+        kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}
+        correct, loss = np.zeros(len(architectures)), np.zeros(len(architectures))
+        validation = self._data.validation
+        chunks = zip(validation.images.split(self.batch_size), validation.labels.split(self.batch_size), strict=True)
+        for number, (batch, labels) in enumerate(chunks):
+            images = _prepare(batch, self._data, net)
+
+            def advance(node: Node, state: tuple[list[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
+                batches, hidden = state
+                run, module = node.step.run, node.step.module
+                if node not in kept:
+                    with calibrating(module):
+                        batches = [run(batch) for batch in batches]
+                    kept[node] = statistics(module)
+                else:
+                    restore(kept[node])
+                return batches, run(hidden)
+
+            start = calibration if number == 0 else []
+            for index, (_, logits) in walk(nodes, (start, images), advance):
+                out = logits.float().cpu()
+                correct[index] += float((out.argmax(1) == labels).sum())
+                loss[index] += float(F.cross_entropy(out, labels, reduction="sum"))
+                if number == 0 and progress is not None:
+                    progress.advance()
+        count = len(validation)
+        return {
+            architecture: Score(100.0 * float(hits) / count, float(nats) / count)
+            for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
+        }
+
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> None:
     """Average the norms' running statistics anew over `images`; leaves the network in evaluation mode."""
-    reset_statistics(network)
     network.eval()
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.train()
-    for batch in images.images.split(batch_size):
-        network(_prepare(batch, data, network))
-    network.eval()
+    with calibrating(network):
+        for batch in images.images.split(batch_size):
+            network(_prepare(batch, data, network))
 
 
 @torch.no_grad()

@@ -122,14 +122,6 @@ class SlicedNorm(nn.BatchNorm2d):
         self.register_buffer("counts", torch.zeros(channels))
         self.track_running_stats = False
 
-    def reset_running_stats(self) -> None:
-        """Forget the statistics of every channel."""
-        super().reset_running_stats()
-        _buffer(self.running_mean).zero_()
-        _buffer(self.running_var).fill_(1.0)
-        if hasattr(self, "counts"):
-            self.counts.zero_()
-
     def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
         """Normalise `[N, rows, H, W]` with the parameters and statistics of these channels."""
         weight, bias = self.weight[rows], self.bias[rows]
@@ -169,7 +161,12 @@ def reset_statistics(module: nn.Module) -> None:
     """Forget the running statistics of every norm and average the coming batches with equal weight."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
+            # torch's own reset does nothing while `track_running_stats` is off, as it is in shared norms.
+            _buffer(layer.running_mean).zero_()
+            _buffer(layer.running_var).fill_(1.0)
+            _buffer(layer.num_batches_tracked).zero_()
+            if isinstance(layer, SlicedNorm):
+                layer.counts.zero_()
             layer.momentum = None
 
 
@@ -197,6 +194,42 @@ def recording(module: nn.Module) -> Iterator[None]:
     finally:
         for layer in silent:
             layer.track_running_stats = False
+
+
+@contextmanager
+def calibrating(module: nn.Module) -> Iterator[None]:
+    """Within, forwards of a module in evaluation mode average the norms' statistics anew; nothing else trains."""
+    reset_statistics(module)
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    with recording(module):
+        for norm in norms:
+            norm.train()
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.eval()
+
+
+def statistics(module: nn.Module) -> list[tuple[nn.Module, dict[str, Tensor]]]:
+    """Copies of the running statistics of those norms that have counted a batch; `restore` puts them back."""
+    return [
+        (layer, {name: buffer.clone() for name, buffer in layer.named_buffers()})
+        for layer in module.modules()
+        if isinstance(layer, nn.BatchNorm2d) and _counted(layer)
+    ]
+
+
+def restore(kept: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> None:
+    """Put statistics back where they were copied from."""
+    for layer, buffers in kept:
+        for name, buffer in layer.named_buffers():
+            buffer.copy_(buffers[name])
+
+
+def _counted(norm: nn.BatchNorm2d) -> bool:
+    counts = norm.counts if isinstance(norm, SlicedNorm) else _buffer(norm.num_batches_tracked)
+    return bool(counts.any())
 
 
 def _buffer(buffer: Tensor | None) -> Tensor:

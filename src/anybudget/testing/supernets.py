@@ -92,7 +92,9 @@ def _check_statistics(net: Supernet, x: Tensor, architecture: Architecture, tole
     net(x, architecture)
     for name, value in net.state_dict().items():
         assert name.startswith(tuple(ends)) or torch.equal(value, before[name]), f"a training forward changed {name}"
-    net.eval().reset_statistics()
+    net.eval()
+    net.record_statistics(5 * x, architecture)  # to be forgotten
+    net.reset_statistics()
     batches = [x, 2 * x + 1]
     for batch in batches:
         net.record_statistics(batch, architecture)
