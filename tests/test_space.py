@@ -1,6 +1,7 @@
 """The unified space: sizes, canonical forms, fairness; and what every registered sampler promises."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,12 +13,21 @@ from scipy.stats import chisquare
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError, ConfigError
 from anybudget.spaces import Spelling, UnifiedSpace
-from anybudget.training.samplers import SAMPLERS
+from anybudget.training.samplers import SAMPLERS, GreedySettings, PathSampler
 from conftest import tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
 layers = st.lists(st.integers(0, 2), min_size=2, max_size=6)
 networks = st.lists(layers, min_size=3, max_size=3)
+
+
+def scores(paths: Sequence[Spelling]) -> list[float]:
+    """A loss that falls with the number of 7x7 kernels."""
+    return [-float(sum(operations.count(2) for operations in path.operations)) for path in paths]
+
+
+def sampler(name: str, steps: int = 100, **greedy: object) -> PathSampler:
+    return SAMPLERS[name](SPACE, GreedySettings(**greedy), steps)  # type: ignore[arg-type]
 
 
 def spelled(network: list[list[int]]) -> Spelling:
@@ -106,7 +116,7 @@ def test_impossible_macros_are_refused(changes: dict[str, object]) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_strict_fairness_counts(seed: int) -> None:
     """In every layer, a round trains each expansion rate, and each kernel of each sub-block, equally often."""
-    paths = SAMPLERS["fair"](SPACE).paths(np.random.default_rng(seed))
+    paths = sampler("fair").paths(np.random.default_rng(seed), scores)
     assert len(paths) == 15
     for layer in range(3):
         rows = [path.operations[layer] for path in paths]
@@ -118,15 +128,14 @@ def test_strict_fairness_counts(seed: int) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_draw_valid_paths_by_seed(name: str) -> None:
-    sampler = SAMPLERS[name](SPACE)
-    first, again, other = (sampler.paths(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (sampler(name).paths(np.random.default_rng(seed), scores) for seed in (1, 1, 2))
     assert first == again != other
     assert all(SPACE.canonical(path).space == "unified" for path in first)
 
 
 def test_the_uniform_sampler_draws_every_choice_equally_often() -> None:
     rng = np.random.default_rng(0)
-    drawn = [SAMPLERS["uniform"](SPACE).paths(rng) for _ in range(8000)]
+    drawn = [sampler("uniform").paths(rng, scores) for _ in range(8000)]
     assert {len(paths) for paths in drawn} == {1}
     counts = Counter(paths[0].operations[0] for paths in drawn)
     assert set(counts) == set(SPACE.decisions[0].choices)
@@ -134,7 +143,7 @@ def test_the_uniform_sampler_draws_every_choice_equally_often() -> None:
 
 
 def test_canonical_sampler_trains_canonical_spellings_only() -> None:
-    paths = SAMPLERS["fair-canonical"](SPACE).paths(np.random.default_rng(0))
+    paths = sampler("fair-canonical").paths(np.random.default_rng(0), scores)
     assert all(SPACE.spell(SPACE.canonical(path)) == path for path in paths)
     rates = Counter(sum(op != 3 for op in path.operations[0]) for path in paths)
     assert rates == dict.fromkeys(range(2, 7), 3)

@@ -15,7 +15,6 @@ from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace
 from anybudget.testing import explicit_mixture, randomise_norms
-from anybudget.training.samplers import SAMPLERS
 from conftest import tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
@@ -158,7 +157,7 @@ def test_gradients_reach_the_path_and_nothing_else() -> None:
 
 def test_a_fair_round_reaches_every_parameter() -> None:
     net = copy.deepcopy(NET).train()
-    for path in SAMPLERS["fair"](SPACE).paths(np.random.default_rng(0)):
+    for path in SPACE.fair_round(np.random.default_rng(0)):
         (net(IMAGES, path) ** 2).sum().backward()
     assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
 

@@ -14,11 +14,16 @@ from anybudget.data import Augmentation, DataSplits, ImageSet
 from anybudget.errors import TrainingError
 from anybudget.evaluation import Evaluator, evaluate
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
-from anybudget.spaces import UnifiedSpace
+from anybudget.spaces import Spelling, UnifiedSpace
 from anybudget.training.loop import Schedule, cosine_factor
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.supernet import train_supernet
+
+
+def no_scores(paths: list[Spelling]) -> list[float]:
+    raise AssertionError(f"{len(paths)} paths were scored; this sampler has no use for scores")
+
 
 SCHEDULE = Schedule(epochs=2, batch_size=16, learning_rate=0.05, augmentation=Augmentation(1, True))
 
@@ -68,7 +73,7 @@ def test_gradients_of_a_step_add_up_over_its_paths(space: UnifiedSpace, data: Da
     reference.train()
     order = torch.randperm(16, generator=torch.Generator().manual_seed(5))
     images, labels = one_batch.normalise(one_batch.train.images[order]), one_batch.train.labels[order]
-    for path in FairSampler(space).paths(np.random.default_rng(5))[:3]:
+    for path in FairSampler(space).paths(np.random.default_rng(5), no_scores)[:3]:
         nn.functional.cross_entropy(reference(images, path), labels).backward()
     for (name, parameter), updated in zip(reference.named_parameters(), net.parameters(), strict=True):
         expected = parameter if parameter.grad is None else parameter - 0.1 * parameter.grad

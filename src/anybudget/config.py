@@ -70,11 +70,25 @@ class TrainingSection(Section):
     flip: bool = False
 
 
+class GreedySection(Section):
+    """`[supernet.greedy]`: path filtering and the candidate pool of the sampler `greedy`."""
+
+    sampled: Count = 10
+    kept: Count = 5
+    score_images: Count = 1000
+    pool_size: Count = 1000
+    pool_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    window: Natural = 100
+    stop_share: Annotated[float, Field(ge=0, le=1)] = 0.08
+
+
 class SupernetSection(TrainingSection):
     """`[supernet]`: how the shared weights are trained."""
 
-    sampler: Literal["fair", "fair-canonical", "uniform"] = "fair"
+    sampler: Literal["fair", "fair-canonical", "uniform", "greedy"] = "fair"
     paths_per_step: Count = 1
+    greedy: GreedySection = GreedySection()
 
 
 class GeneratorSection(Section):
@@ -181,6 +195,11 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
         raise BudgetError(f"{source}: search.budgets: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{source}: space: {error}") from None
+    greedy = recipe.supernet.greedy
+    if greedy.kept > greedy.sampled:
+        raise ConfigError(
+            f"{source}: supernet.greedy.kept: {greedy.kept} paths cannot be kept of {greedy.sampled} sampled ones"
+        )
     beyond = [pick for pick in recipe.retrain.picks if pick > len(budgets)]
     if beyond:
         raise ConfigError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -41,6 +41,18 @@ class Spending:
     images: int = 0
     macs: float = 0.0
     seconds: float = 0.0
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(
+            self.evaluations + other.evaluations,
+            self.images + other.images,
+            self.macs + other.macs,
+            self.seconds + other.seconds,
+        )
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain data."""
+        return asdict(self)
 
 
 class Evaluator:
@@ -102,6 +114,11 @@ class Evaluator:
         self.spent.macs += images * sum(map(self._macs.cost, new))
         self.spent.seconds += time.perf_counter() - started
         return [self._scores[architecture] for architecture in architectures]
+
+    @property
+    def scored(self) -> Mapping[Architecture, Score]:
+        """Every architecture judged so far, in order, with its score."""
+        return self._scores
 
     def network(self, architecture: Architecture) -> nn.Sequential:
         """The stand-alone network with inherited weights and recalibrated norms, in evaluation mode."""

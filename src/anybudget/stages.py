@@ -34,8 +34,8 @@ from anybudget.search.strategy import Candidate, exact_costs
 from anybudget.spaces import SearchSpace, derive
 from anybudget.training.loop import Schedule
 from anybudget.training.retrain import train_network
-from anybudget.training.samplers import SAMPLERS
-from anybudget.training.supernet import train_supernet
+from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
+from anybudget.training.supernet import steps_of, train_supernet
 
 RANDOM_WINDOW = 0.9
 """Random baseline architectures use at least this share of the budget."""
@@ -172,23 +172,34 @@ class Run:
         return ArchitectureGenerator(self.space, hidden=self.recipe.generator.hidden).to(self.device)
 
     def train_supernet(self) -> None:
-        """Stage `supernet`: train the shared weights; writes `supernet.csv` and `supernet.safetensors`."""
+        """Stage `supernet`: train the shared weights.
+
+        Writes `supernet.csv`, `supernet.json` (what it cost), `supernet.safetensors`, and `pool.jsonl` if greedy.
+        """
         section = self.recipe.supernet
         data = self.data
         rows: list[dict[str, float]] = []
         with self.stage("supernet"):
             supernet = self._build_supernet()
-            train_supernet(
+            schedule = _schedule(section)
+            greedy = GreedySettings(**section.greedy.model_dump())
+            steps = steps_of(data, schedule, section.paths_per_step)
+            sampler = SAMPLERS[section.sampler](self.space, greedy, steps)
+            spent = train_supernet(
                 supernet,
-                SAMPLERS[section.sampler](self.space),
+                sampler,
                 data,
-                _schedule(section),
+                schedule,
                 paths_per_step=section.paths_per_step,
+                score_images=greedy.score_images,
                 seed=self.recipe.seed,
                 progress=self.progress,
                 log=rows.append,
             )
             self.folder.write_csv("supernet.csv", rows)
+            self.folder.write_json("supernet.json", spent.to_dict())
+            if isinstance(sampler, GreedySampler):
+                self.folder.write_lines("pool.jsonl", sampler.pool.to_rows())
             self.folder.save_weights("supernet.safetensors", supernet)
         self.__dict__.pop("supernet", None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ from anybudget.evaluation import Evaluator
 from anybudget.nets import Supernet
 from anybudget.nets.generator import ArchitectureGenerator, gumbel_softmax
 from anybudget.progress import Progress, SilentProgress
-from anybudget.search.decoding import check_reachable, decode, optimum, reachable
-from anybudget.search.strategy import Candidate, Strategy, exact_costs
+from anybudget.search.decoding import decode, optimum, reachable
+from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
 from anybudget.training.loop import Log, cosine_factor, no_log
 
@@ -172,6 +172,8 @@ class GeneratorStrategy(Strategy):
     of a budget is used.
     """
 
+    name = "generator"
+
     def __init__(
         self,
         generator: ArchitectureGenerator,
@@ -183,23 +185,15 @@ class GeneratorStrategy(Strategy):
         candidates: int = 40,
         min_use: float = 0.985,
         seed: int = 0,
+        progress: Progress | None = None,
     ) -> None:
+        super().__init__(evaluator, costs, seed=seed, progress=progress)
         self.generator = generator
         self.cost = cost
-        self.costs = costs
-        self.evaluator = evaluator
         self.candidates = candidates
         self.min_use = min_use
-        self.seed = seed
-        self.space = evaluator.supernet.space
         self._priors = random_priors(generator, self.space, priors, np.random.default_rng(seed))
-        self._terms = {name: model.terms for name, model in costs.items()}
-
-    def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
-        """See `Strategy.search`. All budget sets are checked before the first is answered."""
-        for budget_set in budgets:
-            check_reachable(self._terms, budget_set)
-        return [self._answer(budget_set) for budget_set in budgets]
+        self._decoded: dict[Architecture, float] = {}
 
     def log_probabilities(self, budgets: BudgetSet) -> list[list[np.ndarray[tuple[int], np.dtype[np.float64]]]]:
         """For each prior, the log-probabilities of every decision's choices at this budget set.
@@ -209,7 +203,7 @@ class GeneratorStrategy(Strategy):
         Raises:
             BudgetError: no architecture meets the budgets.
         """
-        low, high = reachable(self._terms, self.cost.name)
+        low, high = reachable(self.terms, self.cost.name)
         position = (self._attainable(budgets) - low) / (high - low) if high > low else 1.0
         with torch.inference_mode():
             budget = torch.full((len(self._priors),), position, device=self._priors.device)
@@ -239,7 +233,7 @@ class GeneratorStrategy(Strategy):
             scale = _NOISE_GROWTH**attempt if attempt else 0.0
             for rows in distributions:
                 noisy = [row + scale * rng.gumbel(size=row.shape) for row in rows]
-                (decoded,) = decode(noisy, self._terms, budgets, floors=floors)
+                (decoded,) = decode(noisy, self.terms, budgets, floors=floors)
                 score = sum(float(row[choice]) for row, choice in zip(rows, decoded.choices, strict=True))
                 architecture = self.space.simplified(Architecture(self.space.name, decoded.choices))
                 kept = found
@@ -250,30 +244,25 @@ class GeneratorStrategy(Strategy):
                     return found
         return dict([*found.items(), *spare.items()][: self.candidates])
 
-    def _answer(self, budgets: BudgetSet) -> Candidate:
-        started = time.perf_counter()
-        found = self.decode(budgets)
-        scores = {architecture: self.evaluator.score(architecture) for architecture in found}
-        best = max(found, key=lambda a: (scores[a].top1_percent, -scores[a].loss))
-        return Candidate(
-            budgets,
-            best,
-            exact_costs(self.costs, best),
-            scores[best].top1_percent,
-            found[best],
-            time.perf_counter() - started,
-        )
+    def find(self, budgets: BudgetSet) -> Architecture:
+        """See `Strategy.find`."""
+        self._decoded = self.decode(budgets)
+        return self.best(list(self._decoded))
+
+    def log_probability(self, architecture: Architecture) -> float:
+        """See `Strategy.log_probability`; the greatest over the priors."""
+        return self._decoded[architecture]
 
     def _attainable(self, budgets: BudgetSet) -> float:
         """The most of the generator's own cost that the budgets allow, to within 1%."""
         limits = budgets.limits()
-        most = reachable(self._terms, self.cost.name)[1]
+        most = reachable(self.terms, self.cost.name)[1]
         if set(limits) != {self.cost.name}:
-            found = optimum(self._terms, self.cost.name, budgets, largest=True, gap=0.01)
+            found = optimum(self.terms, self.cost.name, budgets, largest=True, gap=0.01)
             # Jointly unreachable: decoding says so, with the intervals.
             most = found if found is not None else most
         return min(most, limits.get(self.cost.name, most))
 
     def _used(self, choices: tuple[int, ...]) -> float:
         """The generator's own cost of these very choices; under the floor where no architecture meets it."""
-        return self._terms[self.cost.name].cost(choices)
+        return self.terms[self.cost.name].cost(choices)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
+from anybudget.errors import BudgetError
+from anybudget.evaluation import Evaluator, Spending
+from anybudget.progress import Progress, SilentProgress
+from anybudget.search.decoding import check_reachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +52,81 @@ class Candidate:
 
 
 class Strategy(ABC):
-    """A way to find architectures under hard budgets, judged by one supernet."""
+    """A way to find architectures under hard budgets, judged by one supernet.
 
-    @abstractmethod
+    Args:
+        evaluator: the judge; give every strategy one of its own to compare what they spend.
+        costs: every cost model of the space, by name.
+        seed: draws everything that is random.
+        progress: where long work says how far it is.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        costs: Mapping[str, CostModel],
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        self.evaluator = evaluator
+        self.space = evaluator.supernet.space
+        self.costs = costs
+        self.terms = {name: model.terms for name, model in costs.items()}
+        self.seed = seed
+        self.progress = progress or SilentProgress()
+        self.training = Spending()
+
+    @property
+    def spent(self) -> Spending:
+        """What the search has cost so far: supernet forwards of its own training, and of judging."""
+        return self.training + self.evaluator.spent
+
     def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """One candidate per budget set, in order; each meets its budgets exactly.
+
+        All budget sets are checked before the first is answered.
 
         Raises:
             BudgetError: a budget set cannot be met by any architecture of the space.
         """
+        for budget_set in budgets:
+            check_reachable(self.terms, budget_set)
+        return [self.answer(budget_set) for budget_set in budgets]
+
+    def answer(self, budgets: BudgetSet) -> Candidate:
+        """The candidate for one budget set."""
+        started = time.perf_counter()
+        found = self.find(budgets)
+        costs = exact_costs(self.costs, found)
+        if not budgets.allows(costs):
+            raise BudgetError(f"{self.name}: found an architecture over {budgets}; this is a defect of the strategy")
+        (score,) = self.evaluator.scores([found])
+        seconds = time.perf_counter() - started
+        return Candidate(budgets, found, costs, score.top1_percent, self.log_probability(found), seconds)
+
+    @abstractmethod
+    def find(self, budgets: BudgetSet) -> Architecture:
+        """The best architecture found within the budgets, by validation top-1.
+
+        Raises:
+            BudgetError: no architecture meets the budgets.
+        """
+
+    def log_probability(self, architecture: Architecture) -> float | None:  # noqa: ARG002 - most have no distribution
+        """Natural logarithm of the probability of what `find` just returned, where there is a distribution."""
+        return None
+
+    def best(self, architectures: Sequence[Architecture]) -> Architecture:
+        """The one with the highest top-1, and the lowest loss among equals; judges those that are new."""
+        scores = dict(zip(architectures, self.evaluator.scores(architectures), strict=True))
+        return max(scores, key=lambda a: (scores[a].top1_percent, -scores[a].loss))
+
+    def allowed(self, architecture: Architecture, budgets: BudgetSet) -> bool:
+        """Whether an architecture meets the budgets exactly."""
+        return all(self.costs[budget.cost].cost(architecture) <= budget.limit for budget in budgets)
 
 
 def exact_costs(costs: Mapping[str, CostModel], architecture: Architecture) -> dict[str, float]:

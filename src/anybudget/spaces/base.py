@@ -189,6 +189,36 @@ class SearchSpace(ABC):
         choices = tuple(int(rng.integers(len(d.choices))) for d in self.decisions)
         return self.simplified(Architecture(self.name, choices))
 
+    def mutate(self, architecture: Architecture, rng: np.random.Generator, probability: float = 0.1) -> Architecture:
+        """A relative: every choice is replaced by another, drawn uniformly, with this probability."""
+        self.validate(architecture)
+        choices = list(architecture.choices)
+        for position, decision in enumerate(self.decisions):
+            if len(decision.choices) > 1 and rng.random() < probability:
+                step = int(rng.integers(1, len(decision.choices)))
+                choices[position] = (choices[position] + step) % len(decision.choices)
+        return self.simplified(Architecture(self.name, tuple(choices)))
+
+    def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
+        """A child that takes every choice from one of its parents, each as likely as the other."""
+        self.validate(first)
+        self.validate(second)
+        taken = rng.integers(2, size=len(self.decisions))
+        parents = first.choices, second.choices
+        choices = tuple(parents[which][position] for position, which in enumerate(taken))
+        return self.simplified(Architecture(self.name, choices))
+
+    def neighbours(self, architecture: Architecture) -> list[Architecture]:
+        """All distinct architectures that differ in one choice, and are not the same network."""
+        self.validate(architecture)
+        found: dict[Architecture, None] = {}
+        for position, decision in enumerate(self.decisions):
+            for choice in range(len(decision.choices)):
+                choices = (*architecture.choices[:position], choice, *architecture.choices[position + 1 :])
+                found[self.simplified(Architecture(self.name, choices))] = None
+        found.pop(self.simplified(architecture), None)
+        return list(found)
+
     def enumerate(self) -> Iterator[Architecture]:
         """Every architecture once; for spaces small enough to list."""
         for choices in product(*(range(len(decision.choices)) for decision in self.decisions)):

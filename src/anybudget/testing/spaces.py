@@ -49,6 +49,7 @@ def check_space(space: SearchSpace, *, samples: int = 10, seed: int = 0) -> None
         assert len(everything) == len(set(everything)) == space.networks(), (
             f"networks() is {space.networks()}, but enumerate() gives {len(set(everything))} different ones"
         )
+    _check_relatives(space, architectures, seed)
     _check_fairness(space, seed)
     for cost in build_costs(space).values():
         check_cost_model(cost, samples=samples, seed=seed)
@@ -78,6 +79,19 @@ def check_cost_model(model: CostModel, *, samples: int = 10, seed: int = 0) -> N
         assert model.cost(space.simplified(architecture)) <= cost, (
             f"{what}: the canonical form of {architecture} is dearer"
         )
+
+
+def _check_relatives(space: SearchSpace, architectures: list[Architecture], seed: int) -> None:
+    """Mutation, crossover and neighbours stay in the space, in canonical form."""
+    first, second = architectures[0], architectures[-1]
+    rng = np.random.default_rng(seed)
+    relatives = [space.mutate(first, rng, 0.5), space.crossover(first, second, rng), *space.neighbours(first)[:20]]
+    for architecture in relatives:
+        space.validate(architecture)
+        assert space.simplified(architecture) == architecture, f"{architecture} is not canonical"
+    assert space.mutate(first, rng, 0.0) == first, "a mutation of probability 0 changed something"
+    assert space.crossover(first, first, rng) == first, "the child of one architecture is another"
+    assert first not in space.neighbours(first)
 
 
 def _check_fairness(space: SearchSpace, seed: int) -> None:

@@ -65,8 +65,11 @@ def run_epochs(
     device: torch.device,
     progress: Progress,
     log: Log,
+    finished: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train `parameters` on the training split; `log` gets one row of metrics per epoch.
+
+    Training ends before the last epoch when `finished` says so after a step.
 
     Raises:
         TrainingError: the loss is not finite, or stays far above that of guessing.
@@ -105,7 +108,11 @@ def run_epochs(
                 optimiser.step()
                 scheduler.step()
                 task.advance(1, f"epoch {epoch}/{schedule.epochs} loss {result.loss:.3f}")
+                if finished():
+                    break
             log(_row(epoch, results, float(scheduler.get_last_lr()[0]), time.perf_counter() - started))
+            if finished():
+                return
 
 
 def cosine_factor(steps: int, warmup: int = 0) -> Callable[[int], float]:

@@ -1,0 +1,78 @@
+"""Owns the candidate pool of greedy supernet training: the best paths seen so far, by their latest score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from anybudget.architecture import Architecture
+from anybudget.errors import RunError
+
+
+class CandidatePool:
+    """A bounded priority queue of architectures: at most `size`, those with the lowest loss.
+
+    An architecture that is scored again gets its new loss, better or worse, since weights have moved on.
+
+    Source: GreedyNAS §4.1 and Algorithm 2.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._losses: dict[Architecture, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._losses)
+
+    def __contains__(self, architecture: object) -> bool:
+        return architecture in self._losses
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """From the lowest loss to the highest."""
+        return iter(sorted(self._losses, key=self._losses.__getitem__))
+
+    @property
+    def losses(self) -> Mapping[Architecture, float]:
+        """The latest loss of every member."""
+        return self._losses
+
+    @property
+    def full(self) -> bool:
+        """Whether a new member has to push another out."""
+        return len(self) >= self.size
+
+    def rescore(self, architecture: Architecture, loss: float) -> None:
+        """Replace the loss of a member; nothing happens to others."""
+        if architecture in self._losses:
+            self._losses[architecture] = loss
+
+    def add(self, architecture: Architecture, loss: float) -> None:
+        """Take an architecture in, or replace its loss; the worst member leaves when there are too many."""
+        self._losses[architecture] = loss
+        if len(self) > self.size:
+            del self._losses[max(self._losses, key=self._losses.__getitem__)]
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """One member, drawn uniformly."""
+        members = list(self._losses)
+        return members[int(rng.integers(len(members)))]
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Plain data, from the lowest loss to the highest: `[{"architecture": ..., "loss": ...}, ...]`."""
+        return [{"architecture": member.to_dict(), "loss": self._losses[member]} for member in self]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]], size: int, source: str = "pool") -> CandidatePool:
+        """Read `to_rows`'s form; `source` names the file in errors.
+
+        Raises:
+            RunError: a row is no architecture with a loss.
+        """
+        pool = cls(size)
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row, Mapping) or set(row) != {"architecture", "loss"}:
+                raise RunError(f"{source}, entry {number}: expected an object with architecture and loss")
+            pool.add(Architecture.from_dict(row["architecture"], f"{source}, entry {number}"), float(row["loss"]))
+        return pool
