@@ -15,8 +15,8 @@ from anybudget.spaces import UnifiedSpace
 from anybudget.testing import check_space, check_supernet
 
 RECIPE_FOLDER = Path(__file__).parents[1] / "recipes"
-RECIPES = sorted(RECIPE_FOLDER.glob("*.toml"))
-PAPER_SCALE = [path for path in RECIPES if path.stem != "demo"]
+RECIPES = sorted(RECIPE_FOLDER.rglob("*.toml"))
+PAPER_SCALE = [path for path in RECIPES if path.parent.name == "recipes" and path.stem != "demo"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -66,6 +66,35 @@ def test_paper_scale_recipes_say_where_they_come_from(path: Path) -> None:
 )
 def test_paper_scale_recipes_have_the_papers_spaces(name: str, size: int) -> None:
     assert load_recipe(RECIPE_FOLDER / f"{name}.toml").build_space().size() == size
+
+
+def test_a_recipe_holds_what_differs_from_its_base(tmp_path: Path, recipe_file: Path) -> None:
+    above = tmp_path / "above.toml"
+    above.write_text('base = "tiny.toml"\nname = "above"\n[supernet]\nepochs = 9\n[search]\nbudgets = ["macs<=50k"]\n')
+    recipe, below = load_recipe(above, ["retrain.picks=[]"]), load_recipe(recipe_file)
+    assert differences(resolved(below), resolved(recipe)) == [
+        "name: 'tiny' -> 'above'",
+        "retrain.picks: [1] -> []",
+        "search.budgets: ['macs<=30k', 'macs<=60k, params<=1500'] -> ['macs<=50k']",
+        "supernet.epochs: 2 -> 9",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('base = "none.toml"', "none.toml: no such recipe"),
+        ("base = 3", "base: expected the path of a recipe"),
+        ('base = "chain.toml"', "chain.toml has a base itself"),
+        ('base = "tiny.toml"\nsupernet = 3', "supernet"),
+    ],
+)
+def test_wrong_bases_are_named(tmp_path: Path, recipe_file: Path, text: str, message: str) -> None:
+    (tmp_path / "chain.toml").write_text(f'base = "{recipe_file.name}"')
+    (tmp_path / "above.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(tmp_path / "above.toml")
+    assert message in str(caught.value)
 
 
 OWN_SPACES = {
@@ -195,7 +224,7 @@ def test_overrides(recipe_file: Path) -> None:
         ("supernet.epochs=1.5", "supernet.epochs: input should be a valid integer"),
         ("supernet.learning_rate=-1", "supernet.learning_rate"),
         ("supernet.learning_rate=nan", "supernet.learning_rate"),
-        ("supernet.sampler=greedy", "supernet.sampler"),
+        ("supernet.sampler=greed", "supernet.sampler"),
         ("supernet=3", "supernet"),
         ("space.stages=[]", "space.stages"),
         ("space.stages=[{width=4, repeats=1, stride=3}]", "space.stages.0.stride"),
@@ -206,6 +235,8 @@ def test_overrides(recipe_file: Path) -> None:
         ("data.validation_fraction=1", "data.validation_fraction"),
         ("search.budgets=[]", "search.budgets"),
         ("search.budgets=['macs<2M']", "search.budgets: cannot read budget 'macs<2M'"),
+        ("supernet.greedy.kept=11", "supernet.greedy.kept: 11 paths cannot be kept of 10"),
+        ("supernet.greedy.stop_shar=1", "unknown key supernet.greedy.stop_shar; did you mean stop_share?"),
         ("retrain.picks=[3]", "retrain.picks: 3 is beyond the 2 budgets"),
         ("seed=-1", "seed"),
         ("name.x=1", "'name' is a value, not a table"),

@@ -14,7 +14,7 @@ from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace
-from anybudget.testing import explicit_mixture, randomise_norms
+from anybudget.testing import check_space, check_supernet, explicit_mixture, randomise_norms
 from conftest import tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
@@ -190,3 +190,25 @@ def test_recorded_statistics_are_the_averages_of_the_batches() -> None:
     ):
         if "running" in name:
             torch.testing.assert_close(got, want, msg=name)
+
+
+@pytest.mark.parametrize("forced", [True, False])
+@pytest.mark.parametrize("shadow", [True, False])
+def test_ablations_of_forced_sampling_and_shadow_norms(forced: bool, shadow: bool) -> None:
+    """SGNAS Fig. 6a: other arrangements are trained, or one norm serves all rates; the rest holds as before."""
+    space = UnifiedSpace(tiny_macro(forced_sampling=forced, shadow_norms=shadow))
+    torch.manual_seed(0)
+    net = build_supernet(space)
+    if forced:  # without, a sub-block may also be skipped where no canonical spelling skips it
+        check_space(space, samples=3)
+    check_supernet(net, samples=3)
+    assert {len(layer.shadow_norms) for layer in net.layers} == {5 if shadow else 1}
+    paths = space.fair_round(np.random.default_rng(0))
+    holes = [
+        operations
+        for path in paths
+        for operations in path.operations
+        if any(op == 3 for op in operations[: sum(op != 3 for op in operations)])
+    ]
+    assert bool(holes) == (not forced)
+    assert all(space.canonical(path) for path in paths)

@@ -107,6 +107,30 @@ class GeneratorSection(Section):
     hidden: Count = 32
 
 
+class EvolutionSection(Section):
+    """`[search.evolution]`: the strategy `evolution`."""
+
+    population: Annotated[int, Field(ge=2)] = 50
+    generations: Count = 20
+    parents: Count = 10
+    mutation: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class NSGA2Section(Section):
+    """`[search.nsga2]`: the strategy `nsga2`; `from_pool` starts from the candidate pool of a greedy supernet."""
+
+    population: Annotated[int, Field(ge=2)] = 50
+    generations: Count = 20
+    from_pool: bool = True
+
+
+class LinearSection(Section):
+    """`[search.linear]`: the strategy `linear`: how many paths the model is fitted to, and how many are judged."""
+
+    samples: Annotated[int, Field(ge=10)] = 200
+    candidates: Count = 10
+
+
 class SearchSection(Section):
     """`[search]`: which budgets are asked for, and how candidates are judged."""
 
@@ -116,6 +140,9 @@ class SearchSection(Section):
     min_use: Annotated[float, Field(ge=0, le=1)] = 0.985
     calibration_images: Count = 1024
     random_baseline: Natural = 50
+    evolution: EvolutionSection = EvolutionSection()
+    nsga2: NSGA2Section = NSGA2Section()
+    linear: LinearSection = LinearSection()
 
 
 class RetrainSection(TrainingSection):
@@ -161,17 +188,20 @@ class Recipe(Section):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe and apply `key=value` overrides, such as `supernet.epochs=3`.
 
+    A recipe with `base = "other.toml"` holds only what differs from that one, which is found relative to it.
+
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown, or a value is wrong; names the key.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe; the project's own are in recipes/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the recipe: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    data = _read(path)
+    if "base" in data:
+        base = data.pop("base")
+        if not isinstance(base, str):
+            raise ConfigError(f"{path}: base: expected the path of a recipe, relative to this one, found {base!r}")
+        below = _read(path.parent / base)
+        if "base" in below:
+            raise ConfigError(f"{path}: base: {base} has a base itself; one level is enough")
+        data = _merged(below, data)
     for override in overrides:
         _apply(data, override)
     return parse_recipe(data, str(path))
@@ -222,6 +252,26 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str
             found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
             found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe; the project's own are in recipes/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the recipe: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with every key of `above` put over it, table by table."""
+    found = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = _merged(found[key], value) if both else value
     return found
 
 

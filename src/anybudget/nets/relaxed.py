@@ -67,8 +67,8 @@ class RelaxedUnifiedBlock(nn.Module):
         self.register_buffer("affine", torch.stack(affine))
         usage = encoding.unflatten(1, (len(members), -1))[..., :-1].to(self.expand)  # the last operation is skip
         self.register_buffer("usage", usage.contiguous())
-        expansion = usage.sum((1, 2)).long() - block.min_expansion
-        self.register_buffer("rates", F.one_hot(expansion, len(block.shadow_norms)).to(self.expand))
+        rates = torch.tensor([block.shadow_index(int(expansion)) for expansion in usage.sum((1, 2))])
+        self.register_buffer("rates", F.one_hot(rates, len(block.shadow_norms)).to(self.expand))
 
     def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """`[N, C_in, H, W]` and the layer's probabilities `[choices]` to `[N, C_out, H / stride, W / stride]`."""

@@ -51,9 +51,8 @@ class UnifiedBlock(nn.Module):
         self.min_expansion = macro.min_expansion
         self.residual = shape.stride == 1 and shape.in_channels == shape.out_channels
         self.sub_blocks = nn.ModuleList(SubBlock(shape, macro.kernels) for _ in range(macro.max_expansion))
-        self.shadow_norms = nn.ModuleList(
-            nn.BatchNorm2d(shape.out_channels) for _ in range(macro.min_expansion, macro.max_expansion + 1)
-        )
+        rates = macro.max_expansion - macro.min_expansion + 1 if macro.shadow_norms else 1
+        self.shadow_norms = nn.ModuleList(nn.BatchNorm2d(shape.out_channels) for _ in range(rates))
         self.activation = macro.activation
         self.act = activation(macro.activation)
 
@@ -81,7 +80,11 @@ class UnifiedBlock(nn.Module):
 
     def shadow_norm(self, expansion: int) -> nn.BatchNorm2d:
         """The norm after the second pointwise convolution at this expansion rate."""
-        return cast(nn.BatchNorm2d, self.shadow_norms[expansion - self.min_expansion])
+        return cast(nn.BatchNorm2d, self.shadow_norms[self.shadow_index(expansion)])
+
+    def shadow_index(self, expansion: int) -> int:
+        """Which of the shadow norms an expansion rate has; one serves all where shadow norms are switched off."""
+        return expansion - self.min_expansion if len(self.shadow_norms) > 1 else 0
 
     def _branch(self, x: Tensor, members: Sequence[SubBlock], index: int) -> Tensor:
         hidden = F.conv2d(x, join([member.expand.weight for member in members]))

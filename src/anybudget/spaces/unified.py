@@ -18,11 +18,17 @@ from anybudget.spaces.settings import Count, LayerShape, Macro, Some, outline
 
 
 class UnifiedSettings(Macro):
-    """The macro-architecture of a unified space, its kernel sizes and expansion rates."""
+    """The macro-architecture of a unified space, its kernel sizes and expansion rates.
+
+    `forced_sampling` lets training skip only the highest sub-blocks, `shadow_norms` gives every expansion rate a norm
+    of its own; the ablations of SGNAS Fig. 6a switch them off.
+    """
 
     kernels: Some[Count] = (3, 5, 7)
     min_expansion: Count = 2
     max_expansion: Annotated[int, Field(ge=1, le=12)] = 6
+    forced_sampling: bool = True
+    shadow_norms: bool = True
 
 
 class UnifiedSpace(SearchSpace):
@@ -72,7 +78,7 @@ class UnifiedSpace(SearchSpace):
         """The architecture with every layer's kernels sorted; see `SearchSpace.canonical`."""
         for number, operations in enumerate(spelling.operations, start=1):
             used = sum(operation != self.skip for operation in operations)
-            if any(operation == self.skip for operation in operations[:used]):
+            if self.settings.forced_sampling and any(operation == self.skip for operation in operations[:used]):
                 raise ArchitectureError(
                     f"layer {number}: sub-blocks {list(operations)} are no unified block; skips ({self.skip}) come last"
                 )
@@ -115,7 +121,7 @@ class UnifiedSpace(SearchSpace):
 
         In every layer each expansion rate comes equally often, and so does each kernel size in every sub-block. The
         sub-block's own share follows from forced sampling: sub-block `i` is in use at the rates of at least `i`.
-        Layers are shuffled independently.
+        Layers are shuffled independently. Without forced sampling each layer's sub-blocks are shuffled, too.
         """
         rates = np.arange(self.settings.min_expansion, self.settings.max_expansion + 1)
         kernels = np.arange(len(self.settings.kernels))
@@ -126,6 +132,8 @@ class UnifiedSpace(SearchSpace):
             for sub_block in range(self.settings.max_expansion):
                 used = np.flatnonzero(expansion > sub_block)
                 table[used, layer, sub_block] = rng.permutation(np.resize(kernels, len(used)))
+            if not self.settings.forced_sampling:
+                table[:, layer] = rng.permuted(table[:, layer], axis=1)
         return [Spelling(self.name, tuple(tuple(int(op) for op in row) for row in path)) for path in table]
 
     def _layer(self, shape: LayerShape, choice: int) -> InvertedBottleneckSpec:
