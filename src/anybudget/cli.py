@@ -21,6 +21,7 @@ from rich.table import Table
 from anybudget.errors import AnyBudgetError, ConfigError
 
 if TYPE_CHECKING:
+    from anybudget.budgets import BudgetSet
     from anybudget.stages import Run
 
 app = typer.Typer(
@@ -36,13 +37,19 @@ STOPPED = 130
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+STRATEGY_HELP = "generator, random, evolution, nsga2, direct, linear."
+
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key.")]
 BudgetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--budget", "-b", metavar="BUDGETS", help='Hard limits, such as "macs<=2M, params<=100k"; repeatable.'
+        "--budget",
+        "--budgets",
+        "-b",
+        metavar="BUDGETS",
+        help='Hard limits, such as "macs<=2M, params<=100k"; repeatable.',
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys instead of a table.")]
@@ -96,15 +103,68 @@ def generator(target: RunArgument) -> None:
 @app.command()
 def generate(target: RunArgument, budget: BudgetOption = None, as_json: JsonOption = False) -> None:
     """Answer budgets with the trained generator; never over any of them."""
-    from anybudget.budgets import BudgetSet
-
     opened = _open(target)
-    budgets = [BudgetSet.parse(text) for text in budget] if budget else opened.recipe.budget_sets()
-    candidates = opened.generate(budgets)
+    candidates = opened.generate(_budgets(opened, budget))
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
     else:
         print_candidates([candidate.to_dict() for candidate in candidates])
+
+
+@app.command()
+def search(
+    target: RunArgument,
+    strategy: Annotated[str, typer.Option(metavar="NAME", help=STRATEGY_HELP)] = "generator",
+    budget: BudgetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer budgets with any strategy; never over any of them."""
+    opened = _open(target)
+    candidates = [found.to_dict() for found in opened.search_with(strategy, _budgets(opened, budget))]
+    if as_json:
+        out.print_json(json.dumps(candidates))
+    else:
+        print_candidates(candidates)
+
+
+@app.command()
+def compare(
+    target: RunArgument,
+    strategies: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Which strategies: " + STRATEGY_HELP)
+    ] = "generator,random,evolution,nsga2,linear",
+    budget: BudgetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer the same budgets with several strategies and compare what they find and spend."""
+    opened = _open(target)
+    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    found = opened.compare(names, _budgets(opened, budget))
+    report_path = opened.report()
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    print_comparison(found)
+    out.print(f"report: {report_path}", markup=False)
+
+
+@app.command()
+def rank(
+    target: RunArgument,
+    paths: Annotated[int, typer.Option(min=3, help="Random architectures to order.")] = 100,
+    images: Annotated[str, typer.Option(metavar="N,N,...", help="Validation images to order them by.")] = "100,200,500",
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ground truth: NAS-Bench-Macro's JSON or NAS-Bench-201's .npz.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how well cheap scores order architectures, and how well the supernet's agree with ground truth."""
+    opened = _open(target)
+    found = opened.rank(paths, _counts(images), table)
+    if as_json:
+        out.print_json(json.dumps(found))
+    else:
+        print_ranking(found)
 
 
 @app.command()
@@ -236,6 +296,24 @@ def _open_or_create(target: Path, out_dir: Path | None, overrides: Sequence[str]
     return _open(target)
 
 
+def _budgets(opened: Run, texts: Sequence[str] | None) -> list[BudgetSet]:
+    """The budgets that were given, or the recipe's."""
+    from anybudget.budgets import BudgetSet
+
+    return [BudgetSet.parse(text) for text in texts] if texts else opened.recipe.budget_sets()
+
+
+def _counts(text: str) -> list[int]:
+    """Numbers separated by commas."""
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise ConfigError(f"--images {text!r}: write numbers above 0, separated by commas, such as 100,200,500")
+    return counts
+
+
 def _once(opened: Run, stage: str, work: Any) -> None:
     if opened.folder.finished(stage):
         out.print(f"{stage}: finished before, kept; start anew with another --out")
@@ -294,6 +372,53 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
             cells += [f"{value:.2f}%" for value in (max(scores), sum(scores) / len(scores), min(scores))]
         table.add_row(*cells)
     out.print(table)
+
+
+def print_comparison(found: Mapping[str, Any]) -> None:
+    """Print what `compare` found: top-1 at every budget, then what the strategies add up to."""
+    strategies = found["strategies"]
+    table = _table("supernet top-1 by strategy", ["", *(strategy["name"] for strategy in strategies)])
+    for index, budgets in enumerate(found["budgets"]):
+        scores = [strategy["candidates"][index]["supernet_top1_percent"] for strategy in strategies]
+        best = max(scores)
+        text = ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items())
+        table.add_row(text, *(f"[bold]{score:.2f}%[/bold]" if score == best else f"{score:.2f}%" for score in scores))
+    table.add_section()
+    table.add_row("hypervolume", *(f"{strategy['hypervolume']:.4f}" for strategy in strategies))
+    for key, title in (("evaluations", "evaluations"), ("images", "images, training included"), ("macs", "MACs")):
+        table.add_row(title, *(_quantity(strategy["spent"][key]) for strategy in strategies))
+    table.add_row("seconds", *(f"{strategy['spent']['seconds']:.1f}" for strategy in strategies))
+    out.print(table)
+
+
+def print_ranking(found: Mapping[str, Any]) -> None:
+    """Print how well few images order architectures, and how well the supernet agrees with what is known."""
+    total = found["validation_images"]
+    columns = ("images", "loss", "top-1", "loss for top-1", "loss on one batch")
+    for name, supernet in found["supernets"].items():
+        span = supernet["top1_percent"]
+        title = (
+            f"{name} supernet: Kendall's tau of {found['paths']} networks' scores on few images and on all {total:,} "
+            f"(top-1 {span['lowest']:.1f} to {span['highest']:.1f}%)"
+        )
+        table = _table(title, columns)
+        for row in supernet["rows"]:
+            keys = ("loss", "top1", "loss_for_top1", "batch_loss")
+            table.add_row(f"{row['images']:,}", *(_tau(row[key]) for key in keys))
+        out.print(table)
+        for key, what in (("retrained", "retrained networks"), ("truth", "ground truth")):
+            if supernet[key]:
+                agreement = supernet[key]
+                out.print(
+                    f"{name} supernet against {what} ({agreement['networks']}): "
+                    f"tau {_tau(agreement['top1'])} of top-1, {_tau(agreement['loss'])} of loss; picks {agreement['picked_percent']:.2f}% of at best "
+                    f"{agreement['best_percent']:.2f}% (mean {agreement['mean_percent']:.2f}%)"
+                )
+
+
+def _tau(correlation: Mapping[str, float] | None) -> str:
+    value = correlation["kendall"] if correlation else None
+    return "" if value is None else f"{value:.3f}"
 
 
 def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -124,6 +124,12 @@ class NSGA2Section(Section):
     from_pool: bool = True
 
 
+class DirectSection(Section):
+    """`[search.direct]`: the strategy `direct`, which otherwise trains as `[generator]` says."""
+
+    learning_rate: Rate = 0.05
+
+
 class LinearSection(Section):
     """`[search.linear]`: the strategy `linear`: how many paths the model is fitted to, and how many are judged."""
 
@@ -142,6 +148,7 @@ class SearchSection(Section):
     random_baseline: Natural = 50
     evolution: EvolutionSection = EvolutionSection()
     nsga2: NSGA2Section = NSGA2Section()
+    direct: DirectSection = DirectSection()
     linear: LinearSection = LinearSection()
 
 

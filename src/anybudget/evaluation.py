@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -108,12 +109,30 @@ class Evaluator:
                 progress.advance()
         elif new:
             self._scores.update(self._shared(new, progress))
-        images = len(self._calibration) + len(self._data.validation)
-        self.spent.evaluations += len(new)
-        self.spent.images += images * len(new)
-        self.spent.macs += images * sum(map(self._macs.cost, new))
-        self.spent.seconds += time.perf_counter() - started
+        self._spend(new, started)
         return [self._scores[architecture] for architecture in architectures]
+
+    def per_image(
+        self, architectures: Sequence[Architecture], progress: Task | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """What `scores` adds up, image by image, judged anew and not kept: for scores on parts of the validation split.
+
+        Args:
+            architectures: any number, also repeated ones.
+            progress: advanced by one for every architecture.
+
+        Returns:
+            Cross-entropies in nats and whether the answer was correct, both `[architectures, validation images]`.
+        """
+        started = time.perf_counter()
+        shape = len(architectures), len(self._data.validation)
+        losses, correct = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+        for index, chunk, logits in self._logits(architectures, progress):
+            labels = self._data.validation.labels[chunk]
+            losses[index, chunk] = F.cross_entropy(logits, labels, reduction="none").numpy()
+            correct[index, chunk] = (logits.argmax(1) == labels).numpy()
+        self._spend(list(dict.fromkeys(architectures)), started)
+        return losses, correct
 
     @property
     def scored(self) -> Mapping[Architecture, Score]:
@@ -126,22 +145,44 @@ class Evaluator:
         recalibrate(network, self._calibration, self._data, self.batch_size)
         return network
 
-    @torch.no_grad()
+    def _spend(self, architectures: Sequence[Architecture], started: float) -> None:
+        """Count what judging these has cost since `started`."""
+        images = len(self._calibration) + len(self._data.validation)
+        self.spent.evaluations += len(architectures)
+        self.spent.images += images * len(architectures)
+        self.spent.macs += images * sum(map(self._macs.cost, architectures))
+        self.spent.seconds += time.perf_counter() - started
+
     def _shared(self, architectures: Sequence[Architecture], progress: Task | None) -> dict[Architecture, Score]:
-        """Scores of several architectures by a walk over their trie.
+        """Scores of several architectures by one walk over their trie."""
+        correct, loss = np.zeros(len(architectures)), np.zeros(len(architectures))
+        validation = self._data.validation
+        for index, chunk, logits in self._logits(architectures, progress):
+            labels = validation.labels[chunk]
+            correct[index] += float((logits.argmax(1) == labels).sum())
+            loss[index] += float(F.cross_entropy(logits, labels, reduction="sum"))
+        count = len(validation)
+        return {
+            architecture: Score(100.0 * float(hits) / count, float(nats) / count)
+            for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
+        }
+
+    @torch.no_grad()
+    def _logits(
+        self, architectures: Sequence[Architecture], progress: Task | None
+    ) -> Iterator[tuple[int, slice, Tensor]]:
+        """Walk the trie of architectures: the index of one, a chunk of the validation images, its logits there.
 
         At every block the norms are calibrated on what the calibration images are there, and kept, so that the
         validation images can follow in chunks.
         """
         net = copy.deepcopy(self.supernet).eval()
         nodes = plant(net, architectures)
-        calibration = [_prepare(b, self._data, net) for b in self._calibration.images.split(self.batch_size)]
+        calibration = [prepare(b, self._data, net) for b in self._calibration.images.split(self.batch_size)]
         kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}
-        correct, loss = np.zeros(len(architectures)), np.zeros(len(architectures))
-        validation = self._data.validation
-        chunks = zip(validation.images.split(self.batch_size), validation.labels.split(self.batch_size), strict=True)
-        for number, (batch, labels) in enumerate(chunks):
-            images = _prepare(batch, self._data, net)
+        for first in range(0, len(self._data.validation), self.batch_size):
+            chunk = slice(first, first + self.batch_size)
+            images = prepare(self._data.validation.images[chunk], self._data, net)
 
             def advance(node: Node, state: tuple[list[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
                 batches, hidden = state
@@ -154,18 +195,10 @@ class Evaluator:
                     restore(kept[node])
                 return batches, run(hidden)
 
-            start = calibration if number == 0 else []
-            for index, (_, logits) in walk(nodes, (start, images), advance):
-                out = logits.float().cpu()
-                correct[index] += float((out.argmax(1) == labels).sum())
-                loss[index] += float(F.cross_entropy(out, labels, reduction="sum"))
-                if number == 0 and progress is not None:
+            for index, (_, logits) in walk(nodes, (calibration if first == 0 else [], images), advance):
+                yield index, chunk, logits.float().cpu()
+                if first == 0 and progress is not None:
                     progress.advance()
-        count = len(validation)
-        return {
-            architecture: Score(100.0 * float(hits) / count, float(nats) / count)
-            for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
-        }
 
 
 @torch.no_grad()
@@ -174,7 +207,7 @@ def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits, batch_si
     network.eval()
     with calibrating(network):
         for batch in images.images.split(batch_size):
-            network(_prepare(batch, data, network))
+            network(prepare(batch, data, network))
 
 
 @torch.no_grad()
@@ -182,12 +215,13 @@ def evaluate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size:
     """Top-1 and loss of a network in evaluation mode on `images`."""
     correct, loss = 0.0, 0.0
     for batch, labels in zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True):
-        logits = network(_prepare(batch, data, network)).float().cpu()
+        logits = network(prepare(batch, data, network)).float().cpu()
         correct += float((logits.argmax(1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     return Score(100.0 * correct / len(images), loss / len(images))
 
 
-def _prepare(batch: Tensor, data: DataSplits, network: nn.Module) -> Tensor:
+def prepare(batch: Tensor, data: DataSplits, network: nn.Module) -> Tensor:
+    """Images uint8 `[N, C, H, W]` as a network takes them: normalised, channels last, on its device."""
     device = next(network.parameters()).device
     return data.normalise(batch.to(device)).contiguous(memory_format=torch.channels_last)

@@ -106,6 +106,18 @@ class RunFolder:
         """Write a JSON file."""
         return self.write_text(name, json.dumps(data, indent=2) + "\n")
 
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON file.
+
+        Raises:
+            RunError: there is no such file, or it is damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); run the stage that writes it again") from None
+
     def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write a JSONL file, one object per line."""
         return self.write_text(name, "".join(json.dumps(row) + "\n" for row in rows))

@@ -15,24 +15,29 @@ import numpy as np
 import torch
 
 from anybudget.architecture import Architecture
+from anybudget.benchmarks.tables import load_table
 from anybudget.budgets import BudgetSet
 from anybudget.config import Recipe, TrainingSection, differences, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import Augmentation, DataSplits, load_splits
-from anybudget.errors import ArchitectureError, BudgetError, ConfigError, RunError
-from anybudget.evaluation import Evaluator, evaluate
+from anybudget.errors import ArchitectureError, ConfigError, RunError
+from anybudget.evaluation import Evaluator, Spending, evaluate
 from anybudget.nets import Supernet, build_network, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.progress import Progress, SilentProgress
+from anybudget.ranking import rank_run
 from anybudget.report import write_report
 from anybudget.runs import RunFolder
+from anybudget.search.compare import compare
 from anybudget.search.decoding import check_reachable, reachable
-from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy, train_generator
-from anybudget.search.random import WindowSampler
-from anybudget.search.strategy import Candidate, exact_costs
+from anybudget.search.feasible import FeasibleSampler
+from anybudget.search.generator import train_generator
+from anybudget.search.strategy import Candidate, Strategy, exact_costs
 from anybudget.spaces import SearchSpace, derive
+from anybudget.strategies import STRATEGIES, Parts, check_names, generator_schedule
 from anybudget.training.loop import Schedule
+from anybudget.training.pool import CandidatePool
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
 from anybudget.training.supernet import steps_of, train_supernet
@@ -57,7 +62,9 @@ class Run:
             RunError: a run with other settings is there already; lists what differs.
         """
         folder = RunFolder.create(path, resolved(recipe))
-        changed = differences(folder.recipe(), resolved(recipe))
+        # Parsed first, so that a run from before a key existed has its default.
+        there = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
+        changed = differences(resolved(there), resolved(recipe))
         if changed:
             raise RunError(
                 f"{path}: holds a run with other settings ({'; '.join(changed)}); "
@@ -137,13 +144,8 @@ class Run:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """The judge that search and baseline share."""
-        return Evaluator(
-            self.supernet,
-            self.data,
-            calibration_images=self.recipe.search.calibration_images,
-            seed=self.recipe.seed,
-        )
+        """The judge that generating, the baseline and retraining share."""
+        return self.new_evaluator()
 
     def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
         """Check every budget before any work.
@@ -204,48 +206,125 @@ class Run:
         self.__dict__.pop("supernet", None)
 
     def train_generator(self) -> None:
-        """Stage `generator`: train the generator; writes `generator.csv` and `generator.safetensors`."""
+        """Stage `generator`: train the generator; writes `generator.csv`, `.json` and `.safetensors`."""
         supernet, data = self.supernet, self.data
         rows: list[dict[str, float]] = []
         with self.stage("generator"):
             generator = self._build_generator()
-            train_generator(
+            spent = train_generator(
                 generator,
                 supernet,
                 self.cost,
                 data,
-                _generator_schedule(self.recipe),
+                generator_schedule(self.recipe),
                 seed=self.recipe.seed,
                 progress=self.progress,
                 log=rows.append,
             )
             self.folder.write_csv("generator.csv", rows)
+            self.folder.write_json("generator.json", spent.to_dict())
             self.folder.save_weights("generator.safetensors", generator)
         self.__dict__.pop("generator", None)
 
     def generate(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """Answer budget sets with the trained generator and append them to `candidates.jsonl`."""
-        section = self.recipe.search
         self.check_budgets(budgets)
-        strategy = GeneratorStrategy(
-            self.generator,
-            self.cost,
-            self.costs,
-            self.evaluator,
-            priors=section.priors,
-            candidates=section.candidates,
-            min_use=section.min_use,
-            seed=self.recipe.seed,
-        )
+        strategy = self.strategy("generator", self.evaluator)
         with self.progress.task("generate", len(budgets)) as task:
             candidates = []
             for budget_set in budgets:
                 candidates += strategy.search([budget_set])
                 task.advance(1, f"top-1 {candidates[-1].supernet_top1_percent:.2f}%")
-        self.folder.append_lines(
-            "candidates.jsonl", [{**c.to_dict(), "layers": self.space.describe(c.architecture)} for c in candidates]
-        )
+        self.folder.append_lines("candidates.jsonl", self._described(candidates))
         return candidates
+
+    def search_with(self, name: str, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+        """Answer budget sets with any strategy; writes `search/NAME.jsonl`.
+
+        Raises:
+            ConfigError: there is no such strategy.
+            BudgetError: a budget set cannot be met.
+        """
+        check_names([name])
+        self.check_budgets(budgets)
+        candidates = self.strategy(name, self.new_evaluator()).search(budgets)
+        self.folder.write_lines(f"search/{name}.jsonl", self._described(candidates))
+        return candidates
+
+    def compare(self, names: Sequence[str], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
+        """Answer the same budget sets with several strategies, each with an evaluator of its own.
+
+        Writes `compare.json`; the report draws it.
+
+        Raises:
+            ConfigError: there is no such strategy.
+            BudgetError: a budget set cannot be met.
+        """
+        check_names(names)
+        self.check_budgets(budgets)
+        found = compare([self.strategy(name, self.new_evaluator()) for name in names], budgets)
+        self.folder.write_json("compare.json", found)
+        return found
+
+    def rank(self, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
+        """How well the supernet orders random networks; `rank_run` says what is returned, and `rank.json` keeps it.
+
+        Raises:
+            ConfigError: fewer than three paths.
+            DataError: the table cannot be read, or is not of this run's space.
+        """
+        truth = load_table(table, self.space) if table else None
+        found = rank_run(
+            self.supernet,
+            self.data,
+            paths=paths,
+            image_counts=image_counts,
+            seed=self.recipe.seed,
+            calibration_images=self.recipe.search.calibration_images,
+            retrained=self._retrained(),
+            truth=truth,
+            progress=self.progress,
+        )
+        self.folder.write_json("rank.json", found)
+        return found
+
+    def _retrained(self) -> dict[Architecture, float]:
+        """Test top-1 in percent of the networks that were retrained as they were found."""
+        results = [
+            json.loads(path.read_text(encoding="utf-8")) for path in self.folder.path.glob("retrain/*/result.json")
+        ]
+        return {
+            Architecture.from_dict(result["architecture"]): result["test_top1_percent"]
+            for result in results
+            if not result.get("derived")
+        }
+
+    def new_evaluator(self) -> Evaluator:
+        """A judge that has judged nothing yet, equal to all others."""
+        return Evaluator(
+            self.supernet,
+            self.data,
+            calibration_images=self.recipe.search.calibration_images,
+            seed=self.recipe.seed,
+        )
+
+    def strategy(self, name: str, evaluator: Evaluator) -> Strategy:
+        """A search strategy as the recipe sets it, with this judge; the generator's has its training counted in."""
+
+        def generator() -> tuple[ArchitectureGenerator, Spending]:
+            trained = self.generator
+            return trained, Spending(**self.folder.read_json("generator.json"))
+
+        def pool() -> list[Architecture]:
+            rows = self.folder.read_lines("pool.jsonl")
+            return list(CandidatePool.from_rows(rows, len(rows), str(self.folder.path / "pool.jsonl")))
+
+        cost = conditioning_cost(self.recipe, self.costs)
+        parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool)
+        return STRATEGIES[name](parts)
+
+    def _described(self, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+        return [{**c.to_dict(), "layers": self.space.describe(c.architecture)} for c in candidates]
 
     def search(self) -> list[Candidate]:
         """Stage `search`: generate for every budget of the recipe."""
@@ -260,9 +339,9 @@ class Run:
         budget_sets = self.recipe.budget_sets()
         with self.stage("random"), self.progress.task("random baseline", count * len(budget_sets)) as task:
             for budgets in budget_sets if count else ():
-                for architecture in self._random_within(budgets, count, rng):
-                    score = self.evaluator.score(architecture)
-                    task.advance(1, f"top-1 {score.top1_percent:.2f}%")
+                sampler = FeasibleSampler(self.space, self.costs, budgets, low=RANDOM_WINDOW)
+                drawn = sampler.sample(count, rng)
+                for architecture, score in zip(drawn, self.evaluator.scores(drawn, task), strict=True):
                     rows.append(
                         {
                             "budgets": budgets.limits(),
@@ -272,21 +351,6 @@ class Run:
                         }
                     )
             self.folder.write_lines("random.jsonl", rows)
-
-    def _random_within(self, budgets: BudgetSet, count: int, rng: np.random.Generator) -> list[Architecture]:
-        """Random architectures in the window of the first budget that also meet the others; bounded attempts."""
-        first = next(iter(budgets))
-        low, high = RANDOM_WINDOW * first.limit, first.limit
-        found: dict[Architecture, None] = {}
-        try:
-            sampler = WindowSampler(self.space, self.costs[first.cost], low, high)
-            for _ in range(20):
-                for architecture in sampler.sample(count, rng):
-                    if len(found) < count and budgets.allows(exact_costs(self.costs, architecture)):
-                        found[architecture] = None
-        except BudgetError:
-            return []  # a budget above all reachable costs has no architecture that uses 90% of it
-        return list(found)
 
     def retrain(
         self, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None
@@ -457,8 +521,3 @@ def _schedule(section: TrainingSection) -> Schedule:
         warmup_epochs=section.warmup_epochs,
         augmentation=Augmentation(section.crop_padding, section.flip) if augment else None,
     )
-
-
-def _generator_schedule(recipe: Recipe) -> GeneratorSchedule:
-    section = recipe.generator
-    return GeneratorSchedule(**section.model_dump(exclude={"cost", "hidden"}))

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from anybudget.budgets import format_quantity
 from anybudget.report import svg
-from anybudget.report.contents import Answer, Measured
+from anybudget.report.contents import Answer
+from anybudget.report.measured import Measured
 from anybudget.report.scales import Scale, fit, moving_apart
 from anybudget.report.summary import BudgetGroup, BudgetRow, RandomSummary
 from anybudget.report.words import cost_name, cost_value, limits

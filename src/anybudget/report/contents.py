@@ -9,6 +9,8 @@ from typing import Any
 
 from anybudget.architecture import Architecture
 from anybudget.errors import RunError
+from anybudget.report.compared import Comparison, read_comparison
+from anybudget.report.measured import Measured, budgets_and_costs, read_measured
 from anybudget.report.reading import Curve, Layers, Record, read_curve, read_json, read_json_lines, read_toml
 
 STAGES = {
@@ -22,21 +24,6 @@ STAGES = {
 
 TRAINING_COLUMNS = ("epoch", "loss", "train_top1_percent", "learning_rate", "seconds")
 GENERATOR_COLUMNS = ("epoch", "cross_entropy", "budget_gap_percent", "temperature", "seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """An architecture under budgets, its exact costs, and its validation top-1 with the supernet's weights."""
-
-    budgets: dict[str, float]
-    architecture: Architecture
-    costs: dict[str, float]
-    supernet_top1_percent: float
-
-    @property
-    def within(self) -> bool:
-        """Whether every budget is met, with no tolerance."""
-        return all(self.costs[cost] <= limit for cost, limit in self.budgets.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +72,7 @@ class RunContents:
     generator: Curve | None
     answers: tuple[Answer, ...]
     random: tuple[Measured, ...]
+    comparison: Comparison | None
     retrained: tuple[Retrained, ...]
     retraining: tuple[str, ...]
 
@@ -110,19 +98,15 @@ def read_run(run: Path) -> RunContents:
         supernet=read_curve(run / "supernet.csv", TRAINING_COLUMNS),
         generator=read_curve(run / "generator.csv", GENERATOR_COLUMNS),
         answers=tuple(_answer(record) for record in read_json_lines(run / "candidates.jsonl")),
-        random=tuple(_measured(record) for record in read_json_lines(run / "random.jsonl")),
+        random=tuple(read_measured(record) for record in read_json_lines(run / "random.jsonl")),
+        comparison=read_comparison(run / "compare.json"),
         retrained=retrained,
         retraining=retraining,
     )
 
 
-def _measured(record: Record) -> Measured:
-    budgets, costs = _budgets_and_costs(record)
-    return Measured(budgets, record.architecture("architecture"), costs, record.number("supernet_top1_percent"))
-
-
 def _answer(record: Record) -> Answer:
-    budgets, costs = _budgets_and_costs(record)
+    budgets, costs = budgets_and_costs(record)
     return Answer(
         budgets,
         record.architecture("architecture"),
@@ -132,17 +116,6 @@ def _answer(record: Record) -> Answer:
         record.number("seconds"),
         record.layers("layers"),
     )
-
-
-def _budgets_and_costs(record: Record) -> tuple[dict[str, float], dict[str, float]]:
-    budgets, costs = record.numbers("budgets"), record.record("costs")
-    if not budgets:
-        raise RunError(f'{record.where}: "budgets" must hold at least one budget')
-    for cost, limit in budgets.items():
-        if limit <= 0:
-            raise RunError(f'{record.where}: the budget "{cost}" must be above 0, found {limit:g}')
-        costs.number(cost)
-    return budgets, record.numbers("costs")
 
 
 def _read_provenance(path: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ import jinja2
 
 from anybudget.budgets import format_quantity
 from anybudget.errors import RunError
-from anybudget.report import accuracy, blocks, curves, delivered, times, words
+from anybudget.report import accuracy, blocks, curves, delivered, strategies, times, words
 from anybudget.report.contents import STAGES, Answer, Retrained, RunContents, read_run
 from anybudget.report.reading import Curve
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, slack_percent, summarise
@@ -72,6 +72,7 @@ def render(contents: RunContents) -> str:
         notices=_notices(contents, headline),
         comparisons=_comparisons(groups),
         deliveries=_deliveries(contents.answers),
+        strategies=strategies.section(contents.comparison),
         architectures=_architectures(latest),
         retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
         training=_training(contents),

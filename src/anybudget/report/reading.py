@@ -54,6 +54,14 @@ class Record:
         """The object under `key`."""
         return Record(f'{self.where}: "{key}"', self._typed(key, dict, "an object"))
 
+    def records(self, key: str) -> list[Record]:
+        """The objects of the list under `key`."""
+        items = self._typed(key, list, "a list of objects")
+        for number, item in enumerate(items, start=1):
+            if not isinstance(item, dict):
+                raise RunError(f'{self.where}: "{key}", item {number} must be an object, found {shorten(repr(item))}')
+        return [Record(f'{self.where}: "{key}", item {number}', item) for number, item in enumerate(items, start=1)]
+
     def numbers(self, key: str) -> dict[str, float]:
         """The object under `key` whose values are all finite numbers."""
         record = self.record(key)

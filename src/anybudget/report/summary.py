@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from anybudget.report.contents import Answer, Measured, RunContents
+from anybudget.report.contents import Answer, RunContents
+from anybudget.report.measured import Measured
 
 
 @dataclass(frozen=True, slots=True)

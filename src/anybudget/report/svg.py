@@ -74,19 +74,25 @@ def picture(slug: str, width: float, height: float, title: str, description: str
 
 def axes(x: Scale, y: Scale, x_title: str, y_title: str) -> Markup:
     """Horizontal grid lines, ticks and titles. The y title stands level above its axis, where it is easiest to read."""
-    rows = [
+    return join([grid(x, y), text(0, y.end - 14, y_title, "axis-title"), foot(x, y.start, x_title)])
+
+
+def grid(x: Scale, y: Scale) -> Markup:
+    """A level line and a label for every tick of `y`."""
+    return join(
         line(x.start, y(tick), x.end, y(tick), "grid") + text(x.start - 8, y(tick) + 4, label, "tick", "end")
         for tick, label in zip(y.ticks, y.labels(), strict=True)
-    ]
-    columns = [
-        line(x(tick), y.start, x(tick), y.start + 5, "axis") + text(x(tick), y.start + 19, label, "tick", "middle")
+    )
+
+
+def foot(x: Scale, floor: float, title: str) -> Markup:
+    """The x axis at height `floor`, with its ticks and title."""
+    ticks = [
+        line(x(tick), floor, x(tick), floor + 5, "axis") + text(x(tick), floor + 19, label, "tick", "middle")
         for tick, label in zip(x.ticks, x.labels(), strict=True)
     ]
-    titles = (
-        text(0, y.end - 14, y_title, "axis-title"),
-        text((x.start + x.end) / 2, y.start + 39, x_title, "axis-title", "middle"),
-    )
-    return join([*rows, line(x.start, y.start, x.end, y.start, "axis"), *columns, *titles])
+    name = text((x.start + x.end) / 2, floor + 39, title, "axis-title", "middle")
+    return join([line(x.start, floor, x.end, floor, "axis"), *ticks, name])
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def decode(
     budgets: BudgetSet,
     count: int = 1,
     floors: Mapping[str, float] | None = None,
+    pair_scores: Mapping[tuple[int, int], Array] | None = None,
 ) -> list[Decoded]:
     """The `count` most probable distinct choices that meet every budget, best first; fewer if fewer exist.
 
@@ -43,6 +44,8 @@ def decode(
         budgets: the hard limits.
         count: how many distinct solutions to return.
         floors: least values of some costs, to use a budget up; dropped when no architecture meets them.
+        pair_scores: for some pairs of decisions, what two choices score together, `[choices, choices]`; added to the
+            scores of the choices and to what is returned as the log-probability. Few distinct rows solve fast.
 
     Raises:
         BudgetError: no architecture meets the budgets; says the reachable interval.
@@ -50,20 +53,23 @@ def decode(
     check_reachable(terms, budgets)
     if floors and count == 1:
         # Without floors most choices are dominated and the program is small; often its solution meets them anyway.
-        (free,) = decode(log_probabilities, terms, budgets)
+        (free,) = decode(log_probabilities, terms, budgets, pair_scores=pair_scores)
         if all(terms[cost].cost(free.choices) >= floor for cost, floor in floors.items()):
             return [free]
-    kept = _undominated(log_probabilities, [terms[budget.cost] for budget in budgets], count, without_floors=not floors)
-    program = _Program(log_probabilities, kept, terms, budgets, floors=floors)
+    pairs = pair_scores or {}
+    limited = [terms[budget.cost] for budget in budgets]
+    kept = _undominated(log_probabilities, limited, count, pairs, without_floors=not floors)
+    program = _Program(log_probabilities, kept, terms, budgets, pairs, floors=floors)
     found: list[Decoded] = []
     while len(found) < count and (choices := program.solve()) is not None:
         program.exclude(choices)
         # A choice the solver thought feasible within its tolerance is excluded and not returned.
         if all(terms[budget.cost].cost(choices) <= budget.limit for budget in budgets):
             score = sum(float(row[choice]) for row, choice in zip(log_probabilities, choices, strict=True))
+            score += sum(float(table[choices[d], choices[e]]) for (d, e), table in pairs.items())
             found.append(Decoded(choices, score))
     if not found and floors:
-        return decode(log_probabilities, terms, budgets, count)
+        return decode(log_probabilities, terms, budgets, count, pair_scores=pair_scores)
     if not found:
         raise _jointly_unreachable(terms, budgets)
     return sorted(found, key=lambda decoded: -decoded.log_probability)
@@ -150,16 +156,22 @@ def _jointly_unreachable(terms: Mapping[str, CostTerms], budgets: BudgetSet) -> 
 
 
 def _undominated(
-    scores: Sequence[Array], terms: Sequence[CostTerms], count: int, *, without_floors: bool
+    scores: Sequence[Array],
+    terms: Sequence[CostTerms],
+    count: int,
+    pair_scores: Mapping[tuple[int, int], Array],
+    *,
+    without_floors: bool,
 ) -> list[list[int]]:
     """Choices that can be part of one of the `count` best solutions.
 
     A choice that `count` others beat in score at no higher cost can be left out: swapping it for each of them gives
-    `count` better solutions. Where a lower cost can break something, a floor or a pairwise cost, all choices stay.
+    `count` better solutions. Where a swap can break something else, a floor or a pairwise cost or score, all choices
+    stay.
     """
     if not without_floors:
         return [list(range(len(row))) for row in scores]
-    coupled = {decision for term in terms for pair in term.pairwise for decision in pair}
+    coupled = {decision for pairs in (*(t.pairwise for t in terms), pair_scores) for pair in pairs for decision in pair}
     kept = []
     for decision, row in enumerate(scores):
         order = sorted(range(len(row)), key=lambda choice: -float(row[choice]))

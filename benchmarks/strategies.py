@@ -1,0 +1,107 @@
+"""Every strategy on the demo's supernets: ten budgets, several seeds, what is found and what it costs.
+
+For every seed the demo's supernet and generator are trained once (kept in runs/bench-strategies-SEED, and made anew
+only where missing); each strategy then answers ten budgets with an evaluator of its own. Results are kept by strategy,
+so that an interrupted benchmark goes on. Differences are paired over seeds.
+Run: python benchmarks/strategies.py [--seeds 3] [--strategies a,b] [--set KEY=VALUE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from anybudget.budgets import BudgetSet
+from anybudget.cli import RichProgress
+from anybudget.config import load_recipe
+from anybudget.search.compare import compare
+from anybudget.stages import Run
+from demo import ROOT
+from measure import machine
+
+BUDGETS = [f"macs<={limit}k" for limit in (170, 200, 240, 290, 350, 420, 500, 600, 730, 900)]
+STRATEGIES = "generator,random,linear,nsga2,evolution"
+
+
+def open_run(seed: int, overrides: list[str]) -> Run:
+    recipe = load_recipe(ROOT / "recipes" / "demo.toml", [f"seed={seed}", *overrides])
+    run = Run.create(recipe, ROOT / "runs" / f"bench-strategies-{seed}", RichProgress())
+    for stage, work in (("supernet", run.train_supernet), ("generator", run.train_generator)):
+        if not run.folder.finished(stage):
+            work()
+    return run
+
+
+def result(run: Run, name: str) -> dict[str, Any]:
+    """What one strategy finds for all budgets; read back where it has been measured."""
+    path = run.folder.path / "compare" / f"{name}.json"
+    if not path.exists():
+        budgets = [BudgetSet.parse(text) for text in BUDGETS]
+        found = compare([run.strategy(name, run.new_evaluator())], budgets)
+        run.folder.write_json(f"compare/{name}.json", found)
+    (strategy,) = json.loads(path.read_text())["strategies"]
+    return strategy  # type: ignore[no-any-return]
+
+
+def scores(found: dict[str, Any]) -> list[float]:
+    return [candidate["supernet_top1_percent"] for candidate in found["candidates"]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--strategies", default=STRATEGIES)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    arguments = parser.parse_args()
+    names = arguments.strategies.split(",")
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for seed in range(arguments.seeds):
+        run = open_run(seed, arguments.overrides)
+        for name in names:
+            found[name].append(result(run, name))
+            print(f"seed {seed}: {name}: mean top-1 {mean(scores(found[name][-1])):.2f}%", flush=True)
+    table = Table(
+        "strategy",
+        "mean top-1",
+        "generator minus it",
+        "hypervolume",
+        "evaluations",
+        "images",
+        "images / generator's",
+        "MACs / generator's",
+        "seconds",
+        title=f"{len(BUDGETS)} budgets, {arguments.seeds} seeds ({machine()})",
+        title_justify="left",
+    )
+    reference = found[names[0]]
+    for name in names:
+        rows = found[name]
+        differences = [mean(np.subtract(scores(a), scores(b))) for a, b in zip(reference, rows, strict=True)]
+        error = stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+        spent = {key: mean(row["spent"][key] for row in rows) for key in rows[0]["spent"]}
+        base = {key: mean(row["spent"][key] for row in reference) for key in rows[0]["spent"]}
+        table.add_row(
+            name,
+            f"{mean(mean(scores(row)) for row in rows):.2f}%",
+            f"{mean(differences):+.2f} ± {error:.2f}",
+            f"{mean(row['hypervolume'] for row in rows):.4f}",
+            f"{spent['evaluations']:,.0f}",
+            f"{spent['images'] / 1e6:.2f} M",
+            f"{spent['images'] / base['images']:.1f}",
+            f"{spent['macs'] / base['macs']:.1f}",
+            f"{spent['seconds']:.0f}",
+        )
+    Console(width=150).print(table)
+    (ROOT / "runs").mkdir(exist_ok=True)
+    Path(ROOT / "runs" / "bench-strategies.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Owns the tables of tabular benchmarks: reading NAS-Bench-Macro and NAS-Bench-201, and mapping rows to networks."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anybudget.architecture import Architecture
+from anybudget.errors import DataError
+from anybudget.spaces import NASBench201Settings, NASBench201Space, SearchSpace
+from anybudget.spaces.nas_bench_201 import EDGES, OPERATIONS
+from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
+
+SEEDS = 3
+"""How often NAS-Bench-Macro trained every network."""
+
+COLUMNS_201 = ("test_top1_percent", "val_top1_percent", "val_top1_percent_12_epochs", "macs", "params")
+
+
+@dataclass(frozen=True, eq=False)
+class TabularBenchmark:
+    """What a benchmark says, row by row, as it was trained: several rows may spell one network.
+
+    `choices` is int `[rows, decisions]` of `space`, which is the benchmark's own; each of `columns` is float `[rows]`,
+    accuracies in percent.
+    """
+
+    space: SearchSpace
+    choices: NDArray[np.int64]
+    columns: dict[str, NDArray[np.float64]]
+
+    def networks(self, column: str) -> dict[Architecture, float]:
+        """The column by canonical architecture, averaged over the rows that spell it: they are runs of one network."""
+        found: dict[Architecture, list[float]] = {}
+        for row, value in zip(self.choices.tolist(), self.columns[column].tolist(), strict=True):
+            found.setdefault(self.space.simplified(Architecture(self.space.name, tuple(row))), []).append(value)
+        return {architecture: math.fsum(values) / len(values) for architecture, values in found.items()}
+
+
+def read_nas_bench_macro(path: Path) -> TabularBenchmark:
+    """The rows of NAS-Bench-Macro's JSON: columns `mean_acc`, `test_acc_1` to `test_acc_3`, `flops`, `params`.
+
+    Raises:
+        DataError: the file cannot be read, or a key or value is not the benchmark's.
+
+    Source: Su et al. 2021, NAS-Bench-Macro.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot read NAS-Bench-Macro's JSON: {error}") from None
+    if not isinstance(table, dict) or not table:
+        raise DataError(f"{path}: expected an object with a key of 8 digits for every network of NAS-Bench-Macro")
+    space = NASBenchMacroSpace(NASBenchMacroSettings())
+    digits = {str(choice) for choice in range(len(space.decisions[0].choices))}
+    rows: dict[str, list[float]] = {}
+    for key, entry in table.items():
+        if len(key) != len(space.decisions) or not digits.issuperset(key):
+            raise DataError(f"{path}: key {key!r} is no network: expected {len(space.decisions)} digits from 0 to 2")
+        rows[key] = _macro_row(f"{path}: key {key!r}", entry)
+    names = ("mean_acc", *(f"test_acc_{seed}" for seed in range(1, SEEDS + 1)), "flops", "params")
+    columns = dict(zip(names, np.array(list(rows.values())).T, strict=True))
+    return TabularBenchmark(space, np.array([[int(digit) for digit in key] for key in rows]), columns)
+
+
+def _macro_row(where: str, entry: Any) -> list[float]:
+    if not isinstance(entry, dict):
+        raise DataError(f"{where}: expected an object, found {type(entry).__name__}")
+    runs = entry.get("test_acc")
+    if not isinstance(runs, list) or len(runs) != SEEDS:
+        raise DataError(f'{where}: "test_acc" must be a list of {SEEDS} accuracies')
+    values = [entry.get("mean_acc"), *runs, entry.get("flops"), entry.get("params")]
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        raise DataError(f'{where}: "mean_acc", "test_acc", "flops" and "params" must be finite numbers')
+    return values
+
+
+def read_nas_bench_201(path: Path) -> TabularBenchmark:
+    """The rows of an `.npz` of NAS-Bench-201 on CIFAR-10; columns are those of `COLUMNS_201`.
+
+    The archive holds `ops` `[rows, 6]`, indices into `op_names`, for the edges in the benchmark's order.
+
+    Raises:
+        DataError: the file cannot be read, or an array is missing or not the benchmark's.
+
+    Source: Dong & Yang 2020 (NAS-Bench-201).
+    """
+    arrays = _arrays(path, ("op_names", "ops", *COLUMNS_201))
+    names, ops = tuple(map(str, arrays["op_names"].tolist())), arrays["ops"]
+    if names != OPERATIONS:
+        raise DataError(f"{path}: op_names: expected {', '.join(OPERATIONS)} in this order, found {', '.join(names)}")
+    if ops.ndim != 2 or ops.shape[1] != len(EDGES) or ops.dtype.kind not in "iu" or not len(ops):
+        raise DataError(f"{path}: ops: expected integers [rows, {len(EDGES)}], found {ops.dtype} {list(ops.shape)}")
+    if ops.min() < 0 or ops.max() >= len(OPERATIONS):
+        raise DataError(f"{path}: ops: expected 0 to {len(OPERATIONS) - 1}, found {ops.min()} to {ops.max()}")
+    columns = {}
+    for name in COLUMNS_201:
+        if arrays[name].shape != ops.shape[:1] or arrays[name].dtype.kind not in "iuf":
+            raise DataError(f"{path}: {name}: expected one number for each of the {len(ops)} rows of ops")
+        columns[name] = arrays[name].astype(np.float64)
+        if not np.isfinite(columns[name]).all():
+            raise DataError(f"{path}: {name}: every number must be finite")
+    return TabularBenchmark(NASBench201Space(NASBench201Settings()), ops.astype(np.int64), columns)
+
+
+def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    # Looked at first because np.load answers a pickle or a single array with advice that would be wrong here.
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: cannot read NAS-Bench-201's .npz: no such file, or not an .npz archive")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in names if name not in archive.files]
+            arrays = {name: archive[name] for name in names if name not in missing}
+    except Exception as error:  # a damaged archive fails in zipfile, zlib or numpy, each in its own way
+        raise DataError(f"{path}: cannot read NAS-Bench-201's .npz: {error}") from None
+    if missing:
+        raise DataError(f"{path}: the array {missing[0]!r} is missing")
+    return arrays
+
+
+def load_nas_bench_macro(path: Path) -> dict[Architecture, float]:
+    """Test top-1 in percent on CIFAR-10, mean of three trainings, of every network of NAS-Bench-Macro.
+
+    Raises:
+        DataError: see `read_nas_bench_macro`.
+    """
+    return read_nas_bench_macro(path).networks("mean_acc")
+
+
+def load_nas_bench_201(path: Path) -> dict[Architecture, float]:
+    """Test top-1 in percent on CIFAR-10 after 200 epochs of every network of NAS-Bench-201.
+
+    The benchmark trained equal cells separately; their results, up to 7 points apart, are averaged.
+
+    Raises:
+        DataError: see `read_nas_bench_201`.
+    """
+    return read_nas_bench_201(path).networks("test_top1_percent")
+
+
+TABLES: dict[str, tuple[Callable[[Path], TabularBenchmark], str]] = {
+    NASBenchMacroSpace.name: (read_nas_bench_macro, "mean_acc"),
+    NASBench201Space.name: (read_nas_bench_201, "test_top1_percent"),
+}
+"""By the name of a space: how its table is read, and the column that is the truth."""
+
+
+def load_table(path: Path, space: SearchSpace) -> dict[Architecture, float]:
+    """Ground truth for `space`: test top-1 in percent of every network, from the table that goes with its name.
+
+    Other widths and image sizes than the benchmark's are accepted: a small copy of the space can be asked whether it
+    orders networks as the benchmark does.
+
+    Raises:
+        DataError: no table is known for the space, the space makes other networks than the benchmark's, or the file
+            cannot be used.
+    """
+    if space.name not in TABLES:
+        raise DataError(f"{path}: there is no table for the space {space.name}, only for {', '.join(TABLES)}")
+    read, column = TABLES[space.name]
+    benchmark = read(path)
+    # Equal decisions make equal networks only where identities may move alike, which depends on strides and widths.
+    if space.decisions != benchmark.space.decisions or space.networks() != benchmark.space.networks():
+        raise DataError(
+            f"{path}: the table has {len(benchmark.space.decisions)} decisions and {benchmark.space.networks():,} "
+            f"networks, but this {space.name} space has {len(space.decisions)} and {space.networks():,}; give it the "
+            "benchmark's stages and operations"
+        )
+    return benchmark.networks(column)

@@ -1,0 +1,64 @@
+"""Owns the comparison of strategies: the same supernet, the same budgets, the same accounting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import BudgetSet
+from anybudget.costs import CostModel
+from anybudget.evaluation import Score
+from anybudget.search.decoding import reachable
+from anybudget.search.pareto import hypervolume
+from anybudget.search.strategy import Strategy
+
+
+def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
+    """Run every strategy on all budget sets and return plain data, the content of `compare.json`.
+
+    Give every strategy an evaluator of its own, so that nobody profits from what another has judged.
+
+    Returns:
+        `budgets`, the `cost` that orders them, the `reference` of the hypervolume, and for each of `strategies` its
+        `candidates`, `hypervolume`, what was `spent` (of it in `training`), and all that were `evaluated`, in order.
+        The hypervolume is the share of the rectangle from cost 0 and 100% to the reference that is dominated by the
+        strategy's candidates.
+
+    Raises:
+        BudgetError: a budget set cannot be met.
+    """
+    cost = next(iter(budgets[0])).cost
+    terms = {cost: strategies[0].costs[cost].terms}
+    limits = [budget_set.limits().get(cost) for budget_set in budgets]
+    most = max((limit for limit in limits if limit is not None), default=0.0)
+    reference = {"cost": min(most, reachable(terms, cost)[1]), "top1_percent": 0.0}
+    return {
+        "budgets": [budget_set.limits() for budget_set in budgets],
+        "cost": cost,
+        "reference": reference,
+        "strategies": [_run(strategy, budgets, cost, reference) for strategy in strategies],
+    }
+
+
+def _run(strategy: Strategy, budgets: Sequence[BudgetSet], cost: str, reference: Mapping[str, float]) -> dict[str, Any]:
+    candidates = strategy.search(budgets)
+    points = [
+        (candidate.costs[cost] / reference["cost"], (100.0 - candidate.supernet_top1_percent) / 100.0)
+        for candidate in candidates
+    ]
+    return {
+        "name": strategy.name,
+        "candidates": [candidate.to_dict() for candidate in candidates],
+        "hypervolume": hypervolume(points, (1.0, 1.0)),
+        "spent": strategy.spent.to_dict(),
+        "training": strategy.training.to_dict(),
+        "evaluated": evaluated(strategy.evaluator.scored, strategy.costs[cost]),
+    }
+
+
+def evaluated(scored: Mapping[Architecture, Score], cost: CostModel) -> list[dict[str, float]]:
+    """Cost and top-1 of everything judged, in order."""
+    return [
+        {"cost": cost.cost(architecture), "top1_percent": score.top1_percent} for architecture, score in scored.items()
+    ]

@@ -1,0 +1,132 @@
+"""Owns the direct strategy: one distribution trained per budget set, what the generator does once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import BudgetSet
+from anybudget.costs import CostModel
+from anybudget.data import DataSplits
+from anybudget.evaluation import Evaluator
+from anybudget.nets.base import RelaxedSupernet
+from anybudget.progress import Progress
+from anybudget.search.candidates import candidates_of, position
+from anybudget.search.relaxation import GeneratorSchedule, train_distributions
+from anybudget.search.strategy import Strategy
+from anybudget.spaces import SearchSpace
+
+
+class FreeDistribution(nn.Module):
+    """One distribution over architectures with a logit of its own for every choice; uniform at first."""
+
+    absent: Tensor  # [decisions, choices]: padding of decisions with fewer choices than the widest
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        sizes = torch.tensor([len(decision.choices) for decision in space.decisions])
+        self.logits = nn.Parameter(torch.zeros(len(sizes), int(sizes.max())))
+        self.register_buffer("absent", torch.arange(int(sizes.max())) >= sizes[:, None], persistent=False)
+
+    def forward(self, positions: Tensor, priors: Tensor) -> Tensor:  # noqa: ARG002 - called as the generator is
+        """The same log-probabilities `[B, decisions, choices]` for every of `B` positions; padding has `-inf`."""
+        rows = self.logits.masked_fill(self.absent, -torch.inf).log_softmax(-1)
+        return rows.expand(len(positions), -1, -1)
+
+
+class DirectStrategy(Strategy):
+    """Differentiable search for every budget set anew: the N-times work that the generator amortises.
+
+    For each budget set, one distribution is trained on the validation split against the frozen supernet with the
+    generator's loss at one position, the most of `cost` that the budgets allow; it is decoded and judged as the
+    generator's distributions are. `training` counts what all of these trainings cost.
+
+    Args:
+        evaluator: the judge; its supernet is trained against, and never changed.
+        costs: every cost model of the space, by name.
+        cost: the one that the budget term is about.
+        data: the validation split is trained on.
+        schedule: the generator's; `budgets_per_step` has no meaning here. Logits move by about the learning rate a
+            step, where the generator's many weights move them together, so that they need a higher one.
+        candidates: how many different architectures are judged.
+        min_use: the least share of the attainable `cost` that candidates use, where any architecture does.
+        seed: draws batches, relaxed architectures and candidates, equally for every budget set.
+        progress: where training says how far it is.
+
+    Source: SGNAS §3.1, the N-times cost of differentiable search with a budget; the Gumbel softmax as in FBNet §3.3.
+    """
+
+    name = "direct"
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        costs: Mapping[str, CostModel],
+        cost: CostModel,
+        data: DataSplits,
+        schedule: GeneratorSchedule,
+        *,
+        candidates: int = 40,
+        min_use: float = 0.985,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__(evaluator, costs, seed=seed, progress=progress)
+        self.cost = cost
+        self.data = data
+        self.schedule = schedule
+        self.candidates = candidates
+        self.min_use = min_use
+        self._relaxed: RelaxedSupernet | None = None
+        self._decoded: dict[Architecture, float] = {}
+
+    def log_probabilities(self, budgets: BudgetSet) -> list[NDArray[np.float64]]:
+        """Train for this budget set: the log-probabilities of every decision's choices.
+
+        Raises:
+            BudgetError: no architecture meets the budgets; nothing was trained.
+            TrainingError: the loss is not finite.
+        """
+        place = position(self.terms, self.cost.name, budgets)
+        supernet = self.evaluator.supernet
+        if self._relaxed is None:
+            self._relaxed = supernet.eval().relaxed().train()
+        model = FreeDistribution(self.space).to(next(supernet.parameters()).device)
+        positions = model.logits.new_full((self.schedule.networks_per_step,), place)
+        self.training += train_distributions(
+            model,
+            self._relaxed,
+            self.cost,
+            self.data,
+            self.schedule,
+            lambda _draws: (positions, positions),  # no prior: there is nothing to vary
+            name=self.name,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        with torch.inference_mode():
+            rows = model(positions[:1], positions[:1])[0].double().cpu().numpy()
+        return [row[: len(decision.choices)] for row, decision in zip(rows, self.space.decisions, strict=True)]
+
+    def find(self, budgets: BudgetSet) -> Architecture:
+        """See `Strategy.find`."""
+        self._decoded = candidates_of(
+            [self.log_probabilities(budgets)],
+            self.space,
+            self.cost,
+            self.terms,
+            budgets,
+            candidates=self.candidates,
+            min_use=self.min_use,
+            seed=self.seed,
+        )
+        return self.best(list(self._decoded))
+
+    def log_probability(self, architecture: Architecture) -> float:
+        """See `Strategy.log_probability`."""
+        return self._decoded[architecture]

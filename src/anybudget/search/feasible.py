@@ -1,0 +1,117 @@
+"""Owns `FeasibleSampler`: random architectures within several budgets at once, however tight they are."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+
+import numpy as np
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import BudgetSet
+from anybudget.costs import CostModel
+from anybudget.errors import BudgetError
+from anybudget.search.decoding import check_reachable, decode
+from anybudget.search.random import WindowSampler
+from anybudget.spaces import SearchSpace
+
+_ROUNDS = 7
+"""How often the window is drawn from, twice as much every time: 127 draws for every architecture that is wanted."""
+_MISSES = 20
+"""How many decoded architectures may be known already, beyond one for each that is not."""
+
+
+class FeasibleSampler:
+    """Draws distinct random architectures that meet every budget of a set.
+
+    The first budget's cost is sampled uniformly by `WindowSampler` and the other budgets reject. Where that finds too
+    few, because the budgets pull apart or the cost has pairs that are no neighbours, the rest are the best under random
+    Gumbel scores of all choices (`decode`): these are not uniform, but meet every budget however rare that is.
+
+    Args:
+        space: whose architectures are drawn.
+        costs: every cost model of the space, by name.
+        budgets: the hard limits.
+        low: the least share of the first budget that is used, 0 to 1.
+
+    Raises:
+        BudgetError: a budget cannot be met, even alone.
+    """
+
+    def __init__(
+        self, space: SearchSpace, costs: Mapping[str, CostModel], budgets: BudgetSet, *, low: float = 0.0
+    ) -> None:
+        self._space, self._costs, self._budgets = space, costs, budgets
+        self._terms = {name: model.terms for name, model in costs.items()}
+        check_reachable(self._terms, budgets)
+        first = next(iter(budgets))
+        self._first, self._floor = first.cost, low * first.limit
+        self._window: WindowSampler | None
+        try:
+            self._window = WindowSampler(space, costs[first.cost], self._floor, first.limit)
+        except BudgetError:
+            self._window = None  # pairs that are no neighbours, or nothing uses that much; decoding knows
+
+    def sample(
+        self, count: int, rng: np.random.Generator, known: Container[Architecture] = frozenset()
+    ) -> list[Architecture]:
+        """Up to `count` distinct architectures that are not `known`; fewer where hardly any or no others exist.
+
+        Raises:
+            BudgetError: no architecture meets the budgets together.
+        """
+        found: dict[Architecture, None] = {}
+        self._from_window(found, count, rng, known)
+        self._from_decoding(found, count, rng, known)
+        return list(found)
+
+    def population(
+        self, count: int, rng: np.random.Generator, start: Iterable[Architecture] = ()
+    ) -> list[Architecture]:
+        """Up to `count` distinct architectures: the first of `start` that meet the budgets, then random ones.
+
+        Raises:
+            BudgetError: no architecture meets the budgets together.
+            ArchitectureError: `start` has one of another space.
+        """
+        fitting = [a for a in dict.fromkeys(map(self._space.simplified, start)) if self._fits(a)][:count]
+        return fitting + self.sample(count - len(fitting), rng, known=frozenset(fitting))
+
+    def _fits(self, architecture: Architecture) -> bool:
+        """Whether the exact costs meet the budgets and the floor."""
+        return self._costs[self._first].cost(architecture) >= self._floor and all(
+            self._costs[budget.cost].cost(architecture) <= budget.limit for budget in self._budgets
+        )
+
+    def _from_window(
+        self, found: dict[Architecture, None], count: int, rng: np.random.Generator, known: Container[Architecture]
+    ) -> None:
+        wanted = count
+        for _ in range(_ROUNDS if self._window and count > 0 else 0):
+            assert self._window is not None, "there is no round without a window"
+            try:
+                drawn = self._window.sample(wanted, rng)
+            except BudgetError:
+                return  # nothing in the window, or too rare among its bins
+            for architecture in drawn:
+                if len(found) < count and architecture not in known and self._fits(architecture):
+                    found[architecture] = None
+            if len(found) == count or len(drawn) < wanted:
+                return
+            wanted *= 2
+
+    def _from_decoding(
+        self, found: dict[Architecture, None], count: int, rng: np.random.Generator, known: Container[Architecture]
+    ) -> None:
+        floors = {self._first: self._floor} if self._floor else None
+        before, misses = len(found), 0
+        while len(found) < count and misses < _MISSES + len(found) - before:
+            scores = [rng.gumbel(size=len(decision.choices)) for decision in self._space.decisions]
+            (decoded,) = decode(scores, self._terms, self._budgets, floors=floors)
+            if self._terms[self._first].cost(decoded.choices) < self._floor:
+                return  # decoding drops a floor that nothing meets
+            architecture = self._space.simplified(Architecture(self._space.name, decoded.choices))
+            # The canonical form of a network may be cheaper than the choices that were decoded, and miss the floor.
+            if architecture not in known and architecture not in found and self._fits(architecture):
+                found[architecture] = None
+            else:
+                misses += 1

@@ -1,0 +1,137 @@
+"""Owns the registry of search strategies: each by name, made from a run's recipe and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from anybudget.architecture import Architecture
+from anybudget.config import Recipe
+from anybudget.costs import CostModel
+from anybudget.data import DataSplits
+from anybudget.errors import ConfigError
+from anybudget.evaluation import Evaluator, Spending
+from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.progress import Progress
+from anybudget.search.direct import DirectStrategy
+from anybudget.search.evolution import EvolutionStrategy
+from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy
+from anybudget.search.linear import LinearStrategy
+from anybudget.search.nsga2 import NSGA2Strategy
+from anybudget.search.random_strategy import RandomStrategy
+from anybudget.search.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What strategies are made of; what only some of them need is loaded when asked for."""
+
+    recipe: Recipe
+    data: DataSplits
+    costs: Mapping[str, CostModel]
+    cost: CostModel
+    evaluator: Evaluator
+    progress: Progress
+    generator: Callable[[], tuple[ArchitectureGenerator, Spending]]
+    pool: Callable[[], Sequence[Architecture]]
+
+
+def generator_schedule(recipe: Recipe) -> GeneratorSchedule:
+    """How the recipe trains distributions over architectures."""
+    return GeneratorSchedule(**recipe.generator.model_dump(exclude={"cost", "hidden"}))
+
+
+def _generator(parts: Parts) -> Strategy:
+    section = parts.recipe.search
+    generator, spent = parts.generator()
+    strategy = GeneratorStrategy(
+        generator,
+        parts.cost,
+        parts.costs,
+        parts.evaluator,
+        priors=section.priors,
+        candidates=section.candidates,
+        min_use=section.min_use,
+        seed=parts.recipe.seed,
+        progress=parts.progress,
+    )
+    strategy.training = spent
+    return strategy
+
+
+def _random(parts: Parts) -> Strategy:
+    count = parts.recipe.search.random_baseline or 50
+    return RandomStrategy(parts.evaluator, parts.costs, count=count, seed=parts.recipe.seed, progress=parts.progress)
+
+
+def _evolution(parts: Parts) -> Strategy:
+    options = parts.recipe.search.evolution.model_dump()
+    return EvolutionStrategy(parts.evaluator, parts.costs, seed=parts.recipe.seed, progress=parts.progress, **options)
+
+
+def _nsga2(parts: Parts) -> Strategy:
+    section = parts.recipe.search.nsga2
+    return NSGA2Strategy(
+        parts.evaluator,
+        parts.costs,
+        population=section.population,
+        generations=section.generations,
+        start=parts.pool() if section.from_pool else (),
+        seed=parts.recipe.seed,
+        progress=parts.progress,
+    )
+
+
+def _direct(parts: Parts) -> Strategy:
+    section = parts.recipe.search
+    schedule = replace(generator_schedule(parts.recipe), learning_rate=section.direct.learning_rate)
+    return DirectStrategy(
+        parts.evaluator,
+        parts.costs,
+        parts.cost,
+        parts.data,
+        schedule,
+        candidates=section.candidates,
+        min_use=section.min_use,
+        seed=parts.recipe.seed,
+        progress=parts.progress,
+    )
+
+
+def _linear(parts: Parts) -> Strategy:
+    section = parts.recipe.search.linear
+    return LinearStrategy(
+        parts.evaluator,
+        parts.costs,
+        samples=section.samples,
+        candidates=section.candidates,
+        seed=parts.recipe.seed,
+        progress=parts.progress,
+    )
+
+
+STRATEGIES: dict[str, Callable[[Parts], Strategy]] = {
+    "generator": _generator,
+    "random": _random,
+    "evolution": _evolution,
+    "nsga2": _nsga2,
+    "direct": _direct,
+    "linear": _linear,
+}
+"""Every registered strategy by name."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that every name is a registered strategy, and none comes twice.
+
+    Raises:
+        ConfigError: says which are known.
+    """
+    if not names:
+        raise ConfigError(f"no strategy given; known are {', '.join(STRATEGIES)}")
+    unknown = [name for name in names if name not in STRATEGIES]
+    if unknown:
+        raise ConfigError(f"unknown strategy {unknown[0]!r}; known are {', '.join(STRATEGIES)}")
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise ConfigError(f"strategy {repeated[0]} is named more than once")

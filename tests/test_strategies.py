@@ -1,0 +1,543 @@
+"""Every strategy finds the planted optimum, never judges what is over a budget, and repeats itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import Budget, BudgetSet
+from anybudget.costs import CostModel, CostTerms, build_costs
+from anybudget.data import DataSplits
+from anybudget.errors import ArchitectureError, BudgetError
+from anybudget.evaluation import Evaluator, Score, Spending
+from anybudget.nets import UnifiedSupernet
+from anybudget.search.evolution import EvolutionStrategy
+from anybudget.search.feasible import FeasibleSampler
+from anybudget.search.nsga2 import NSGA2Strategy
+from anybudget.search.pareto import hypervolume, pareto_front
+from anybudget.search.random_strategy import RandomStrategy
+from anybudget.search.strategy import Strategy
+from anybudget.spaces import (
+    BlockSpec,
+    MBConvSettings,
+    MBConvSpace,
+    NASBench201Settings,
+    NASBench201Space,
+    SearchSpace,
+    ShuffleNetChannelsSettings,
+    ShuffleNetChannelsSpace,
+    UnifiedSpace,
+    stages,
+)
+from conftest import tiny_macro
+
+
+def _mbconv(layers: int) -> MBConvSpace:
+    return MBConvSpace(
+        MBConvSettings(
+            input_size=8,
+            input_channels=1,
+            classes=3,
+            stem_width=4,
+            first_width=0,
+            stages=stages((4, layers, 2)),
+            head_width=8,
+            operations=("skip", "k3_e3", "k5_e6"),
+        )
+    )
+
+
+UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 961 networks
+CHANNELS = ShuffleNetChannelsSpace(  # 216 networks; costs of pairs of neighbours
+    ShuffleNetChannelsSettings(
+        input_size=8,
+        input_channels=1,
+        classes=3,
+        stem_width=4,
+        stages=stages((8, 2, 1), (12, 1, 2)),
+        head_width=8,
+        ratios=(0.5, 1.0, 1.5),
+        operations=("3x3", "xception"),
+    )
+)
+MERGED = _mbconv(4)  # 45 networks, 81 spellings
+LARGE = _mbconv(14)
+SPACES: dict[str, SearchSpace] = {"unified": UNIFIED, "pairwise": CHANNELS, "merged": MERGED}
+COSTS: dict[str, Mapping[str, CostModel]] = {name: build_costs(space) for name, space in SPACES.items()}
+NETWORKS = {name: list(space.enumerate()) for name, space in SPACES.items()}
+
+
+class PlantedEvaluator(Evaluator):
+    """Judges by a planted objective: every choice of every decision has a worth, and top-1 is their sum."""
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        self.supernet = SimpleNamespace(space=space)  # type: ignore[assignment]
+        rng = np.random.default_rng(seed)
+        self._worth = [rng.uniform(0, 100 / len(space.decisions), len(d.choices)) for d in space.decisions]
+        self.spent = Spending()
+        self._scores = {}
+        self.given: list[Architecture] = []
+
+    def top1(self, architecture: Architecture) -> float:
+        return sum(float(row[choice]) for row, choice in zip(self._worth, architecture.choices, strict=True))
+
+    def scores(self, architectures: Sequence[Architecture], progress: object = None) -> list[Score]:
+        del progress
+        for architecture in architectures:
+            assert self.supernet.space.simplified(architecture) == architecture
+            self.given.append(architecture)
+            top1 = self.top1(architecture)
+            self.spent.evaluations += architecture not in self._scores
+            self._scores[architecture] = Score(top1, -top1)
+        return [self._scores[architecture] for architecture in architectures]
+
+
+Factory = Callable[[Evaluator, Mapping[str, CostModel], int, int], Strategy]
+STRATEGIES_UNDER_TEST: dict[str, Factory] = {
+    "random": lambda evaluator, costs, effort, seed: RandomStrategy(
+        evaluator, costs, count=effort, window=0.0, seed=seed
+    ),
+    "evolution": lambda evaluator, costs, effort, seed: EvolutionStrategy(
+        evaluator, costs, population=20, generations=-(-effort // 20), seed=seed
+    ),
+    "nsga2": lambda evaluator, costs, effort, seed: NSGA2Strategy(
+        evaluator, costs, population=20, generations=-(-effort // 20), seed=seed
+    ),
+}
+"""How to make every strategy, given evaluator, costs, about how many architectures it may judge, and seed."""
+
+every_strategy = pytest.mark.parametrize("name", STRATEGIES_UNDER_TEST)
+every_space = pytest.mark.parametrize("kind", SPACES)
+
+
+def budgets_at(kind: str, share: float, *costs: str) -> BudgetSet:
+    """Each cost at most what this share of all networks has."""
+    found = []
+    for cost in costs:
+        values = [COSTS[kind][cost].cost(a) for a in NETWORKS[kind]]
+        found.append(Budget(cost, float(np.quantile(values, share, method="lower"))))
+    return BudgetSet(tuple(found))
+
+
+def within(kind: str, budgets: BudgetSet) -> list[Architecture]:
+    """Every network that meets the budgets, by trying all."""
+    return [a for a in NETWORKS[kind] if all(COSTS[kind][b.cost].cost(a) <= b.limit for b in budgets)]
+
+
+def make(name: str, kind: str, *, effort: int = 60, seed: int = 0, planted: int = 0) -> Strategy:
+    return STRATEGIES_UNDER_TEST[name](PlantedEvaluator(SPACES[kind], planted), COSTS[kind], effort, seed)
+
+
+def judge_of(strategy: Strategy) -> PlantedEvaluator:
+    assert isinstance(strategy.evaluator, PlantedEvaluator)
+    return strategy.evaluator
+
+
+@every_strategy
+@every_space
+@pytest.mark.parametrize("costs", [("macs",), ("macs", "params")], ids=["one budget", "two budgets"])
+def test_the_optimum_is_found(name: str, kind: str, costs: tuple[str, ...]) -> None:
+    for planted, share in enumerate((0.1, 0.5, 0.9)):
+        budgets = budgets_at(kind, share, *costs)
+        allowed = within(kind, budgets)
+        strategy = make(name, kind, effort=2 * len(NETWORKS[kind]), planted=planted)
+        judge = judge_of(strategy)
+        assert judge.top1(strategy.find(budgets)) == max(map(judge.top1, allowed))
+        assert set(judge.given) <= set(allowed)
+
+
+@every_strategy
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(list(SPACES)), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(0, 5))
+def test_nothing_over_a_budget_is_judged(
+    name: str, kind: str, first: float, second: float, both: bool, seed: int
+) -> None:
+    (macs,), (params,) = budgets_at(kind, first, "macs").budgets, budgets_at(kind, second, "params").budgets
+    budgets = BudgetSet((macs, params) if both else (params,))
+    allowed = set(within(kind, budgets))
+    strategy = make(name, kind, seed=seed)
+    try:
+        (candidate,) = strategy.search([budgets])
+    except BudgetError as error:
+        assert "together" in str(error)
+        assert not allowed
+    else:
+        assert candidate.architecture in allowed
+        assert candidate.supernet_top1_percent == max(map(judge_of(strategy).top1, judge_of(strategy).given))
+    assert set(judge_of(strategy).given) <= allowed
+    assert strategy.spent.evaluations <= 60
+
+
+@every_strategy
+def test_the_seed_decides(name: str) -> None:
+    budgets = budgets_at("unified", 0.4, "macs")
+    runs = [make(name, "unified", seed=seed) for seed in (0, 0, 1)]
+    found = [strategy.find(budgets) for strategy in runs]
+    assert found[0] == found[1]
+    assert judge_of(runs[0]).given == judge_of(runs[1]).given
+    assert judge_of(runs[0]).given != judge_of(runs[2]).given
+
+
+@every_strategy
+def test_a_query_does_not_depend_on_those_before(name: str) -> None:
+    first, second = budgets_at("unified", 0.2, "macs"), budgets_at("unified", 0.6, "macs", "params")
+    together = make(name, "unified").search([first, second])
+    alone = [make(name, "unified").search([budgets])[0] for budgets in (first, second)]
+    assert [c.architecture for c in together] == [c.architecture for c in alone]
+
+
+@every_strategy
+@pytest.mark.parametrize("kind", ["unified", "merged"])
+def test_one_architecture_fits(name: str, kind: str) -> None:
+    costs = COSTS[kind]
+    least = min(costs["macs"].cost(a) for a in NETWORKS[kind])
+    budgets = BudgetSet((Budget("macs", least),))
+    (only,) = within(kind, budgets)
+    strategy = make(name, kind)
+    assert strategy.find(budgets) == only
+    assert set(judge_of(strategy).given) == {only}
+
+
+@every_strategy
+def test_two_budgets_that_one_architecture_meets(name: str) -> None:
+    """The one is of medium cost, so that neither budget is tight alone."""
+    macs, params = COSTS["unified"]["macs"], COSTS["unified"]["params"]
+    networks = sorted(NETWORKS["unified"], key=lambda a: (macs.cost(a), params.cost(a)))
+    least = min(map(params.cost, networks))
+    only = next(a for a in networks if params.cost(a) == least)
+    budgets = BudgetSet((Budget("params", least), Budget("macs", macs.cost(only))))
+    assert within("unified", budgets) == [only]
+    assert make(name, "unified").find(budgets) == only
+
+
+@every_strategy
+def test_unreachable_budgets_are_refused(name: str) -> None:
+    for budgets, message in (
+        (BudgetSet.parse("macs<=1"), "cannot be met"),
+        (BudgetSet.parse("macs<=1T, params<=1"), "cannot be met"),
+        (BudgetSet.parse("joules<=1"), "unknown cost"),
+    ):
+        strategy = make(name, "unified")
+        with pytest.raises(BudgetError, match=message):
+            strategy.find(budgets)
+        assert not judge_of(strategy).given
+
+
+def apart() -> tuple[SearchSpace, Mapping[str, CostModel], BudgetSet]:
+    """Two costs that pull apart: each budget can be met, and only half of the networks meet neither."""
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(1, 9, len(d.choices)).astype(float) for d in MERGED.decisions]
+    there = TermsCost(MERGED, "there", CostTerms(0.0, tuple(rows)))
+    back = TermsCost(MERGED, "back", CostTerms(100.0, tuple(-row for row in rows)))
+    values = sorted(map(there.cost, MERGED.enumerate()))
+    middle = values[len(values) // 2]
+    return (
+        MERGED,
+        {"there": there, "back": back},
+        BudgetSet((Budget("there", middle - 1), Budget("back", 100 - middle))),
+    )
+
+
+class TermsCost(CostModel):
+    """A cost that is nothing but its terms."""
+
+    def __init__(self, space: SearchSpace, name: str, terms: CostTerms) -> None:
+        self.space, self.name, self.unit = space, name, "units"
+        self._terms = terms
+
+    def cost(self, architecture: Architecture) -> float:
+        return self._terms.cost(architecture.choices)
+
+    def count(self, specs: Sequence[BlockSpec]) -> float:
+        raise NotImplementedError
+
+    @property
+    def terms(self) -> CostTerms:
+        return self._terms
+
+
+@every_strategy
+def test_jointly_unreachable_budgets_are_refused(name: str) -> None:
+    space, costs, budgets = apart()
+    evaluator = PlantedEvaluator(space)
+    with pytest.raises(BudgetError, match="together"):
+        STRATEGIES_UNDER_TEST[name](evaluator, costs, 40, 0).find(budgets)
+    assert not evaluator.given
+
+
+@every_strategy
+def test_a_budget_above_everything(name: str) -> None:
+    strategy = make(name, "merged", effort=200)
+    judge = judge_of(strategy)
+    assert judge.top1(strategy.find(BudgetSet.parse("macs<=1T"))) == max(map(judge.top1, NETWORKS["merged"]))
+
+
+@every_strategy
+def test_with_a_real_supernet(name: str, supernet: UnifiedSupernet, data: DataSplits) -> None:
+    evaluator = Evaluator(supernet, data, calibration_images=16)
+    costs = build_costs(supernet.space)
+    strategy = STRATEGIES_UNDER_TEST[name](evaluator, costs, 40, 0)
+    budget_sets = [BudgetSet.parse("macs<=50k"), BudgetSet.parse("macs<=60k, params<=1300")]
+    for candidate in strategy.search(budget_sets):
+        assert candidate.budgets.allows(candidate.costs)
+        assert evaluator.scored[candidate.architecture].top1_percent == candidate.supernet_top1_percent
+        assert candidate.log_probability is None
+    assert strategy.spent.evaluations == len(evaluator.scored) <= 80
+    assert all(
+        any(all(costs[b.cost].cost(a) <= b.limit for b in budgets) for budgets in budget_sets) for a in evaluator.scored
+    )
+
+
+# Each strategy for itself.
+
+
+def test_random_uses_most_of_the_budget() -> None:
+    budgets = budgets_at("unified", 0.5, "macs", "params")
+    strategy = RandomStrategy(PlantedEvaluator(UNIFIED), COSTS["unified"], count=30)
+    strategy.find(budgets)
+    macs = COSTS["unified"]["macs"]
+    assert strategy.spent.evaluations == 30
+    assert all(0.9 * budgets.limits()["macs"] <= macs.cost(a) for a in judge_of(strategy).given)
+
+
+@pytest.mark.parametrize("generations", [1, 4])
+def test_evolution_judges_population_times_generations(generations: int) -> None:
+    evaluator = PlantedEvaluator(UNIFIED)
+    strategy = EvolutionStrategy(evaluator, COSTS["unified"], population=20, generations=generations)
+    strategy.find(budgets_at("unified", 0.5, "macs"))
+    assert len(evaluator.given) == len(evaluator.scored) == strategy.spent.evaluations == 20 * generations
+
+
+class Recorder:
+    """Progress that remembers everything said."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, int, str]] = []
+
+    def task(self, name: str, total: int) -> Any:
+        self.said.append((name, total, ""))
+        return self
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        self.said.append(("", steps, figure))
+
+
+@pytest.mark.parametrize("kind", [EvolutionStrategy, NSGA2Strategy])
+def test_generations_are_reported_and_end_early(kind: type[EvolutionStrategy] | type[NSGA2Strategy]) -> None:
+    progress = Recorder()
+    strategy = kind(PlantedEvaluator(MERGED), COSTS["merged"], population=20, generations=50, progress=progress)
+    found = strategy.find(budgets_at("merged", 0.9, "macs"))
+    assert progress.said[0] == (strategy.name, 50, "")
+    assert progress.said[-1] == ("", 1, f"top-1 {judge_of(strategy).top1(found):.2f}%")
+    assert 2 <= len(progress.said) - 1 < 50
+
+
+@pytest.mark.parametrize("kind", [EvolutionStrategy, NSGA2Strategy])
+def test_the_start_is_used(kind: type[EvolutionStrategy] | type[NSGA2Strategy]) -> None:
+    """The first that meet the budgets come first; none over a budget is judged."""
+    budgets = budgets_at("unified", 0.5, "macs", "params")
+    start = [NETWORKS["unified"][index] for index in np.random.default_rng(0).permutation(961)[:40]]
+    fitting = [a for a in start if a in within("unified", budgets)]
+    assert 10 < len(fitting) < 30
+    evaluator = PlantedEvaluator(UNIFIED)
+    kind(evaluator, COSTS["unified"], population=10, generations=1, start=start + start).find(budgets)
+    assert list(evaluator.scored) == fitting[:10]
+    evaluator = PlantedEvaluator(UNIFIED)
+    kind(evaluator, COSTS["unified"], population=30, generations=1, start=start).find(budgets)
+    assert list(evaluator.scored)[: len(fitting)] == fitting
+    assert len(evaluator.scored) == 30
+
+
+def test_a_start_of_another_space_is_refused() -> None:
+    with pytest.raises(ArchitectureError, match="given to space"):
+        EvolutionStrategy(PlantedEvaluator(UNIFIED), COSTS["unified"], start=NETWORKS["merged"][:1]).find(
+            BudgetSet.parse("macs<=1M")
+        )
+
+
+@pytest.mark.parametrize("name", ["evolution", "nsga2"])
+def test_a_search_beats_chance(name: str) -> None:
+    """With as many judgements as random search, in a space of which they are a hundredth."""
+    costs = build_costs(LARGE)
+    values = [costs["macs"].cost(LARGE.sample(np.random.default_rng(seed))) for seed in range(200)]
+    budgets = BudgetSet((Budget("macs", float(np.median(values))),))
+
+    def found(name: str, seed: int) -> float:
+        evaluator = PlantedEvaluator(LARGE, seed)
+        return evaluator.top1(STRATEGIES_UNDER_TEST[name](evaluator, costs, 120, seed).find(budgets))
+
+    gains = [found(name, seed) - found("random", seed) for seed in range(6)]
+    assert min(gains) >= 0
+    assert np.mean(gains) > 1
+
+
+def test_the_front_is_what_nothing_dominates() -> None:
+    budgets = budgets_at("unified", 0.6, "macs", "params")
+    strategy = NSGA2Strategy(PlantedEvaluator(UNIFIED), COSTS["unified"], population=20, generations=8)
+    best = strategy.find(budgets)
+    judge, costs = judge_of(strategy), COSTS["unified"]
+
+    def point(architecture: Architecture) -> tuple[float, ...]:
+        return (-judge.top1(architecture), *(costs[b.cost].cost(architecture) for b in budgets))
+
+    points = {a: point(a) for a in judge.scored}
+    expected = {a for a in points if not any(dominates(points[other], points[a]) for other in points)}
+    assert {a for a, _, _ in strategy.front} == expected
+    assert best == max(strategy.front, key=lambda member: member[1])[0]
+    assert [c["macs"] for _, _, c in strategy.front] == sorted(c["macs"] for _, _, c in strategy.front)
+    for architecture, top1, values in strategy.front:
+        assert top1 == judge.top1(architecture)
+        assert values == {name: model.cost(architecture) for name, model in costs.items()}
+    strategy.find(budgets_at("unified", 0.01, "macs"))
+    assert len(judge.scored) > 20 * 8 * 0.5
+    assert all(budgets_at("unified", 0.01, "macs").allows(values) for _, _, values in strategy.front)
+
+
+def test_the_front_s_hypervolume_nears_that_of_all() -> None:
+    """Multi-objective selection keeps cheap networks too: nearly all of what the whole space dominates."""
+    budgets = budgets_at("unified", 1.0, "macs")
+    strategy = NSGA2Strategy(PlantedEvaluator(UNIFIED), COSTS["unified"], population=20, generations=12)
+    strategy.find(budgets)
+    judge, macs = judge_of(strategy), COSTS["unified"]["macs"]
+    reference = (100.0, macs.cost(max(NETWORKS["unified"], key=macs.cost)))
+    whole = hypervolume([(100 - judge.top1(a), macs.cost(a)) for a in NETWORKS["unified"]], reference)
+    front = hypervolume([(100 - top1, costs["macs"]) for _, top1, costs in strategy.front], reference)
+    assert 0.97 * whole < front <= whole
+
+
+def test_pymoo_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not even where it was installed without its compiled modules."""
+    from pymoo import functions  # type: ignore[import-untyped]
+    from pymoo.config import Config  # type: ignore[import-untyped]
+
+    monkeypatch.setattr(functions, "is_compiled", lambda: False)
+    monkeypatch.setattr(functions.FunctionLoader, "_FunctionLoader__instance", None)
+    monkeypatch.setitem(Config.warnings, "not_compiled", True)
+    make("nsga2", "merged").find(BudgetSet.parse("macs<=1T"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pymoo_is_imported_only_when_needed() -> None:
+    modules = "nsga2", "pareto", "evolution", "random_strategy"
+    lines = [f"import anybudget.search.{module}" for module in modules]
+    lines.append("import sys; sys.exit(any(name.startswith('pymoo') for name in sys.modules))")
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+# Drawing within the budgets.
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(list(SPACES)),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.sampled_from([0.0, 0.7]),
+    st.integers(0, 60),
+    st.integers(0, 9),
+)
+def test_samples_are_feasible_and_distinct(
+    kind: str, first: float, second: float, low: float, count: int, seed: int
+) -> None:
+    budgets = BudgetSet((*budgets_at(kind, first, "macs"), *budgets_at(kind, second, "params")))
+    allowed = within(kind, budgets)
+    costs, floor = COSTS[kind], low * budgets.limits()["macs"]
+    inside = {a for a in allowed if costs["macs"].cost(a) >= floor}
+    sampler = FeasibleSampler(SPACES[kind], costs, budgets, low=low)
+    try:
+        found = sampler.sample(count, np.random.default_rng(seed))
+    except BudgetError as error:
+        assert "together" in str(error)
+        assert not allowed
+        return
+    assert len(set(found)) == len(found) <= count
+    assert set(found) <= inside
+    assert bool(found) == bool(inside and count)
+    assert len(found) >= 0.8 * min(count, len(inside))
+    assert found == sampler.sample(count, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_known_architectures_are_left_out(kind: str) -> None:
+    budgets = budgets_at(kind, 0.3, "macs", "params")
+    allowed = within(kind, budgets)
+    sampler, rng = FeasibleSampler(SPACES[kind], COSTS[kind], budgets), np.random.default_rng(0)
+    assert set(sampler.sample(len(allowed) + 5, rng)) == set(allowed)
+    assert sampler.sample(10, rng, known=set(allowed[1:])) == allowed[:1]
+    assert sampler.sample(10, rng, known=set(allowed)) == []
+
+
+def test_tight_windows_of_a_large_space(imagenet_space: UnifiedSpace) -> None:
+    costs = build_costs(imagenet_space)
+    terms = {name: model.terms for name, model in costs.items()}
+    least = {name: terms[name].cost([int(row.argmin()) for row in terms[name].unary]) for name in ("macs", "params")}
+    budgets = BudgetSet(tuple(Budget(name, 1.001 * value) for name, value in least.items()))
+    found = FeasibleSampler(imagenet_space, costs, budgets).sample(12, np.random.default_rng(0))
+    assert len(set(found)) == 12
+    assert all(budgets.allows({name: costs[name].cost(a) for name in least}) for a in found)
+
+
+def _far_pairs(rng: np.random.Generator) -> CostTerms:
+    sizes = [len(decision.choices) for decision in MERGED.decisions]
+    table: NDArray[np.float64] = rng.integers(0, 9, (sizes[0], sizes[3])).astype(float)
+    return CostTerms(1.0, tuple(rng.integers(1, 9, size).astype(float) for size in sizes), {(0, 3): table})
+
+
+def test_pairs_that_are_no_neighbours_are_decoded() -> None:
+    cost = TermsCost(MERGED, "far", _far_pairs(np.random.default_rng(0)))
+    values = {a: cost.cost(a) for a in MERGED.enumerate()}
+    budgets = BudgetSet((Budget("far", float(np.median(list(values.values())))),))
+    allowed = {a for a, value in values.items() if value <= budgets.limits()["far"]}
+    found = FeasibleSampler(MERGED, {"far": cost}, budgets).sample(10, np.random.default_rng(0))
+    assert len(set(found)) == 10
+    assert set(found) <= allowed
+
+
+def test_dead_choices_do_not_slip_under_the_floor() -> None:
+    """In a cell, the canonical network may be cheaper than the choices that a window or a solver found."""
+    space = NASBench201Space(NASBench201Settings())
+    costs = build_costs(space, ("macs", "params"))
+    values = [costs["macs"].cost(space.sample(np.random.default_rng(seed))) for seed in range(50)]
+    budgets = BudgetSet((Budget("macs", float(np.median(values))), Budget("params", 1e6)))
+    found = FeasibleSampler(space, costs, budgets, low=0.8).sample(20, np.random.default_rng(0))
+    assert len(found) == 20
+    for architecture in found:
+        assert space.simplified(architecture) == architecture
+        assert 0.8 * budgets.limits()["macs"] <= costs["macs"].cost(architecture) <= budgets.limits()["macs"]
+
+
+# Trade-offs.
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 2)), max_size=25))
+def test_pareto_front_is_what_nothing_dominates(points: list[tuple[int, int, int]]) -> None:
+    expected = [i for i, point in enumerate(points) if not any(dominates(other, point) for other in points)]
+    assert pareto_front(points).tolist() == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=12))
+def test_hypervolume_counts_the_dominated_cells(points: list[tuple[int, int]]) -> None:
+    cells = {(x, y) for x in range(5) for y in range(6) for a, b in points if a <= x and b <= y}
+    assert hypervolume(points, (5, 6)) == pytest.approx(len(cells))
