@@ -21,6 +21,7 @@ from anybudget.data import DataSplits
 from anybudget.errors import ArchitectureError, BudgetError
 from anybudget.evaluation import Evaluator, Score, Spending
 from anybudget.nets import UnifiedSupernet
+from anybudget.search.decoding import reachable
 from anybudget.search.evolution import EvolutionStrategy
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.nsga2 import NSGA2Strategy
@@ -57,7 +58,7 @@ def _mbconv(layers: int) -> MBConvSpace:
     )
 
 
-UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 961 networks
+UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 256 networks
 CHANNELS = ShuffleNetChannelsSpace(  # 216 networks; costs of pairs of neighbours
     ShuffleNetChannelsSettings(
         input_size=8,
@@ -352,7 +353,7 @@ def test_generations_are_reported_and_end_early(kind: type[EvolutionStrategy] | 
 def test_the_start_is_used(kind: type[EvolutionStrategy] | type[NSGA2Strategy]) -> None:
     """The first that meet the budgets come first; none over a budget is judged."""
     budgets = budgets_at("unified", 0.5, "macs", "params")
-    start = [NETWORKS["unified"][index] for index in np.random.default_rng(0).permutation(961)[:40]]
+    start = [NETWORKS["unified"][index] for index in np.random.default_rng(0).permutation(256)[:40]]
     fitting = [a for a in start if a in within("unified", budgets)]
     assert 10 < len(fitting) < 30
     evaluator = PlantedEvaluator(UNIFIED)
@@ -373,7 +374,7 @@ def test_a_start_of_another_space_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["evolution", "nsga2"])
 def test_a_search_beats_chance(name: str) -> None:
-    """With as many judgements as random search, in a space of which they are a hundredth."""
+    """With as many judgements as random search, a fraction of a percent of the space."""
     costs = build_costs(LARGE)
     values = [costs["macs"].cost(LARGE.sample(np.random.default_rng(seed))) for seed in range(200)]
     budgets = BudgetSet((Budget("macs", float(np.median(values))),))
@@ -382,9 +383,9 @@ def test_a_search_beats_chance(name: str) -> None:
         evaluator = PlantedEvaluator(LARGE, seed)
         return evaluator.top1(STRATEGIES_UNDER_TEST[name](evaluator, costs, 120, seed).find(budgets))
 
-    gains = [found(name, seed) - found("random", seed) for seed in range(6)]
-    assert min(gains) >= 0
-    assert np.mean(gains) > 1
+    gains = [found(name, seed) - found("random", seed) for seed in range(8)]
+    assert min(gains) > -1
+    assert np.mean(gains) > 2
 
 
 def test_the_front_is_what_nothing_dominates() -> None:
@@ -486,11 +487,12 @@ def test_known_architectures_are_left_out(kind: str) -> None:
 def test_tight_windows_of_a_large_space(imagenet_space: UnifiedSpace) -> None:
     costs = build_costs(imagenet_space)
     terms = {name: model.terms for name, model in costs.items()}
-    least = {name: terms[name].cost([int(row.argmin()) for row in terms[name].unary]) for name in ("macs", "params")}
-    budgets = BudgetSet(tuple(Budget(name, 1.001 * value) for name, value in least.items()))
-    found = FeasibleSampler(imagenet_space, costs, budgets).sample(12, np.random.default_rng(0))
-    assert len(set(found)) == 12
-    assert all(budgets.allows({name: costs[name].cost(a) for name in least}) for a in found)
+    least = {name: reachable(terms, name)[0] for name in ("macs", "params")}
+    for share, there in ((1.001, 3), (1.01, 12)):
+        budgets = BudgetSet(tuple(Budget(name, share * value) for name, value in least.items()))
+        found = FeasibleSampler(imagenet_space, costs, budgets).sample(12, np.random.default_rng(0))
+        assert len(set(found)) == len(found) == there
+        assert all(budgets.allows({name: costs[name].cost(a) for name in least}) for a in found)
 
 
 def _far_pairs(rng: np.random.Generator) -> CostTerms:

@@ -74,7 +74,7 @@ def _in_words(candidates: Sequence[Measured]) -> str:
 def _lines(axes: _Axes, series: Series, candidates: Sequence[Measured]) -> Markup:
     kinds: dict[frozenset[str], list[tuple[float, float]]] = {}
     for candidate in candidates:
-        kinds.setdefault(frozenset(), []).append(axes.spot(candidate))
+        kinds.setdefault(frozenset(candidate.budgets), []).append(axes.spot(candidate))
     return svg.join(svg.polyline(spots, series.line) for spots in kinds.values() if len(spots) > 1)
 
 

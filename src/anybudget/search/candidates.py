@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel, CostTerms
-from anybudget.search.decoding import check_jointly_reachable, decode, optimum, reachable
+from anybudget.search.decoding import check_jointly_reachable, check_reachable, decode, optimum, reachable
 from anybudget.spaces import SearchSpace
 
 Distribution = Sequence[NDArray[np.float64]]
@@ -27,8 +27,9 @@ def attainable(terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet) ->
     """The most of `cost` that all the budgets together allow, to within 1%.
 
     Raises:
-        BudgetError: no architecture meets the budgets.
+        BudgetError: a cost is unknown, or no architecture meets the budgets.
     """
+    check_reachable(terms, budgets)
     limits = budgets.limits()
     most = reachable(terms, cost)[1]
     if set(limits) != {cost}:

@@ -15,7 +15,7 @@ from anybudget.errors import BudgetError
 from anybudget.evaluation import Evaluator
 from anybudget.progress import Progress
 from anybudget.search.additive import AdditiveModel, fit_additive
-from anybudget.search.decoding import decode, reachable
+from anybudget.search.decoding import check_jointly_reachable, decode, reachable
 from anybudget.search.random import WindowSampler
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
@@ -79,8 +79,9 @@ class LinearStrategy(Strategy):
         """The `candidates` best choices under the model within the budgets, best first; equal networks once.
 
         Raises:
-            BudgetError: no architecture meets the budgets.
+            BudgetError: a cost is unknown, or no architecture meets the budgets.
         """
+        check_jointly_reachable(self.terms, budgets)  # before the samples are judged, not after
         terms = self.model.terms
         tables = [*terms.unary, *terms.pairwise.values()]
         # The solver's tolerances are absolute: the choice that matters most is to be worth 1.
