@@ -73,6 +73,39 @@ def test_decoding_is_optimal(seed: int, pairwise: bool, whole: bool, first: floa
     assert all(terms[name].cost(d.choices) <= limit for d in found for name, limit in limits.items())
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.booleans(), st.booleans(), st.floats(0.05, 1.0), st.integers(1, 6))
+def test_pairs_of_choices_can_score_together(
+    seed: int, pairwise: bool, grouped: bool, share: float, count: int
+) -> None:
+    """With pairs that have costs too, and pairs that have none; with choices that interact alike, and without."""
+    scores, terms, everything = random_problem(seed, pairwise=pairwise, whole=True)
+    rng = np.random.default_rng(seed)
+    pair_scores = {}
+    for d, e in ((0, 1), (2, 3), (0, 3)):
+        table = rng.normal(size=(5, 5)) if not grouped else np.outer(rng.integers(0, 2, 5), rng.normal(size=5))
+        pair_scores[d, e] = table[: len(scores[d]), : len(scores[e])]
+    limit = max(1.0, sorted(terms["a"].cost(c) for c in everything)[round(share * (len(everything) - 1))])
+    expected = sorted(
+        (
+            (score + sum(float(table[c[d], c[e]]) for (d, e), table in pair_scores.items()), c)
+            for score, c in brute_force(scores, terms, everything, {"a": limit})
+        ),
+        reverse=True,
+    )
+    if not expected:
+        return
+    budgets = BudgetSet((Budget("a", limit),))
+    found = decode(scores, terms, budgets, count, pair_scores=pair_scores)
+    assert [d.log_probability for d in found] == pytest.approx([score for score, _ in expected[:count]], abs=1e-5)
+    assert len({d.choices for d in found}) == len(found)
+    assert all(terms["a"].cost(d.choices) <= limit for d in found)
+    floor = 0.9 * limit
+    using = [(score, c) for score, c in expected if terms["a"].cost(c) >= floor] or expected
+    (best,) = decode(scores, terms, budgets, floors={"a": floor}, pair_scores=pair_scores)
+    assert best.log_probability == pytest.approx(using[0][0], abs=1e-5)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.booleans(), st.floats(0.2, 1.0))
 def test_floors_hold_where_they_can(seed: int, pairwise: bool, share: float) -> None:

@@ -60,13 +60,15 @@ def candidates_of(
     candidates: int,
     min_use: float,
     seed: int,
+    draws: int = 1,
 ) -> dict[Architecture, float]:
     """Up to `candidates` distinct architectures within the budgets, each with its greatest log-probability.
 
     First the most probable architecture of every distribution; then, until there are enough different ones, the most
     probable after adding Gumbel noise to every log-probability (perturb and maximise), which draws from the
-    distribution among the architectures that meet the budgets. The noise grows from round to round, since confident
-    distributions draw the same few again and again; the number of rounds is bounded.
+    distribution among the architectures that meet the budgets. A round takes `draws` from every distribution. The noise
+    grows from round to round, since confident distributions draw the same few again and again; the number of rounds is
+    bounded.
 
     They use at least `min_use` of what is attainable of `cost`, where any architecture does; 0 lets the distributions
     alone decide how much of a budget is used. Where the canonical form of a network is cheaper than the choices that
@@ -80,9 +82,9 @@ def candidates_of(
     rng = np.random.default_rng(seed)
     found: dict[Architecture, float] = {}
     spare: dict[Architecture, float] = {}
-    for attempt in range(_ATTEMPTS * -(-candidates // len(distributions))):
+    for attempt in range(_ATTEMPTS * -(-candidates // (draws * len(distributions)))):
         scale = _NOISE_GROWTH**attempt if attempt else 0.0
-        for rows in distributions:
+        for rows in [*distributions] * (draws if attempt else 1):
             noisy = [row + scale * rng.gumbel(size=row.shape) for row in rows]
             (decoded,) = decode(noisy, terms, budgets, floors=floors)
             score = sum(float(row[choice]) for row, choice in zip(rows, decoded.choices, strict=True))

@@ -21,6 +21,9 @@ from anybudget.search.relaxation import GeneratorSchedule, train_distributions
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
 
+_DRAWS = 8
+"""Candidates drawn before the noise grows: as many as the generator draws with its 8 priors, to compare alike."""
+
 
 class FreeDistribution(nn.Module):
     """One distribution over architectures with a logit of its own for every choice; uniform at first."""
@@ -124,6 +127,7 @@ class DirectStrategy(Strategy):
             candidates=self.candidates,
             min_use=self.min_use,
             seed=self.seed,
+            draws=_DRAWS,
         )
         return self.best(list(self._decoded))
 

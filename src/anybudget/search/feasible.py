@@ -91,9 +91,10 @@ class FeasibleSampler:
     def _from_window(
         self, found: dict[Architecture, None], count: int, rng: np.random.Generator, known: Container[Architecture]
     ) -> None:
+        if self._window is None or count < 1:
+            return
         wanted = count
-        for _ in range(_ROUNDS if self._window and count > 0 else 0):
-            assert self._window is not None, "there is no round without a window"
+        for _ in range(_ROUNDS):
             try:
                 drawn = self._window.sample(wanted, rng)
             except BudgetError:

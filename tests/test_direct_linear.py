@@ -1,0 +1,484 @@
+"""The strategies `direct` and `linear`, the training that `direct` shares with the generator, and what it counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import Budget, BudgetSet
+from anybudget.costs import CostModel, CostTerms, build_costs
+from anybudget.data import DataSplits
+from anybudget.errors import BudgetError, TrainingError
+from anybudget.evaluation import Evaluator, Score, Spending
+from anybudget.nets import UnifiedSupernet
+from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.search.additive import fit_additive, ridge
+from anybudget.search.candidates import attainable, position
+from anybudget.search.decoding import reachable
+from anybudget.search.direct import DirectStrategy, FreeDistribution
+from anybudget.search.generator import GeneratorSchedule, train_generator
+from anybudget.search.linear import LinearStrategy, spread_samples
+from anybudget.search.relaxation import mixture_macs, train_distributions
+from anybudget.search.strategy import Strategy
+from anybudget.spaces import (
+    BlockSpec,
+    Decision,
+    MBConvSettings,
+    MBConvSpace,
+    SearchSpace,
+    ShuffleNetChannelsSettings,
+    ShuffleNetChannelsSpace,
+    UnifiedSpace,
+    stages,
+)
+from conftest import tiny_macro
+
+UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))
+SINGLE = MBConvSpace(  # one slot per decision: 81 networks
+    MBConvSettings(
+        input_size=8,
+        input_channels=1,
+        classes=3,
+        stem_width=4,
+        first_width=0,
+        stages=stages((4, 4, 2)),
+        head_width=8,
+        operations=("k3_e3", "k5_e3", "k3_e6"),
+    )
+)
+CHANNELS = ShuffleNetChannelsSpace(  # 216 networks; costs of pairs of neighbours
+    ShuffleNetChannelsSettings(
+        input_size=8,
+        input_channels=1,
+        classes=3,
+        stem_width=4,
+        stages=stages((8, 2, 1), (12, 1, 2)),
+        head_width=8,
+        ratios=(0.5, 1.0, 1.5),
+        operations=("3x3", "xception"),
+    )
+)
+SPACES: dict[str, SearchSpace] = {"unified": UNIFIED, "single": SINGLE, "channels": CHANNELS}
+
+
+@cache
+def costs_of(kind: str) -> dict[str, CostModel]:
+    return build_costs(SPACES[kind])
+
+
+@cache
+def networks_of(kind: str) -> tuple[list[Architecture], NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    """Every network of a space, its choices, and its costs."""
+    networks = list(SPACES[kind].enumerate())
+    costs = {name: np.array([model.cost(a) for a in networks]) for name, model in costs_of(kind).items()}
+    return networks, np.array([a.choices for a in networks]), costs
+
+
+def planted(space: SearchSpace, seed: int, *, pairs: bool) -> CostTerms:
+    """A random worth of every slot's operation and, with `pairs`, of what neighbours do together."""
+    rng = np.random.default_rng(seed)
+    encodings = [d.encoding().reshape(len(d.choices), d.slots, -1).sum(1) for d in space.decisions]
+    worth = tuple(e @ rng.normal(size=e.shape[1]) for e in encodings)
+    tables = {}
+    for d, (first, second) in enumerate(zip(space.decisions, space.decisions[1:], strict=False)):
+        if pairs and first.slots == 1:
+            tables[d, d + 1] = rng.normal(size=(len(first.choices), len(second.choices)))
+        elif pairs:
+            tables[d, d + 1] = 2 * rng.normal() * np.outer(*(e[:, :-1].sum(1) for e in encodings[d : d + 2]))
+    return CostTerms(0.0, worth, tables)
+
+
+class PlantedEvaluator(Evaluator):
+    """Judges by a planted objective: top-1 is its value, and the loss is minus that."""
+
+    def __init__(self, space: SearchSpace, objective: CostTerms) -> None:
+        self.supernet = SimpleNamespace(space=space)  # type: ignore[assignment]
+        self.objective = objective
+        self.spent = Spending()
+        self._scores = {}
+
+    def scores(self, architectures: Sequence[Architecture], progress: object = None) -> list[Score]:
+        del progress
+        for architecture in architectures:
+            assert self.supernet.space.simplified(architecture) == architecture
+            value = self.objective.cost(architecture.choices)
+            self.spent.evaluations += architecture not in self._scores
+            self._scores[architecture] = Score(value, -value)
+        return [self._scores[architecture] for architecture in architectures]
+
+
+def linear(kind: str, seed: int = 0, *, pairs: bool, **options: object) -> LinearStrategy:
+    evaluator = PlantedEvaluator(SPACES[kind], planted(SPACES[kind], seed, pairs=pairs))
+    return LinearStrategy(evaluator, costs_of(kind), **{"samples": 60, "seed": seed, **options})  # type: ignore[arg-type]
+
+
+def budgets_at(kind: str, share: float, *costs: str) -> BudgetSet:
+    """Each cost at most what this share of all networks has."""
+    values = networks_of(kind)[2]
+    return BudgetSet(tuple(Budget(cost, float(np.quantile(values[cost], share, method="lower"))) for cost in costs))
+
+
+# What strategies share.
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_attainable_is_the_most_that_budgets_allow(kind: str) -> None:
+    terms = {name: model.terms for name, model in costs_of(kind).items()}
+    costs = networks_of(kind)[2]
+    low, high = reachable(terms, "macs")
+    for budgets in (
+        budgets_at(kind, 0.4, "macs"),
+        budgets_at(kind, 0.3, "params"),
+        budgets_at(kind, 0.5, "params", "macs"),
+    ):
+        within = np.all([costs[b.cost] <= b.limit for b in budgets], axis=0)
+        found = attainable(terms, "macs", budgets)
+        assert costs["macs"][within].max() == pytest.approx(found, rel=0.01)
+        assert position(terms, "macs", budgets) == pytest.approx((found - low) / (high - low))
+    assert position(terms, "macs", BudgetSet.parse("macs<=1T")) == 1.0
+
+
+def test_attainable_refuses_what_cannot_be_met() -> None:
+    terms = {
+        "a": CostTerms(0.0, (np.array([1.0, 9.0]),)),
+        "b": CostTerms(0.0, (np.array([9.0, 1.0]),)),
+    }
+    with pytest.raises(BudgetError, match="together"):
+        attainable(terms, "a", BudgetSet.parse("a<=2, b<=2"))
+    with pytest.raises(BudgetError, match="unknown cost"):
+        attainable(terms, "a", BudgetSet.parse("joules<=2"))
+
+
+# The linear strategy.
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(list(SPACES)), st.floats(0, 1), st.booleans(), st.booleans(), st.integers(0, 10**6))
+def test_linear_finds_the_planted_optimum(kind: str, share: float, both: bool, pairs: bool, seed: int) -> None:
+    budgets = budgets_at(kind, share, *(("macs", "params") if both else ("macs",)))
+    networks, choices, costs = networks_of(kind)
+    within = np.all([costs[b.cost] <= b.limit for b in budgets], axis=0)
+    strategy = linear(kind, seed, pairs=pairs and kind != "channels", samples=120)  # no products there, see below
+    if not within.any():
+        with pytest.raises(BudgetError, match="together"):
+            strategy.search([budgets])
+        return
+    (candidate,) = strategy.search([budgets])
+    assert isinstance(strategy.evaluator, PlantedEvaluator)
+    best = strategy.evaluator.objective.costs(choices[within]).max()
+    assert candidate.supernet_top1_percent == pytest.approx(best, abs=1e-6)
+    assert candidate.architecture in [a for a, meets in zip(networks, within, strict=True) if meets]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(3, 30), st.integers(1, 20), st.floats(0, 2), st.integers(0, 10**6))
+def test_leave_one_out_is_what_refits_say(samples: int, features: int, noise: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(samples, features))
+    y = x @ rng.normal(size=features) + noise * rng.normal(size=samples) + 3.0
+    fit = ridge(x, y)
+
+    def refit(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]) -> float:
+        mean = x.mean(0)
+        gram = (x - mean).T @ (x - mean) + fit.penalty * np.eye(features)
+        return float(y.mean() + (at - mean) @ np.linalg.solve(gram, (x - mean).T @ (y - y.mean())))
+
+    expected = [refit(np.delete(x, i, 0), np.delete(y, i), x[i]) for i in range(samples)]
+    np.testing.assert_allclose(fit.left_out, expected, rtol=1e-4, atol=1e-4)
+    assert fit.error == pytest.approx(np.sqrt(np.mean((y - fit.left_out) ** 2)))
+    np.testing.assert_allclose(fit.intercept + x @ fit.weights, [refit(x, y, row) for row in x], rtol=1e-4, atol=1e-4)
+
+
+def test_the_penalty_has_the_least_error() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 15))
+    clean, noisy = (ridge(x, x @ np.ones(15) + noise * rng.normal(size=20)) for noise in (0.0, 10.0))
+    assert clean.penalty < 1e-3 < 1 < noisy.penalty
+    assert noisy.error < 1.5 * 10  # far from what 15 free weights would do with 20 samples
+
+
+def test_equal_scores_give_a_model_of_nothing() -> None:
+    choices = networks_of("unified")[1][::30]
+    model = fit_additive(UNIFIED, choices, np.full(len(choices), 2.5))
+    assert model.loo_error == pytest.approx(0.0)
+    assert model.kendall is None
+    np.testing.assert_allclose(model.predict(choices), 2.5)
+
+
+@pytest.mark.parametrize("kind", ["unified", "single"])
+def test_pairs_are_used_where_they_help(kind: str) -> None:
+    choices = networks_of(kind)[1]
+    rng = np.random.default_rng(0)
+    sampled = choices[rng.permutation(len(choices))[:80]]
+    for pairs in (False, True):
+        clean = planted(SPACES[kind], 3, pairs=pairs).costs(sampled)
+        model = fit_additive(SPACES[kind], sampled, clean + 0.1 * clean.std() * rng.normal(size=80))
+        assert model.paired == bool(model.terms.pairwise) == pairs
+        assert model.kendall is not None
+        assert model.kendall > 0.8
+        assert model.loo_error < 0.2 * clean.std()
+
+
+def test_decisions_that_cannot_be_summed_up_have_no_products() -> None:
+    """Two slots, kernel and width, and nothing to skip."""
+    choices = networks_of("channels")[1]
+    model = fit_additive(CHANNELS, choices, planted(CHANNELS, 0, pairs=True).costs(choices))
+    assert not model.paired
+    assert not model.curved
+
+
+def test_diminishing_returns_are_seen() -> None:
+    space = UnifiedSpace(tiny_macro())
+    rng = np.random.default_rng(0)
+    choices = np.array([space.sample(rng).choices for _ in range(100)])
+    used = np.stack([d.encoding().reshape(80, 6, 4).sum(1)[:, :3].sum(1) for d in space.decisions])
+    returns = np.stack([used[d, choices[:, d]] for d in range(3)], axis=1)
+    model = fit_additive(space, choices, -((returns - 6.0) ** 2).sum(1))
+    assert model.curved
+    assert not model.paired
+    assert model.loo_error < 1e-3
+    assert model.kendall is not None
+    assert model.kendall > 0.95  # equal scores are never predicted to be equal to the last bit
+
+
+def test_products_have_few_distinct_rows() -> None:
+    """What keeps the programs small: choices with as many slots in use interact alike, to the last bit."""
+    space = UnifiedSpace(tiny_macro())
+    rng = np.random.default_rng(0)
+    choices = np.array([space.sample(rng).choices for _ in range(100)])
+    model = fit_additive(space, choices, planted(space, 0, pairs=True).costs(choices))
+    assert set(model.terms.pairwise) == {(0, 1), (1, 2)}
+    for table in model.terms.pairwise.values():
+        assert table.shape == (80, 80)
+        assert len(np.unique(table, axis=0)) == len(np.unique(table, axis=1).T) == 5  # 2 to 6 slots in use
+
+
+def test_samples_reach_both_ends() -> None:
+    space = UnifiedSpace(tiny_macro())
+    cost = build_costs(space)["macs"]
+    low, high = reachable({"macs": cost.terms}, "macs")
+    found = spread_samples(space, cost, 100, np.random.default_rng(0))
+    used = np.array([cost.cost(a) for a in found])
+    assert len(set(found)) == 100
+    assert np.histogram(used, bins=10, range=(low, high))[0].min() >= 4
+    assert len(spread_samples(SINGLE, costs_of("single")["macs"], 200, np.random.default_rng(0))) == 81
+
+
+def test_the_samples_are_judged_once_for_all_budgets() -> None:
+    strategy = linear("unified", pairs=True, samples=50, candidates=3)
+    strategy.search([budgets_at("unified", share, "macs") for share in (0.3, 0.6, 0.9)])
+    assert 50 <= strategy.spent.evaluations <= 50 + 3 * 3
+
+
+@pytest.mark.parametrize(("text", "message"), [("macs<=1", "cannot be met"), ("joules<=1", "unknown cost")])
+def test_linear_refuses_before_it_judges(text: str, message: str) -> None:
+    strategy = linear("unified", pairs=False)
+    with pytest.raises(BudgetError, match=message):
+        strategy.find(BudgetSet.parse(text))
+    assert strategy.spent.evaluations == 0
+
+
+def test_linear_can_fit_top1() -> None:
+    strategy = linear("single", pairs=False, target="top1")
+    value = strategy.model.predict(networks_of("single")[1])
+    assert isinstance(strategy.evaluator, PlantedEvaluator)
+    np.testing.assert_allclose(value, strategy.evaluator.objective.costs(networks_of("single")[1]), atol=1e-3)
+
+
+def test_linear_with_a_real_supernet(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    costs = build_costs(supernet.space)
+    budgets = [BudgetSet.parse("macs<=50k"), BudgetSet.parse("macs<=60k, params<=1300")]
+    found = []
+    for seed in (0, 0, 1):
+        evaluator = Evaluator(supernet, data, calibration_images=16)
+        strategy = LinearStrategy(evaluator, costs, samples=20, candidates=3, seed=seed)
+        found.append(strategy.search(budgets))
+        assert all(candidate.budgets.allows(candidate.costs) for candidate in found[-1])
+        assert all(candidate.log_probability is None for candidate in found[-1])
+        assert strategy.spent.evaluations == len(evaluator.scored) <= 20 + 2 * 3
+    assert [c.architecture for c in found[0]] == [c.architecture for c in found[1]]
+
+
+# The direct strategy, and the training that it shares.
+
+SCHEDULE = GeneratorSchedule(epochs=2, batch_size=18, learning_rate=0.1)
+VALIDATION = 36
+
+
+def direct(supernet: UnifiedSupernet, data: DataSplits, seed: int = 0, **changes: object) -> DirectStrategy:
+    costs = build_costs(supernet.space)
+    schedule = dataclasses.replace(SCHEDULE, **changes)  # type: ignore[arg-type]
+    evaluator = Evaluator(supernet, data, calibration_images=16)
+    return DirectStrategy(evaluator, costs, costs["macs"], data, schedule, candidates=4, seed=seed)
+
+
+def test_the_distribution_follows_its_budget(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    cost = build_costs(supernet.space)["macs"]
+    weights = {name: value.clone() for name, value in supernet.state_dict().items()}
+    strategy = direct(supernet, data, epochs=60)
+    uniform = float(cost.relaxed_cost(torch.full((3, 80), 1 / 80, dtype=torch.float64)))
+    low, high = reachable({"macs": cost.terms}, "macs")
+    for limit in (40_000.0, 80_000.0, 150_000.0):
+        rows = strategy.log_probabilities(BudgetSet((Budget("macs", limit),)))
+        used = float(cost.relaxed_cost(torch.from_numpy(np.stack(rows)).exp()))
+        assert abs(used - limit) < 0.05 * (high - low)
+        assert abs(used - limit) < 0.3 * abs(uniform - limit)
+    assert all(torch.equal(weights[name], value) for name, value in supernet.state_dict().items())
+
+
+def test_direct_never_exceeds_a_budget(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    costs = build_costs(supernet.space)
+    low, high = reachable({"macs": costs["macs"].terms}, "macs")
+    budgets = [BudgetSet((Budget("macs", low + share * (high - low)),)) for share in (0.0, 0.1, 0.5, 1.0)]
+    budgets += [BudgetSet.parse("macs<=60k, params<=1300"), BudgetSet.parse("params<=1400")]
+    for candidate in direct(supernet, data, epochs=1).search(budgets):
+        assert candidate.budgets.allows(candidate.costs)
+        assert candidate.log_probability is not None
+        assert candidate.log_probability <= 0
+        if set(candidate.budgets.limits()) == {"macs"}:
+            assert candidate.costs["macs"] >= 0.985 * candidate.budgets.limits()["macs"]
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+def test_direct_counts_what_every_budget_costs(supernet: UnifiedSupernet, data: DataSplits, networks: int) -> None:
+    strategy = direct(supernet, data, networks_per_step=networks)
+    strategy.search([BudgetSet.parse("macs<=50k"), BudgetSet.parse("macs<=80k")])
+    images = 2 * SCHEDULE.epochs * VALIDATION * networks
+    assert strategy.training.evaluations == 0
+    assert strategy.training.images == images
+    assert strategy.training.seconds > 0
+    assert strategy.spent.images == images + strategy.evaluator.spent.images
+    assert strategy.spent.evaluations == strategy.evaluator.spent.evaluations == len(strategy.evaluator.scored) <= 8
+
+
+def test_direct_s_seed_decides(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    budgets = BudgetSet.parse("macs<=60k")
+    rows = [np.stack(direct(supernet, data, seed).log_probabilities(budgets)) for seed in (0, 0, 1)]
+    assert np.array_equal(rows[0], rows[1])
+    assert not np.array_equal(rows[0], rows[2])
+    first, again = (direct(supernet, data).search([budgets])[0].architecture for _ in range(2))
+    assert first == again
+
+
+def test_a_query_does_not_depend_on_those_before(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    first, second = BudgetSet.parse("macs<=50k"), BudgetSet.parse("macs<=90k")
+    together = direct(supernet, data).search([first, second])
+    assert together[1].architecture == direct(supernet, data).search([second])[0].architecture
+
+
+def test_direct_refuses_before_it_trains(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    costs = build_costs(supernet.space)
+    only = {name: min(reachable({name: costs[name].terms}, name)) for name in ("macs", "params")}
+    for budgets, message in (
+        (BudgetSet.parse("macs<=1"), "cannot be met"),
+        (BudgetSet.parse("joules<=1"), "unknown cost"),
+        (BudgetSet((Budget("macs", only["macs"]), Budget("params", only["params"] - 1))), "cannot be met"),
+    ):
+        strategy = direct(supernet, data)
+        with pytest.raises(BudgetError, match=message):
+            strategy.find(budgets)
+        assert strategy.spent == Spending()
+
+
+def test_decisions_of_different_sizes_are_padded() -> None:
+    decisions = Decision.single("first", ("a", "b")), Decision.single("second", ("a", "b", "c"))
+    model = FreeDistribution(SimpleNamespace(decisions=decisions))  # type: ignore[arg-type]
+    rows = model(torch.zeros(4), torch.zeros(4))
+    assert rows.shape == (4, 2, 3)
+    torch.testing.assert_close(rows[3].exp(), torch.tensor([[1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3]]))
+    (rows[0].exp() * torch.arange(3)).sum().backward()
+    assert model.logits.grad is not None
+    assert model.logits.grad.isfinite().all()
+    assert model.logits.grad[0].abs().sum() > 0
+
+
+def test_the_generator_s_training_is_counted(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    assert len(data.validation) == VALIDATION
+    torch.manual_seed(0)
+    generator = ArchitectureGenerator(supernet.space)
+    # 36 images in batches of 16: two whole batches, the rest is dropped.
+    schedule = GeneratorSchedule(epochs=3, batch_size=16, networks_per_step=2)
+    spent = train_generator(generator, supernet, build_costs(supernet.space)["macs"], data, schedule)
+    assert spent.evaluations == 0
+    assert spent.images == 3 * 2 * 16 * 2
+    relaxed = supernet.relaxed().train()
+    assert spent.macs == spent.images * mixture_macs(relaxed, torch.zeros(16, 1, 8, 8), torch.full((3, 80), 1 / 80))
+    assert spent.seconds > 0
+
+
+def test_a_mixture_costs_what_the_largest_network_does(supernet: UnifiedSupernet) -> None:
+    """And besides, once a batch, the adding up of the kernels."""
+    largest = reachable({"macs": build_costs(supernet.space)["macs"].terms}, "macs")[1]
+    relaxed = supernet.relaxed()
+    probabilities = torch.full((3, 80), 1 / 80)
+    few, many = (mixture_macs(relaxed, torch.zeros(n, 1, 8, 8), probabilities) for n in (2, 200))
+    assert largest < many < few
+    assert 2 * (few - largest) == pytest.approx(200 * (many - largest))
+
+
+class ConstantCost(CostModel):
+    """A cost that every network has alike."""
+
+    name, unit = "flat", "units"
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+
+    def cost(self, architecture: Architecture) -> float:
+        del architecture
+        return 5.0
+
+    def count(self, specs: Sequence[BlockSpec]) -> float:
+        del specs
+        return 5.0
+
+    @property
+    def terms(self) -> CostTerms:
+        return CostTerms(5.0, tuple(np.zeros(len(d.choices)) for d in self.space.decisions))
+
+
+def test_a_constant_cost_has_no_gap(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    cost = ConstantCost(supernet.space)
+    evaluator = Evaluator(supernet, data, calibration_images=16)
+    strategy = DirectStrategy(evaluator, {"flat": cost}, cost, data, SCHEDULE, candidates=2)
+    (candidate,) = strategy.search([BudgetSet.parse("flat<=5")])
+    assert candidate.slack == {"flat": 0.0}
+
+
+def test_a_loss_that_is_not_finite_ends_training(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    with pytest.raises(TrainingError, match=r"direct: the loss became nan in epoch 1; lower"):
+        direct(supernet, data, learning_rate=float("inf")).find(BudgetSet.parse("macs<=60k"))
+
+
+def test_every_step_asks_for_what_it_trains_on(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    model = FreeDistribution(supernet.space)
+    asked = []
+
+    def draw(draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(torch.rand(4, generator=draws))
+        return asked[-1], asked[-1]
+
+    rows: list[dict[str, float]] = []
+    cost = build_costs(supernet.space)["macs"]
+    relaxed = supernet.relaxed()
+    spent = train_distributions(model, relaxed, cost, data, SCHEDULE, draw, name="test", log=rows.append)
+    assert len(asked) == SCHEDULE.epochs * VALIDATION // SCHEDULE.batch_size == 4
+    assert len({tuple(positions.tolist()) for positions in asked}) == 4
+    assert spent.images == len(asked) * SCHEDULE.batch_size  # one of the four distributions is sampled
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert not model.training
+
+
+def test_both_are_strategies() -> None:
+    assert issubclass(DirectStrategy, Strategy)
+    assert (DirectStrategy.name, LinearStrategy.name) == ("direct", "linear")
