@@ -158,7 +158,7 @@ def test_the_optimum_is_found(name: str, kind: str, costs: tuple[str, ...]) -> N
 
 
 @every_strategy
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(st.sampled_from(list(SPACES)), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(0, 5))
 def test_nothing_over_a_budget_is_judged(
     name: str, kind: str, first: float, second: float, both: bool, seed: int
@@ -424,7 +424,7 @@ def test_the_front_s_hypervolume_nears_that_of_all() -> None:
 
 def test_pymoo_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Not even where it was installed without its compiled modules."""
-    from pymoo import functions  # type: ignore[import-untyped]
+    functions = pytest.importorskip("pymoo.functions", reason="older releases load them elsewhere")
     from pymoo.config import Config  # type: ignore[import-untyped]
 
     monkeypatch.setattr(functions, "is_compiled", lambda: False)
@@ -444,7 +444,7 @@ def test_pymoo_is_imported_only_when_needed() -> None:
 # Drawing within the budgets.
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(
     st.sampled_from(list(SPACES)),
     st.floats(0, 1),
