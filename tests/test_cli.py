@@ -236,7 +236,8 @@ def test_every_strategy_answers_within_its_budgets(
 
 
 def test_help_names_every_strategy() -> None:
-    assert cli.STRATEGY_HELP == ", ".join(STRATEGIES) + "."
+    known = ", ".join(STRATEGIES)
+    assert f"{known}." == cli.STRATEGY_HELP
 
 
 @pytest.mark.parametrize(

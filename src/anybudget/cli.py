@@ -409,10 +409,11 @@ def print_ranking(found: Mapping[str, Any]) -> None:
         for key, what in (("retrained", "retrained networks"), ("truth", "ground truth")):
             if supernet[key]:
                 agreement = supernet[key]
+                tau = f"tau {_tau(agreement['top1'])} of top-1, {_tau(agreement['loss'])} of loss"
                 out.print(
-                    f"{name} supernet against {what} ({agreement['networks']}): "
-                    f"tau {_tau(agreement['top1'])} of top-1, {_tau(agreement['loss'])} of loss; picks {agreement['picked_percent']:.2f}% of at best "
-                    f"{agreement['best_percent']:.2f}% (mean {agreement['mean_percent']:.2f}%)"
+                    f"{name} supernet against {what} ({agreement['networks']}): {tau}; "
+                    f"picks {agreement['picked_percent']:.2f}% of at best {agreement['best_percent']:.2f}% "
+                    f"(mean {agreement['mean_percent']:.2f}%)"
                 )
 
 
