@@ -52,6 +52,16 @@ def test_output_is_a_distribution_and_depends_on_budget_and_prior(space: Unified
     assert not torch.allclose(rows[0], generator(torch.tensor([0.9]), priors[:1])[0])
 
 
+def test_without_a_random_prior_nothing_but_the_budget_counts(space: UnifiedSpace) -> None:
+    torch.manual_seed(0)
+    generator = ArchitectureGenerator(space, random_prior=False)
+    priors = random_priors(generator, space, 2, np.random.default_rng(0))
+    assert not priors.any()
+    rows = generator(torch.tensor([0.2, 0.2]), priors)
+    assert torch.equal(rows[0], rows[1])
+    assert not torch.allclose(rows[:1], generator(torch.tensor([0.9]), priors[:1]))
+
+
 def test_a_choice_s_logit_is_the_sum_of_its_operations(space: UnifiedSpace) -> None:
     generator = make(space)
     prior = random_priors(generator, space, 1, np.random.default_rng(0))

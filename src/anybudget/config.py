@@ -105,6 +105,7 @@ class GeneratorSection(Section):
     budgets_per_step: Count = 16
     networks_per_step: Count = 1
     hidden: Count = 32
+    random_prior: bool = True
 
 
 class EvolutionSection(Section):

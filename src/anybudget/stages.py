@@ -171,7 +171,9 @@ class Run:
         return channels_last(build_supernet(self.space).to(self.device))
 
     def _build_generator(self) -> ArchitectureGenerator:
-        return ArchitectureGenerator(self.space, hidden=self.recipe.generator.hidden).to(self.device)
+        section = self.recipe.generator
+        generator = ArchitectureGenerator(self.space, hidden=section.hidden, random_prior=section.random_prior)
+        return generator.to(self.device)
 
     def train_supernet(self) -> None:
         """Stage `supernet`: train the shared weights.

@@ -38,7 +38,7 @@ class Parts:
 
 def generator_schedule(recipe: Recipe) -> GeneratorSchedule:
     """How the recipe trains distributions over architectures."""
-    return GeneratorSchedule(**recipe.generator.model_dump(exclude={"cost", "hidden"}))
+    return GeneratorSchedule(**recipe.generator.model_dump(exclude={"cost", "hidden", "random_prior"}))
 
 
 def _generator(parts: Parts) -> Strategy:

@@ -29,9 +29,18 @@ class ArchitectureGenerator(nn.Module):
     encoding: Tensor  # [decisions, choices, slots * operations]
     absent: Tensor  # [decisions, choices]: padding of decisions with fewer choices than the widest
 
-    def __init__(self, space: SearchSpace, hidden: int = 32, budget_channels: int = 10, depth: int = 3) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        hidden: int = 32,
+        budget_channels: int = 10,
+        depth: int = 3,
+        *,
+        random_prior: bool = True,
+    ) -> None:
         super().__init__()
         self.budget_channels = budget_channels
+        self.random_prior = random_prior
         encodings = [decision.encoding() for decision in space.decisions]
         choices, columns = (max(encoding.shape[axis] for encoding in encodings) for axis in (0, 1))
         table = np.zeros((len(encodings), choices, columns), dtype=np.float32)
@@ -51,9 +60,13 @@ class ArchitectureGenerator(nn.Module):
         nn.init.zeros_(cast(Tensor, self.tail.bias))
 
     def prior(self, choices: Tensor) -> Tensor:
-        """One-hot maps `[B, decisions, slots * operations]` of the choice indices `[B, decisions]`."""
+        """One-hot maps `[B, decisions, slots * operations]` of the choice indices `[B, decisions]`.
+
+        Zeros where the generator was made without a random prior (the ablation of SGNAS Fig. 7).
+        """
         rows = torch.arange(len(self.encoding), device=choices.device)
-        return self.encoding[rows, choices]
+        maps = self.encoding[rows, choices]
+        return maps if self.random_prior else torch.zeros_like(maps)
 
     def forward(self, budget: Tensor, prior: Tensor) -> Tensor:
         """Log-probabilities `[B, decisions, choices]`; padded choices have `-inf`.

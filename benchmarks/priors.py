@@ -1,0 +1,68 @@
+"""Requested against delivered cost of the generator with and without a random prior, for four priors (SGNAS Fig. 7).
+
+Trains both generators against the supernet of a demo run. What is delivered is the most probable architecture of the
+distribution itself, without decoding to the budget. Run: python benchmarks/priors.py [RUN]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import kendalltau, pearsonr
+
+from anybudget.cli import RichProgress
+from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.search.decoding import reachable
+from anybudget.search.generator import random_priors, train_generator
+from anybudget.stages import Run
+from anybudget.strategies import generator_schedule
+from demo import ROOT
+from measure import machine
+
+PRIORS, BUDGETS = 4, 40
+
+
+def main() -> None:
+    run = Run.open(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "runs" / "demo", RichProgress())
+    terms = run.cost.terms
+    low, high = reachable({run.cost.name: terms}, run.cost.name)
+    positions = torch.linspace(0.02, 0.98, BUDGETS)
+    requested = low + positions.numpy() * (high - low)
+    table = Table(
+        "random prior",
+        "prior",
+        "Kendall tau",
+        "Pearson r",
+        "mean |delivered - requested| / interval",
+        title=f"{BUDGETS} budgets ({machine()})",
+        title_justify="left",
+    )
+    for random_prior in (True, False):
+        torch.manual_seed(run.recipe.seed)
+        generator = ArchitectureGenerator(run.space, hidden=run.recipe.generator.hidden, random_prior=random_prior)
+        schedule = generator_schedule(run.recipe)
+        train_generator(
+            generator, run.supernet, run.cost, run.data, schedule, seed=run.recipe.seed, progress=run.progress
+        )
+        priors = random_priors(generator, run.space, PRIORS if random_prior else 1, np.random.default_rng(1))
+        for number, prior in enumerate(priors, start=1):
+            with torch.no_grad():
+                choices = generator(positions, prior.expand(BUDGETS, -1, -1)).argmax(-1).numpy()
+            delivered = terms.costs(choices)
+            table.add_row(
+                "yes" if random_prior else "no",
+                str(number),
+                f"{kendalltau(requested, delivered).statistic:.3f}",
+                f"{pearsonr(requested, delivered).statistic:.3f}",
+                f"{100 * np.mean(np.abs(delivered - requested)) / (high - low):.1f}%",
+            )
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    main()
