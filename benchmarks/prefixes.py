@@ -8,8 +8,8 @@ Run: python benchmarks/prefixes.py [--images N]
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.trie import forward_many, plant
 from anybudget.spaces import SPACES, SearchSpace
-from measure import machine
+from measure import machine, seconds
 
 
 def population(space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
@@ -58,18 +58,22 @@ def main() -> None:
     table = Table("paths", "blocks run / one by one", "largest difference", "speed-up", "at least")
     table.title = f"many paths at once ({machine()}, {arguments.images} images)"
     for name, paths in sets.items():
-        forward_many(supernet, paths[:2], x)
-        seconds = []
-        results = []
-        for work in (forward_many, one_by_one):
-            started = time.perf_counter()
-            results.append(work(supernet, paths, x))
-            seconds.append(time.perf_counter() - started)
-        difference = max(float((a - b).abs().max()) for a, b in zip(*results, strict=True))
+        works = {
+            "together": partial(forward_many, supernet, paths, x),
+            "alone": partial(one_by_one, supernet, paths, x),
+        }
+        rounds = 7 if len(paths) < 100 else 1
+        found = seconds(works, rounds=rounds, warmup=1 if rounds > 1 else 0)
+        results = [work() for work in works.values()] if rounds > 1 else None
+        difference = max(float((a - b).abs().max()) for a, b in zip(*results, strict=True)) if results else None
         blocks = sum(node.count() for node in plant(supernet, paths)) / sum(len(supernet.steps(p)) for p in paths)
         target = "3" if name.startswith("all") else ""
         table.add_row(
-            f"{len(paths):,}: {name}", f"{blocks:.2f}", f"{difference:.1e}", f"{seconds[1] / seconds[0]:.2f}", target
+            f"{len(paths):,}: {name}",
+            f"{blocks:.2f}",
+            "" if difference is None else f"{difference:.1e}",
+            f"{found['alone'] / found['together']:.2f}",
+            target,
         )
     Console(width=130).print(table)
 
