@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint bench bench-long clean
 
 demo: $(READY)  ## the main job on the embedded data: five networks for five budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
@@ -24,9 +24,14 @@ bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; a
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/norms.py
 	$(BIN)/python benchmarks/spaces.py
+	$(BIN)/python benchmarks/prefixes.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/estimator.py runs/bench-demo-0
+
+bench-long: $(READY)  ## strategies and samplers on three supernets each; hours on two cores, goes on where it stopped
+	$(BIN)/python benchmarks/strategies.py
+	$(BIN)/python benchmarks/samplers.py
 
 clean:  ## the environment and caches; runs/ is kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build

@@ -179,7 +179,7 @@ def retrain(
 ) -> None:
     """Train architectures on their own and measure them on the test split."""
     opened = _open(target)
-    from anybudget.stages import read_architectures
+    from anybudget.spaces.files import read_architectures
 
     results = [
         opened.retrain(found, inherit=inherit, epochs=epochs)

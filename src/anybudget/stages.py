@@ -20,22 +20,23 @@ from anybudget.budgets import BudgetSet
 from anybudget.config import Recipe, TrainingSection, differences, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import Augmentation, DataSplits, load_splits
-from anybudget.errors import ArchitectureError, ConfigError, RunError
+from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation import Evaluator, Spending, evaluate
 from anybudget.nets import Supernet, build_network, build_supernet
 from anybudget.nets.blocks import channels_last
+from anybudget.nets.device import pick_device
 from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.progress import Progress, SilentProgress
 from anybudget.ranking import rank_run
 from anybudget.report import write_report
 from anybudget.runs import RunFolder
 from anybudget.search.compare import compare
-from anybudget.search.decoding import check_reachable, reachable
+from anybudget.search.decoding import check_reachable
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import train_generator
 from anybudget.search.strategy import Candidate, Strategy, exact_costs
 from anybudget.spaces import SearchSpace, derive
-from anybudget.strategies import STRATEGIES, Parts, check_names, generator_schedule
+from anybudget.strategies import STRATEGIES, Parts, check_names, conditioning_cost, generator_schedule
 from anybudget.training.loop import Schedule
 from anybudget.training.pool import CandidatePool
 from anybudget.training.retrain import train_network
@@ -445,70 +446,6 @@ class Run:
             else:
                 stage()
         self.report()
-
-
-def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:
-    """The cost that the recipe's generator is conditioned on.
-
-    Raises:
-        ConfigError: there is no such cost, or it is the same for every network.
-    """
-    name = recipe.generator.cost
-    if name not in costs:
-        raise ConfigError(f"generator.cost: unknown cost {name!r}; known costs are {', '.join(costs)}")
-    low, high = reachable({name: costs[name].terms}, name)
-    if low == high:
-        raise ConfigError(
-            f"generator.cost: {name} is {low:,.12g} for every network of this {costs[name].space.name} space, so there "
-            f"is nothing to ask for; take one of {', '.join(other for other in costs if other != name)}"
-        )
-    return costs[name]
-
-
-def read_architectures(path: Path, space: SearchSpace) -> list[Architecture]:
-    """Read architectures of `space` from a JSON file.
-
-    The file holds an architecture, an object with the key "architecture" such as `anybudget generate --json` prints,
-    or a list of either.
-
-    Raises:
-        ArchitectureError: the file is missing, no JSON, or holds something else.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArchitectureError(f"{path}: cannot read an architecture: {error}") from None
-    entries = data if isinstance(data, list) else [data]
-    if not entries:
-        raise ArchitectureError(f"{path}: the list is empty; expected at least one architecture")
-    found = []
-    for number, entry in enumerate(entries, start=1):
-        source = f"{path}, entry {number}" if isinstance(data, list) else str(path)
-        inner = entry["architecture"] if isinstance(entry, dict) and "architecture" in entry else entry
-        architecture = Architecture.from_dict(inner, source)
-        try:
-            space.validate(architecture)
-        except ArchitectureError as error:
-            raise ArchitectureError(f"{source}: {error}") from None
-        found.append(architecture)
-    return found
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device of that name; `auto` takes the accelerator if there is one.
-
-    Raises:
-        ConfigError: the name is no device, or the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device: {name!r} cannot be used here ({reason}); use auto or cpu") from None
-    return device
 
 
 def _schedule(section: TrainingSection) -> Schedule:

@@ -13,6 +13,7 @@ from anybudget.errors import ConfigError
 from anybudget.evaluation import Evaluator, Spending
 from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.progress import Progress
+from anybudget.search.decoding import reachable
 from anybudget.search.direct import DirectStrategy
 from anybudget.search.evolution import EvolutionStrategy
 from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy
@@ -20,6 +21,24 @@ from anybudget.search.linear import LinearStrategy
 from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random_strategy import RandomStrategy
 from anybudget.search.strategy import Strategy
+
+
+def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:
+    """The cost that the recipe's generator is conditioned on.
+
+    Raises:
+        ConfigError: there is no such cost, or it is the same for every network.
+    """
+    name = recipe.generator.cost
+    if name not in costs:
+        raise ConfigError(f"generator.cost: unknown cost {name!r}; known costs are {', '.join(costs)}")
+    low, high = reachable({name: costs[name].terms}, name)
+    if low == high:
+        raise ConfigError(
+            f"generator.cost: {name} is {low:,.12g} for every network of this {costs[name].space.name} space, so there "
+            f"is nothing to ask for; take one of {', '.join(other for other in costs if other != name)}"
+        )
+    return costs[name]
 
 
 @dataclass(frozen=True)
