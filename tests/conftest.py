@@ -10,7 +10,15 @@ import torch
 
 from anybudget.data import DataSplits, load_splits
 from anybudget.nets import UnifiedSupernet, build_supernet
-from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
+from anybudget.spaces import (
+    MBConvSettings,
+    MBConvSpace,
+    ShuffleNetChannelsSettings,
+    ShuffleNetChannelsSpace,
+    UnifiedSettings,
+    UnifiedSpace,
+    stages,
+)
 from anybudget.testing import randomise_norms
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -58,6 +66,38 @@ def tiny_macro(**changes: object) -> UnifiedSettings:
         "head_width": 8,
     }
     return UnifiedSettings(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def small_mbconv(layers: int = 4, *operations: str) -> MBConvSpace:
+    """Layers of one shape behind one that changes it; by default 45 networks in 81 spellings."""
+    return MBConvSpace(
+        MBConvSettings(
+            input_size=8,
+            input_channels=1,
+            classes=3,
+            stem_width=4,
+            first_width=0,
+            stages=stages((4, layers, 2)),
+            head_width=8,
+            operations=operations or ("skip", "k3_e3", "k5_e6"),
+        )
+    )
+
+
+def small_channels() -> ShuffleNetChannelsSpace:
+    """216 networks whose costs have a term for every two neighbours."""
+    return ShuffleNetChannelsSpace(
+        ShuffleNetChannelsSettings(
+            input_size=8,
+            input_channels=1,
+            classes=3,
+            stem_width=4,
+            stages=stages((8, 2, 1), (12, 1, 2)),
+            head_width=8,
+            ratios=(0.5, 1.0, 1.5),
+            operations=("3x3", "xception"),
+        )
+    )
 
 
 @pytest.fixture

@@ -33,41 +33,15 @@ from anybudget.search.strategy import Strategy
 from anybudget.spaces import (
     BlockSpec,
     Decision,
-    MBConvSettings,
-    MBConvSpace,
     SearchSpace,
-    ShuffleNetChannelsSettings,
-    ShuffleNetChannelsSpace,
     UnifiedSpace,
     stages,
 )
-from conftest import tiny_macro
+from conftest import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))
-SINGLE = MBConvSpace(  # one slot per decision: 81 networks
-    MBConvSettings(
-        input_size=8,
-        input_channels=1,
-        classes=3,
-        stem_width=4,
-        first_width=0,
-        stages=stages((4, 4, 2)),
-        head_width=8,
-        operations=("k3_e3", "k5_e3", "k3_e6"),
-    )
-)
-CHANNELS = ShuffleNetChannelsSpace(  # 216 networks; costs of pairs of neighbours
-    ShuffleNetChannelsSettings(
-        input_size=8,
-        input_channels=1,
-        classes=3,
-        stem_width=4,
-        stages=stages((8, 2, 1), (12, 1, 2)),
-        head_width=8,
-        ratios=(0.5, 1.0, 1.5),
-        operations=("3x3", "xception"),
-    )
-)
+SINGLE = small_mbconv(4, "k3_e3", "k5_e3", "k3_e6")  # one slot per decision: 81 networks
+CHANNELS = small_channels()
 SPACES: dict[str, SearchSpace] = {"unified": UNIFIED, "single": SINGLE, "channels": CHANNELS}
 
 

@@ -11,41 +11,15 @@ from anybudget.errors import BudgetError
 from anybudget.search.decoding import reachable
 from anybudget.search.random import WindowSampler
 from anybudget.spaces import (
-    MBConvSettings,
-    MBConvSpace,
     SearchSpace,
-    ShuffleNetChannelsSettings,
-    ShuffleNetChannelsSpace,
     UnifiedSpace,
     stages,
 )
-from conftest import tiny_macro
+from conftest import small_channels, small_mbconv, tiny_macro
 
 SMALL = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=4))
-SMALL_CHANNELS = ShuffleNetChannelsSpace(
-    ShuffleNetChannelsSettings(
-        input_size=8,
-        input_channels=1,
-        classes=3,
-        stem_width=4,
-        stages=stages((8, 2, 1), (12, 1, 2)),
-        head_width=8,
-        ratios=(0.5, 1.0, 1.5),
-        operations=("3x3", "xception"),
-    )
-)
-SMALL_MACRO = MBConvSpace(
-    MBConvSettings(
-        input_size=8,
-        input_channels=1,
-        classes=3,
-        stem_width=4,
-        first_width=0,
-        stages=stages((4, 4, 2)),
-        head_width=8,
-        operations=("skip", "k3_e3", "k5_e6"),
-    )
-)
+SMALL_CHANNELS = small_channels()
+SMALL_MACRO = small_mbconv()
 COST = build_costs(SMALL)["macs"]
 
 

@@ -30,49 +30,18 @@ from anybudget.search.random_strategy import RandomStrategy
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import (
     BlockSpec,
-    MBConvSettings,
-    MBConvSpace,
     NASBench201Settings,
     NASBench201Space,
     SearchSpace,
-    ShuffleNetChannelsSettings,
-    ShuffleNetChannelsSpace,
     UnifiedSpace,
     stages,
 )
-from conftest import tiny_macro
-
-
-def _mbconv(layers: int) -> MBConvSpace:
-    return MBConvSpace(
-        MBConvSettings(
-            input_size=8,
-            input_channels=1,
-            classes=3,
-            stem_width=4,
-            first_width=0,
-            stages=stages((4, layers, 2)),
-            head_width=8,
-            operations=("skip", "k3_e3", "k5_e6"),
-        )
-    )
-
+from conftest import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 256 networks
-CHANNELS = ShuffleNetChannelsSpace(  # 216 networks; costs of pairs of neighbours
-    ShuffleNetChannelsSettings(
-        input_size=8,
-        input_channels=1,
-        classes=3,
-        stem_width=4,
-        stages=stages((8, 2, 1), (12, 1, 2)),
-        head_width=8,
-        ratios=(0.5, 1.0, 1.5),
-        operations=("3x3", "xception"),
-    )
-)
-MERGED = _mbconv(4)  # 45 networks, 81 spellings
-LARGE = _mbconv(14)
+CHANNELS = small_channels()
+MERGED = small_mbconv()
+LARGE = small_mbconv(14)
 SPACES: dict[str, SearchSpace] = {"unified": UNIFIED, "pairwise": CHANNELS, "merged": MERGED}
 COSTS: dict[str, Mapping[str, CostModel]] = {name: build_costs(space) for name, space in SPACES.items()}
 NETWORKS = {name: list(space.enumerate()) for name, space in SPACES.items()}
