@@ -27,7 +27,7 @@ from demo import ROOT
 from measure import machine
 
 BUDGETS = [f"macs<={limit}k" for limit in (170, 200, 240, 290, 350, 420, 500, 600, 730, 900)]
-STRATEGIES = "generator,random,linear,nsga2,evolution"
+STRATEGIES = "refined,generator,random,linear,nsga2,evolution"
 
 
 def open_run(seed: int, overrides: list[str]) -> Run:
@@ -70,12 +70,12 @@ def main() -> None:
     table = Table(
         "strategy",
         "mean top-1",
-        "generator minus it",
+        "first minus it",
         "hypervolume",
         "evaluations",
         "images",
-        "images / generator's",
-        "MACs / generator's",
+        "images / first's",
+        "MACs / first's",
         "seconds",
         title=f"{len(BUDGETS)} budgets, {arguments.seeds} seeds ({machine()})",
         title_justify="left",

@@ -37,7 +37,7 @@ STOPPED = 130
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
-STRATEGY_HELP = "generator, random, evolution, nsga2, direct, linear."
+STRATEGY_HELP = "generator, refined, random, evolution, nsga2, direct, linear."
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
@@ -132,7 +132,7 @@ def compare(
     target: RunArgument,
     strategies: Annotated[
         str, typer.Option(metavar="A,B,...", help="Which strategies: " + STRATEGY_HELP)
-    ] = "generator,random,evolution,nsga2,linear",
+    ] = "generator,refined,random,evolution,nsga2,linear",
     budget: BudgetOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -125,6 +125,14 @@ class NSGA2Section(Section):
     from_pool: bool = True
 
 
+class RefinedSection(Section):
+    """`[search.refined]`: the strategy `refined`: candidates of the generator per budget, then relatives in rounds."""
+
+    candidates: Count = 24
+    rounds: Natural = 7
+    per_round: Count = 8
+
+
 class DirectSection(Section):
     """`[search.direct]`: the strategy `direct`, which otherwise trains as `[generator]` says."""
 
@@ -149,6 +157,7 @@ class SearchSection(Section):
     random_baseline: Natural = 50
     evolution: EvolutionSection = EvolutionSection()
     nsga2: NSGA2Section = NSGA2Section()
+    refined: RefinedSection = RefinedSection()
     direct: DirectSection = DirectSection()
     linear: LinearSection = LinearSection()
 

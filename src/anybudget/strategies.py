@@ -20,6 +20,7 @@ from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy
 from anybudget.search.linear import LinearStrategy
 from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random_strategy import RandomStrategy
+from anybudget.search.refine import RefinedStrategy
 from anybudget.search.strategy import Strategy
 
 
@@ -60,7 +61,16 @@ def generator_schedule(recipe: Recipe) -> GeneratorSchedule:
     return GeneratorSchedule(**recipe.generator.model_dump(exclude={"cost", "hidden", "random_prior"}))
 
 
-def _generator(parts: Parts) -> Strategy:
+def _generator(parts: Parts) -> GeneratorStrategy:
+    return _generating(parts, parts.recipe.search.candidates)
+
+
+def _refined(parts: Parts) -> Strategy:
+    section = parts.recipe.search.refined
+    return RefinedStrategy(_generating(parts, section.candidates), rounds=section.rounds, per_round=section.per_round)
+
+
+def _generating(parts: Parts, candidates: int) -> GeneratorStrategy:
     section = parts.recipe.search
     generator, spent = parts.generator()
     strategy = GeneratorStrategy(
@@ -69,7 +79,7 @@ def _generator(parts: Parts) -> Strategy:
         parts.costs,
         parts.evaluator,
         priors=section.priors,
-        candidates=section.candidates,
+        candidates=candidates,
         min_use=section.min_use,
         seed=parts.recipe.seed,
         progress=parts.progress,
@@ -131,6 +141,7 @@ def _linear(parts: Parts) -> Strategy:
 
 STRATEGIES: dict[str, Callable[[Parts], Strategy]] = {
     "generator": _generator,
+    "refined": _refined,
     "random": _random,
     "evolution": _evolution,
     "nsga2": _nsga2,

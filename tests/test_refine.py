@@ -1,0 +1,78 @@
+"""The refined strategy: within budgets, never worse than what it starts from, bounded, reproducible."""
+
+import numpy as np
+import pytest
+import torch
+
+from anybudget.budgets import BudgetSet
+from anybudget.costs import build_costs
+from anybudget.data import DataSplits
+from anybudget.errors import BudgetError
+from anybudget.evaluation import Evaluator, Spending
+from anybudget.nets import UnifiedSupernet
+from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.search.generator import GeneratorStrategy
+from anybudget.search.refine import RefinedStrategy, promising, standardised
+
+BUDGETS = [BudgetSet.parse(text) for text in ("macs<=45k", "macs<=60k, params<=1800", "macs<=90k")]
+
+
+def make(supernet: UnifiedSupernet, data: DataSplits, rounds: int, per_round: int = 5) -> RefinedStrategy:
+    torch.manual_seed(0)
+    costs = build_costs(supernet.space)
+    generator = ArchitectureGenerator(supernet.space).eval()
+    evaluator = Evaluator(supernet, data, calibration_images=16)
+    start = GeneratorStrategy(generator, costs["macs"], costs, evaluator, priors=2, candidates=4)
+    start.training = Spending(0, 100, 5.0, 1.0)
+    return RefinedStrategy(start, rounds=rounds, per_round=per_round)
+
+
+def test_rounds_only_add_and_every_budget_holds(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    found = {rounds: (strategy := make(supernet, data, rounds), strategy.search(BUDGETS)) for rounds in (0, 1, 4)}
+    for strategy, candidates in found.values():
+        assert [candidate.budgets for candidate in candidates] == BUDGETS
+        for candidate in candidates:
+            assert candidate.budgets.allows(candidate.costs)
+            assert candidate.log_probability is None
+            within = [a for a in strategy.evaluator.scored if strategy.allowed(a, candidate.budgets)]
+            best = max(strategy.evaluator.scored[a].top1_percent for a in within)
+            assert candidate.supernet_top1_percent == best  # whatever budget it was judged for
+    for fewer, more in ((0, 1), (1, 4)):
+        assert set(found[fewer][0].evaluator.scored) < set(found[more][0].evaluator.scored)
+        for before, after in zip(found[fewer][1], found[more][1], strict=True):
+            assert after.supernet_top1_percent >= before.supernet_top1_percent
+    strategy, _ = found[4]
+    assert strategy.spent.evaluations <= 3 * (4 + 4 * 5)
+    assert strategy.spent.images == 100 + strategy.spent.evaluations * (16 + len(data.validation))
+
+
+def test_same_seed_same_answers(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    first, second = (make(supernet, data, 2).search(BUDGETS) for _ in range(2))
+    assert [candidate.architecture for candidate in first] == [candidate.architecture for candidate in second]
+
+
+def test_children_are_new_within_the_budget_and_best_predicted(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    strategy = make(supernet, data, 0)
+    strategy.search(BUDGETS)
+    judged = list(strategy.evaluator.scored)
+    models = strategy._models()
+    few, many = (
+        promising(strategy, BUDGETS[2], judged, models, count, np.random.default_rng(0)) for count in (3, 10**6)
+    )
+    assert few == many[:3]
+    assert not set(many) & set(judged)
+    assert all(strategy.allowed(child, BUDGETS[2]) for child in many)
+    predicted = sum(model.predict(np.array([child.choices for child in many])) for model in models)
+    assert list(predicted) == sorted(predicted, reverse=True)
+
+
+def test_unreachable_budgets_are_refused_before_anything_is_judged(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    strategy = make(supernet, data, 1)
+    with pytest.raises(BudgetError, match="reaches from"):
+        strategy.search([*BUDGETS, BudgetSet.parse("macs<=1")])
+    assert not strategy.evaluator.scored
+
+
+def test_standardised() -> None:
+    assert standardised([1.0, 3.0]).tolist() == [-1.0, 1.0]
+    assert standardised([2.0, 2.0]).tolist() == [0.0, 0.0]
