@@ -128,8 +128,8 @@ class NSGA2Section(Section):
 class RefinedSection(Section):
     """`[search.refined]`: the strategy `refined`: candidates of the generator per budget, then relatives in rounds."""
 
-    candidates: Count = 24
-    rounds: Natural = 7
+    candidates: Count = 20
+    rounds: Natural = 8
     per_round: Count = 8
 
 

@@ -37,7 +37,7 @@ class RefinedStrategy(Strategy):
 
     name = "refined"
 
-    def __init__(self, generator: GeneratorStrategy, *, rounds: int = 7, per_round: int = 8) -> None:
+    def __init__(self, generator: GeneratorStrategy, *, rounds: int = 8, per_round: int = 8) -> None:
         super().__init__(generator.evaluator, generator.costs, seed=generator.seed, progress=generator.progress)
         self.generator = generator
         self.rounds = rounds
