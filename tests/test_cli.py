@@ -243,7 +243,7 @@ def test_help_names_every_strategy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", "{run}", "--strategy", "luck"], "unknown strategy 'luck'; known are generator, random"),
+        (["search", "{run}", "--strategy", "luck"], "unknown strategy 'luck'; known are generator, refined"),
         (["compare", "{run}", "--strategies", "random,luck"], "unknown strategy 'luck'"),
         (["compare", "{run}", "--strategies", "random,random"], "random is named more than once"),
         (["compare", "{run}", "--strategies", ""], "no strategy"),
