@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -99,8 +98,6 @@ def main() -> None:
             f"{spent['seconds']:.0f}",
         )
     Console(width=150).print(table)
-    (ROOT / "runs").mkdir(exist_ok=True)
-    Path(ROOT / "runs" / "bench-strategies.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class ShuffleNetChannelsSpace(SearchSpace):
         self.decisions = tuple(Decision(f"layer {number}", names, choices) for number in range(1, len(shapes) + 1))
         self.factors = (
             Factor.fixed(stem(settings)),
-            Factor((0,), partial(self._first)),
+            Factor((0,), self._first),
             *(Factor((layer - 1, layer), partial(self._unit, layer)) for layer in range(1, len(shapes))),
             Factor((len(shapes) - 1,), self._head),
             Factor.fixed(tail(settings)),
