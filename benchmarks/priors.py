@@ -21,6 +21,7 @@ from anybudget.search.decoding import reachable
 from anybudget.search.generator import random_priors, train_generator
 from anybudget.stages import Run
 from anybudget.strategies import generator_schedule
+from anybudget.training.loop import Supervision
 from demo import ROOT
 from measure import machine
 
@@ -47,7 +48,13 @@ def main() -> None:
         generator = ArchitectureGenerator(run.space, hidden=run.recipe.generator.hidden, random_prior=random_prior)
         schedule = generator_schedule(run.recipe)
         train_generator(
-            generator, run.supernet, run.cost, run.data, schedule, seed=run.recipe.seed, progress=run.progress
+            generator,
+            run.supernet,
+            run.cost,
+            run.data,
+            schedule,
+            seed=run.recipe.seed,
+            supervision=Supervision(progress=run.progress),
         )
         priors = random_priors(generator, run.space, PRIORS if random_prior else 1, np.random.default_rng(1))
         for number, prior in enumerate(priors, start=1):

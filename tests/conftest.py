@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from anybudget import cli
+from anybudget.config import load_recipe, resolved
 from anybudget.data import DataSplits, load_splits
 from anybudget.nets import UnifiedSupernet, build_supernet
+from anybudget.runs import RunFolder
 from anybudget.spaces import (
     MBConvSettings,
     MBConvSpace,
@@ -190,3 +201,105 @@ def recipe_file(tmp_path: Path, image_file: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(RECIPE.format(source=image_file))
     return path
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, standard output, standard error."""
+    code = 0
+    before = sys.argv
+    sys.argv = ["anybudget", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv = before
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+# What the tests of mistakes share. A mistake is a row of a table: what is done to a copy of the folder `prepared`, the
+# command line, and what the one message must name.
+
+FEW = """
+[supernet.greedy]
+sampled = 4
+kept = 2
+score_images = 16
+pool_size = 8
+
+[search.evolution]
+population = 4
+generations = 1
+
+[search.nsga2]
+population = 4
+generations = 1
+
+[search.linear]
+samples = 10
+candidates = 2
+"""
+RECIPES = Path(__file__).parents[1] / "recipes"
+PROGRESS = re.compile(r"━| left |finished before, kept$")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe, its images, a finished run `run`, `half` with a supernet alone, and two runs not begun, for tables."""
+    folder = tmp_path_factory.mktemp("prepared")
+    write_images(folder / "images.npz")
+    text = RECIPE.format(source="images.npz").replace("[supernet]", '[supernet]\nsampler = "greedy"')
+    (folder / "tiny.toml").write_text(text + FEW)
+    with contextlib.chdir(folder):
+        for command in ("run tiny.toml --out run", "supernet tiny.toml --out half"):
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                cli.app(shlex.split(command), standalone_mode=False)
+        for name in ("nas-bench-macro", "nas-bench-201"):
+            RunFolder.create(Path(name), resolved(load_recipe(RECIPES / "small" / f"{name}.toml")))
+    return folder
+
+
+@pytest.fixture
+def workshop(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `prepared` of one's own, and the current folder."""
+    folder = tmp_path / "workshop"
+    shutil.copytree(prepared, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def mistake(
+    identifier: str,
+    arguments: str | Sequence[str],
+    names: str,
+    prepare: Callable[[Path], object] | None = None,
+    broken: str = "",
+) -> Any:
+    """One row: `names` is a part of the message; `broken` says why the product does not refuse it properly yet."""
+    words = tuple(shlex.split(arguments)) if isinstance(arguments, str) else tuple(arguments)
+    marks = [pytest.mark.xfail(strict=True, reason=broken)] if broken else []
+    return pytest.param(words, names, prepare, id=identifier, marks=marks)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder, hidden files too: bytes of files, None for folders."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def refuse(capsys: pytest.CaptureFixture[str], folder: Path, arguments: Sequence[str], names: str) -> None:
+    """Check that a command ends with code 2 and one message with `names` in it, and leaves the folder as it was."""
+    before = contents(folder)
+    code, out, err = call(capsys, *arguments)
+    assert "Traceback" not in out + err
+    assert (code, out) == (2, ""), err
+    lines = [line for line in err.splitlines() if line.strip() and not PROGRESS.search(line)]
+    messages = [line for line in lines if line.lower().startswith("error: ")]
+    assert len(messages) == 1, err
+    others = [line for line in lines if line not in messages]
+    if messages[0].startswith("Error: "):  # click's own, behind a line on usage
+        others = [line for line in others if not line.startswith(("Usage: anybudget ", "Try 'anybudget "))]
+    assert not others, err
+    assert names in messages[0]
+    assert len(messages[0]) < 1000
+    assert contents(folder) == before

@@ -20,21 +20,7 @@ from anybudget.data import DataSplits, ImageSet
 from anybudget.errors import AnyBudgetError
 from anybudget.stages import Run
 from anybudget.strategies import STRATEGIES
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line in this process: exit code, standard output, standard error."""
-    code = 0
-    before = sys.argv
-    sys.argv = ["anybudget", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = before
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+from conftest import call
 
 
 @pytest.fixture
@@ -393,7 +379,9 @@ def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path
     assert run.folder.finished("supernet")
     assert not run.folder.finished("generator")
     weights = (out / "supernet.safetensors").read_bytes()
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]  # no temporary file is left
+    left = [path for path in out.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
+    assert not left  # no temporary file
+    assert (out / "checkpoints" / "generator.checkpoint").exists()
     run.train_generator = lambda: run.folder.finish("generator", 0)  # type: ignore[method-assign]
     run.search = lambda: []  # type: ignore[method-assign]
     run.random_baseline = run.retrain_picks = lambda: None  # type: ignore[assignment, method-assign, return-value]

@@ -8,9 +8,10 @@ import tomli_w
 import torch
 
 from anybudget.architecture import Architecture
-from anybudget.config import differences, load_recipe, parse_recipe, resolved
+from anybudget.config import load_recipe, parse_recipe, resolved
 from anybudget.errors import AnyBudgetError, BudgetError, ConfigError
 from anybudget.nets import build_supernet
+from anybudget.runs import differences
 from anybudget.spaces import UnifiedSpace
 from anybudget.testing import check_space, check_supernet
 
@@ -181,7 +182,7 @@ def test_own_operations_are_built(recipe_file: Path) -> None:
         ("mbconv", "space.stages=[{width=8, repeats=0, stride=1}]", "space.stages.0.repeats: input should be greater"),
         ("mbconv", "space.stages=[{width=8, repeats=1}]", "key space.stages.0.stride is missing"),
         ("mbconv", "space.stages=[{width=8, repeats=1, stride=1, kernel=3}]", "unknown key space.stages.0.kernel"),
-        ("mbconv", "space.stages=3", "space.stages: input should be a valid tuple"),
+        ("mbconv", "space.stages=3", "space.stages: input should be a list"),
         ("mbconv", "space.activation=gelu", "space.activation: input should be 'relu', 'relu6' or 'hard_swish'"),
         ("mbconv", "space.se_reduction=0", "space.se_reduction"),
         ("mbconv", "space.name=mbcov", "space.name: unknown search space 'mbcov'; known are unified, mbconv"),

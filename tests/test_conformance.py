@@ -1,8 +1,9 @@
-"""Registered spaces, their supernets and costs keep the promises of `anybudget.testing`; every small recipe runs."""
+"""What is registered keeps the promises of `anybudget.testing`; every small recipe runs."""
 
 import importlib
 import json
 import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,22 @@ import torch
 
 import anybudget.spaces
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
-from anybudget.costs import build_costs
+from anybudget.config import Recipe, load_recipe
+from anybudget.costs import CostModel, build_costs
+from anybudget.data import DataSplits, load_splits
+from anybudget.evaluation import Evaluator, Spending
 from anybudget.nets import build_supernet
+from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.progress import SilentProgress
+from anybudget.search.generator import train_generator
+from anybudget.search.strategy import Strategy
 from anybudget.spaces import SPACES, SearchSpace
 from anybudget.stages import Run
-from anybudget.testing import check_space, check_supernet
+from anybudget.strategies import STRATEGIES, Parts, conditioning_cost, generator_schedule
+from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
+from anybudget.training.loop import Supervision
+from anybudget.training.samplers import SAMPLERS, GreedySettings
+from conftest import write_images
 
 SMALL = {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes" / "small").glob("*.toml"))}
 FEW_STEPS = [
@@ -29,6 +40,46 @@ FEW_STEPS = [
     "retrain.epochs=1",
     "threads=1",
 ]
+TINY = {
+    # Five kernel multisets in each of two layers.
+    "unified": [
+        "space.stages=[{width=4,repeats=1,stride=1},{width=6,repeats=1,stride=2}]",
+        "space.kernels=[3,5]",
+        "space.min_expansion=1",
+        "space.max_expansion=2",
+    ],
+    # Three layers, two of which can be skipped: 21 networks in 27 spellings.
+    "mbconv": ["space.stages=[{width=4,repeats=3,stride=2}]", "space.operations=['skip','k3_e3','k5_e6']"],
+    # Costs have a term for every two neighbours.
+    "shufflenet-channels": [
+        "space.stages=[{width=8,repeats=2,stride=1}]",
+        "space.ratios=[0.5,1.0,1.5]",
+        "space.operations=['3x3']",
+    ],
+}
+"""Spaces of 9 to 27 spellings, by the recipe that is cut down to them: every network can be tried."""
+JUDGE_ALL = [
+    "generator.epochs=1",
+    "generator.batch_size=18",
+    "generator.hidden=4",
+    "search.priors=2",
+    "search.min_use=0.0",
+    "search.refined.candidates=8",
+    "search.evolution={population=6,generations=5}",
+    "search.nsga2={population=6,generations=5}",
+    "search.linear.samples=10",
+]
+"""Settings by which every strategy judges nearly all that there is; `random` still leaves out what is cheap."""
+FILTERING = GreedySettings(sampled=6, kept=3, pool_size=5, warmup=0.1, window=4)
+SCORING_SAMPLERS = {"greedy"}
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> DataSplits:
+    """8x8 images of three classes."""
+    return load_splits(
+        str(write_images(tmp_path_factory.mktemp("tiny") / "images.npz")), seed=0, validation_fraction=0.3
+    )
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +119,49 @@ def test_spaces_conform(name: str) -> None:
 def test_supernets_conform(name: str) -> None:
     torch.manual_seed(0)
     check_supernet(build_supernet(small_space(name)), samples=3)
+
+
+def tiny_recipe(kind: str) -> Recipe:
+    sizes = ["input_size=8", "classes=3", "stem_width=4", "head_width=8"]
+    options = [*(f"space.{size}" for size in sizes), *TINY[kind], *JUDGE_ALL]
+    networks = load_recipe(SMALL[kind], options).build_space().networks()
+    options += [f"search.{key}={networks}" for key in ("candidates", "random_baseline", "linear.candidates")]
+    return load_recipe(SMALL[kind], options)
+
+
+@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_conform(name: str, kind: str) -> None:
+    check_sampler(
+        lambda space: SAMPLERS[name](space, FILTERING, 100),
+        tiny_recipe(kind).build_space(),
+        scores=name in SCORING_SAMPLERS,
+    )
+
+
+@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_strategies_conform(name: str, kind: str, tiny_data: DataSplits) -> None:
+    recipe = tiny_recipe(kind)
+
+    def make(evaluator: Evaluator, costs: Mapping[str, CostModel], seed: int) -> Strategy:
+        seeded = recipe.model_copy(update={"seed": seed})
+        cost = conditioning_cost(seeded, dict(costs))
+
+        def generator() -> tuple[ArchitectureGenerator, Spending]:
+            torch.manual_seed(seed)
+            found = ArchitectureGenerator(evaluator.supernet.space, seeded.generator.hidden)
+            schedule = generator_schedule(seeded)
+            return found, train_generator(found, evaluator.supernet, cost, tiny_data, schedule, seed=seed)
+
+        parts = Parts(
+            seeded, tiny_data, costs, cost, evaluator, SilentProgress(), generator, tuple, lambda _: Supervision()
+        )
+        strategy = STRATEGIES[name](parts)
+        assert strategy.name == name
+        return strategy
+
+    check_strategy(make, recipe.build_space(), reaches_optimum=name != "random")
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -1,13 +1,11 @@
-"""The refined strategy: within budgets, never worse than what it starts from, bounded, reproducible."""
+"""The refined strategy: never worse than what it starts from, bounded; its children."""
 
 import numpy as np
-import pytest
 import torch
 
 from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
-from anybudget.errors import BudgetError
 from anybudget.evaluation import Evaluator, Spending
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.generator import ArchitectureGenerator
@@ -46,11 +44,6 @@ def test_rounds_only_add_and_every_budget_holds(supernet: UnifiedSupernet, data:
     assert strategy.spent.images == 100 + strategy.spent.evaluations * (16 + len(data.validation))
 
 
-def test_same_seed_same_answers(supernet: UnifiedSupernet, data: DataSplits) -> None:
-    first, second = (make(supernet, data, 2).search(BUDGETS) for _ in range(2))
-    assert [candidate.architecture for candidate in first] == [candidate.architecture for candidate in second]
-
-
 def test_children_are_new_within_the_budget_and_best_predicted(supernet: UnifiedSupernet, data: DataSplits) -> None:
     strategy = make(supernet, data, 0)
     strategy.search(BUDGETS)
@@ -64,13 +57,6 @@ def test_children_are_new_within_the_budget_and_best_predicted(supernet: Unified
     assert all(strategy.allowed(child, BUDGETS[2]) for child in many)
     predicted = sum(model.predict(np.array([child.choices for child in many])) for model in models)
     assert list(predicted) == sorted(predicted, reverse=True)
-
-
-def test_unreachable_budgets_are_refused_before_anything_is_judged(supernet: UnifiedSupernet, data: DataSplits) -> None:
-    strategy = make(supernet, data, 1)
-    with pytest.raises(BudgetError, match="reaches from"):
-        strategy.search([*BUDGETS, BudgetSet.parse("macs<=1")])
-    assert not strategy.evaluator.scored
 
 
 def test_standardised() -> None:

@@ -16,12 +16,12 @@ from anybudget.config import load_recipe
 from anybudget.data import DataSplits
 from anybudget.errors import AnyBudgetError, RunError
 from anybudget.nets import build_supernet
-from anybudget.spaces import MBConvSettings, MBConvSpace, Spelling, UnifiedSpace, stages
+from anybudget.spaces import MBConvSettings, MBConvSpace, Spelling, stages
 from anybudget.stages import Run
-from anybudget.training.loop import Schedule
+from anybudget.training.loop import Schedule, Supervision
 from anybudget.training.pool import CandidatePool
-from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
-from anybudget.training.supernet import Accounting, balanced, path_scorer, steps_of, train_supernet
+from anybudget.training.samplers import GreedySampler, GreedySettings
+from anybudget.training.supernet import Accounting, PathScorer, balanced, steps_of, train_supernet
 
 SPACE = MBConvSpace(
     MBConvSettings(
@@ -159,25 +159,6 @@ def test_without_a_window_it_never_stops(window: int) -> None:
     assert not sampler.finished
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_every_sampler_draws_paths_of_every_space_by_seed(name: str, space: UnifiedSpace) -> None:
-    for any_space in (SPACE, space):
-        drawn = []
-        for seed in (1, 1, 2):
-            sampler = SAMPLERS[name](any_space, GreedySettings(warmup=0.1), 50)
-            rng = np.random.default_rng(seed)
-            drawn.append(
-                [
-                    p
-                    for _ in range(8)
-                    for p in sampler.paths(rng, lambda paths: [hash(p.operations) % 97 for p in paths])
-                ]
-            )
-        assert drawn[0] == drawn[1] != drawn[2]
-        for path in drawn[0]:
-            any_space.validate(any_space.canonical(path))
-
-
 def test_balanced_batches_have_every_class_equally_often(data: DataSplits) -> None:
     draws = torch.Generator().manual_seed(0)
     first, second = (balanced(data.validation, 15, draws) for _ in range(2))
@@ -191,7 +172,7 @@ def test_scores_are_losses_of_single_forwards_on_a_batch(data: DataSplits) -> No
     torch.manual_seed(0)
     net = build_supernet(SPACE).train()
     spent = Accounting()
-    score = path_scorer(net, data, 12, 7, spent)
+    score = PathScorer(net, data, 12, 7, spent)
     paths = SPACE.fair_round(np.random.default_rng(0))
     losses = score(paths)
     batch = balanced(data.validation, 12, torch.Generator().manual_seed(7))
@@ -210,7 +191,9 @@ def test_training_counts_what_it_did_and_stops_early(data: DataSplits) -> None:
     settings = GreedySettings(sampled=4, kept=2, score_images=9, pool_size=2, warmup=0.1, window=2, stop_share=1.0)
     sampler = GreedySampler(SPACE, settings, steps)
     rows: list[dict[str, float]] = []
-    spent = train_supernet(net, sampler, data, schedule, score_images=9, log=rows.append).to_dict()
+    spent = train_supernet(
+        net, sampler, data, schedule, score_images=9, supervision=Supervision(log=rows.append)
+    ).to_dict()
     assert sampler.finished
     assert len(rows) < 30
     trained, scored = spent["images_trained"], spent["images_scored"]

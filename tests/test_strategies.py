@@ -1,11 +1,10 @@
-"""Every strategy finds the planted optimum, never judges what is over a budget, and repeats itself."""
+"""What `random`, `evolution` and `nsga2` promise beyond `check_strategy`: nothing over a budget is judged at all."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, CostTerms, build_costs
 from anybudget.data import DataSplits
 from anybudget.errors import ArchitectureError, BudgetError
-from anybudget.evaluation import Evaluator, Score, Spending
+from anybudget.evaluation import Evaluator
 from anybudget.nets import UnifiedSupernet
 from anybudget.search.decoding import reachable
 from anybudget.search.evolution import EvolutionStrategy
@@ -36,6 +35,7 @@ from anybudget.spaces import (
     UnifiedSpace,
     stages,
 )
+from anybudget.testing import PlantedEvaluator, check_strategy, planted_objective
 from conftest import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 256 networks
@@ -45,31 +45,6 @@ LARGE = small_mbconv(14)
 SPACES: dict[str, SearchSpace] = {"unified": UNIFIED, "pairwise": CHANNELS, "merged": MERGED}
 COSTS: dict[str, Mapping[str, CostModel]] = {name: build_costs(space) for name, space in SPACES.items()}
 NETWORKS = {name: list(space.enumerate()) for name, space in SPACES.items()}
-
-
-class PlantedEvaluator(Evaluator):
-    """Judges by a planted objective: every choice of every decision has a worth, and top-1 is their sum."""
-
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
-        self.supernet = SimpleNamespace(space=space)  # type: ignore[assignment]
-        rng = np.random.default_rng(seed)
-        self._worth = [rng.uniform(0, 100 / len(space.decisions), len(d.choices)) for d in space.decisions]
-        self.spent = Spending()
-        self._scores = {}
-        self.given: list[Architecture] = []
-
-    def top1(self, architecture: Architecture) -> float:
-        return sum(float(row[choice]) for row, choice in zip(self._worth, architecture.choices, strict=True))
-
-    def scores(self, architectures: Sequence[Architecture], progress: object = None) -> list[Score]:
-        del progress
-        for architecture in architectures:
-            assert self.supernet.space.simplified(architecture) == architecture
-            self.given.append(architecture)
-            top1 = self.top1(architecture)
-            self.spent.evaluations += architecture not in self._scores
-            self._scores[architecture] = Score(top1, -top1)
-        return [self._scores[architecture] for architecture in architectures]
 
 
 Factory = Callable[[Evaluator, Mapping[str, CostModel], int, int], Strategy]
@@ -87,7 +62,6 @@ STRATEGIES_UNDER_TEST: dict[str, Factory] = {
 """How to make every strategy, given evaluator, costs, about how many architectures it may judge, and seed."""
 
 every_strategy = pytest.mark.parametrize("name", STRATEGIES_UNDER_TEST)
-every_space = pytest.mark.parametrize("kind", SPACES)
 
 
 def budgets_at(kind: str, share: float, *costs: str) -> BudgetSet:
@@ -104,26 +78,13 @@ def within(kind: str, budgets: BudgetSet) -> list[Architecture]:
     return [a for a in NETWORKS[kind] if all(COSTS[kind][b.cost].cost(a) <= b.limit for b in budgets)]
 
 
-def make(name: str, kind: str, *, effort: int = 60, seed: int = 0, planted: int = 0) -> Strategy:
-    return STRATEGIES_UNDER_TEST[name](PlantedEvaluator(SPACES[kind], planted), COSTS[kind], effort, seed)
+def make(name: str, kind: str, *, effort: int = 60, seed: int = 0) -> Strategy:
+    return STRATEGIES_UNDER_TEST[name](PlantedEvaluator(SPACES[kind]), COSTS[kind], effort, seed)
 
 
 def judge_of(strategy: Strategy) -> PlantedEvaluator:
     assert isinstance(strategy.evaluator, PlantedEvaluator)
     return strategy.evaluator
-
-
-@every_strategy
-@every_space
-@pytest.mark.parametrize("costs", [("macs",), ("macs", "params")], ids=["one budget", "two budgets"])
-def test_the_optimum_is_found(name: str, kind: str, costs: tuple[str, ...]) -> None:
-    for planted, share in enumerate((0.1, 0.6)):
-        budgets = budgets_at(kind, share, *costs)
-        allowed = within(kind, budgets)
-        strategy = make(name, kind, effort=2 * len(NETWORKS[kind]), planted=planted)
-        judge = judge_of(strategy)
-        assert judge.top1(strategy.find(budgets)) == max(map(judge.top1, allowed))
-        assert set(judge.given) <= set(allowed)
 
 
 @every_strategy
@@ -149,13 +110,11 @@ def test_nothing_over_a_budget_is_judged(
 
 
 @every_strategy
-def test_the_seed_decides(name: str) -> None:
-    budgets = budgets_at("unified", 0.4, "macs")
-    runs = [make(name, "unified", seed=seed) for seed in (0, 0, 1)]
-    found = [strategy.find(budgets) for strategy in runs]
-    assert found[0] == found[1]
-    assert judge_of(runs[0]).given == judge_of(runs[1]).given
-    assert judge_of(runs[0]).given != judge_of(runs[2]).given
+def test_another_seed_judges_others(name: str) -> None:
+    runs = [make(name, "unified", seed=seed) for seed in (0, 1)]
+    for strategy in runs:
+        strategy.find(budgets_at("unified", 0.4, "macs"))
+    assert judge_of(runs[0]).given != judge_of(runs[1]).given
 
 
 @every_strategy
@@ -164,92 +123,6 @@ def test_a_query_does_not_depend_on_those_before(name: str) -> None:
     together = make(name, "unified").search([first, second])
     alone = [make(name, "unified").search([budgets])[0] for budgets in (first, second)]
     assert [c.architecture for c in together] == [c.architecture for c in alone]
-
-
-@every_strategy
-@pytest.mark.parametrize("kind", ["unified", "merged"])
-def test_one_architecture_fits(name: str, kind: str) -> None:
-    costs = COSTS[kind]
-    least = min(costs["macs"].cost(a) for a in NETWORKS[kind])
-    budgets = BudgetSet((Budget("macs", least),))
-    (only,) = within(kind, budgets)
-    strategy = make(name, kind)
-    assert strategy.find(budgets) == only
-    assert set(judge_of(strategy).given) == {only}
-
-
-@every_strategy
-def test_two_budgets_that_one_architecture_meets(name: str) -> None:
-    """The one is of medium cost, so that neither budget is tight alone."""
-    macs, params = COSTS["unified"]["macs"], COSTS["unified"]["params"]
-    networks = sorted(NETWORKS["unified"], key=lambda a: (macs.cost(a), params.cost(a)))
-    least = min(map(params.cost, networks))
-    only = next(a for a in networks if params.cost(a) == least)
-    budgets = BudgetSet((Budget("params", least), Budget("macs", macs.cost(only))))
-    assert within("unified", budgets) == [only]
-    assert make(name, "unified").find(budgets) == only
-
-
-@every_strategy
-def test_unreachable_budgets_are_refused(name: str) -> None:
-    for budgets, message in (
-        (BudgetSet.parse("macs<=1"), "cannot be met"),
-        (BudgetSet.parse("macs<=1T, params<=1"), "cannot be met"),
-        (BudgetSet.parse("joules<=1"), "unknown cost"),
-    ):
-        strategy = make(name, "unified")
-        with pytest.raises(BudgetError, match=message):
-            strategy.find(budgets)
-        assert not judge_of(strategy).given
-
-
-def apart() -> tuple[SearchSpace, Mapping[str, CostModel], BudgetSet]:
-    """Two costs that pull apart: each budget can be met, and only half of the networks meet neither."""
-    rng = np.random.default_rng(0)
-    rows = [rng.integers(1, 9, len(d.choices)).astype(float) for d in MERGED.decisions]
-    there = TermsCost(MERGED, "there", CostTerms(0.0, tuple(rows)))
-    back = TermsCost(MERGED, "back", CostTerms(100.0, tuple(-row for row in rows)))
-    values = sorted(map(there.cost, MERGED.enumerate()))
-    middle = values[len(values) // 2]
-    return (
-        MERGED,
-        {"there": there, "back": back},
-        BudgetSet((Budget("there", middle - 1), Budget("back", 100 - middle))),
-    )
-
-
-class TermsCost(CostModel):
-    """A cost that is nothing but its terms."""
-
-    def __init__(self, space: SearchSpace, name: str, terms: CostTerms) -> None:
-        self.space, self.name, self.unit = space, name, "units"
-        self._terms = terms
-
-    def cost(self, architecture: Architecture) -> float:
-        return self._terms.cost(architecture.choices)
-
-    def count(self, specs: Sequence[BlockSpec]) -> float:
-        raise NotImplementedError
-
-    @property
-    def terms(self) -> CostTerms:
-        return self._terms
-
-
-@every_strategy
-def test_jointly_unreachable_budgets_are_refused(name: str) -> None:
-    space, costs, budgets = apart()
-    evaluator = PlantedEvaluator(space)
-    with pytest.raises(BudgetError, match="together"):
-        STRATEGIES_UNDER_TEST[name](evaluator, costs, 40, 0).find(budgets)
-    assert not evaluator.given
-
-
-@every_strategy
-def test_a_budget_above_everything(name: str) -> None:
-    strategy = make(name, "merged", effort=200)
-    judge = judge_of(strategy)
-    assert judge.top1(strategy.find(BudgetSet.parse("macs<=1T"))) == max(map(judge.top1, NETWORKS["merged"]))
 
 
 @every_strategy
@@ -269,6 +142,14 @@ def test_with_a_real_supernet(name: str, supernet: UnifiedSupernet, data: DataSp
 
 
 # Each strategy for itself.
+
+
+def test_random_without_a_window_judges_everything() -> None:
+    """What the registered one cannot be told to do; `tests/test_conformance.py` has the other strategies."""
+    count = len(NETWORKS["merged"])
+    check_strategy(
+        lambda evaluator, costs, seed: STRATEGIES_UNDER_TEST["random"](evaluator, costs, count, seed), MERGED
+    )
 
 
 def test_random_uses_most_of_the_budget() -> None:
@@ -349,7 +230,7 @@ def test_a_search_beats_chance(name: str) -> None:
     budgets = BudgetSet((Budget("macs", float(np.median(values))),))
 
     def found(name: str, seed: int) -> float:
-        evaluator = PlantedEvaluator(LARGE, seed)
+        evaluator = PlantedEvaluator(LARGE, planted_objective(LARGE, seed))
         return evaluator.top1(STRATEGIES_UNDER_TEST[name](evaluator, costs, 240, seed).find(budgets))
 
     gains = [found(name, seed) - found("random", seed) for seed in range(6)]
@@ -462,6 +343,24 @@ def test_tight_windows_of_a_large_space(imagenet_space: UnifiedSpace) -> None:
         found = FeasibleSampler(imagenet_space, costs, budgets).sample(12, np.random.default_rng(0))
         assert len(set(found)) == len(found) == there
         assert all(budgets.allows({name: costs[name].cost(a) for name in least}) for a in found)
+
+
+class TermsCost(CostModel):
+    """A cost that is nothing but its terms."""
+
+    def __init__(self, space: SearchSpace, name: str, terms: CostTerms) -> None:
+        self.space, self.name, self.unit = space, name, "units"
+        self._terms = terms
+
+    def cost(self, architecture: Architecture) -> float:
+        return self._terms.cost(architecture.choices)
+
+    def count(self, specs: Sequence[BlockSpec]) -> float:
+        raise NotImplementedError
+
+    @property
+    def terms(self) -> CostTerms:
+        return self._terms
 
 
 def _far_pairs(rng: np.random.Generator) -> CostTerms:

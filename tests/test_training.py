@@ -15,7 +15,7 @@ from anybudget.errors import TrainingError
 from anybudget.evaluation import Evaluator, evaluate
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
 from anybudget.spaces import Spelling, UnifiedSpace
-from anybudget.training.loop import Schedule, cosine_factor
+from anybudget.training.loop import Schedule, Supervision, cosine_factor
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.supernet import train_supernet
@@ -54,7 +54,7 @@ def test_training_learns(space: UnifiedSpace, data: DataSplits) -> None:
     torch.manual_seed(0)
     net = build_supernet(space)
     schedule = dataclasses.replace(SCHEDULE, epochs=30, learning_rate=0.2, augmentation=None)
-    train_supernet(net, FairSampler(space), data, schedule, log=rows.append)
+    train_supernet(net, FairSampler(space), data, schedule, supervision=Supervision(log=rows.append))
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
     assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)

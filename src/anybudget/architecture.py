@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from anybudget.errors import ArchitectureError
+from anybudget.errors import ArchitectureError, reason, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Architecture:
             ArchitectureError: a key is missing or unknown, or a value has the wrong type.
         """
         if not isinstance(data, dict) or set(data) != {"space", "choices"}:
-            found = sorted(data) if isinstance(data, dict) else type(data).__name__
-            raise ArchitectureError(f'{source}: expected an object with "space" and "choices", found {found}')
+            found = f"the keys {shown(sorted(data))}" if isinstance(data, dict) else shown(data)
+            raise ArchitectureError(f'{source}: expected an object with "space" and "choices" alone, found {found}')
         space, choices = data["space"], data["choices"]
         if not isinstance(space, str):
-            raise ArchitectureError(f'{source}: "space" must be a text, found {space!r}')
+            raise ArchitectureError(f'{source}: "space" must be a text, found {shown(space)}')
         if not isinstance(choices, list) or not all(type(choice) is int for choice in choices):
-            raise ArchitectureError(f'{source}: "choices" must be a list of integers, found {choices!r}')
+            raise ArchitectureError(f'{source}: "choices" must be a list of integers, found {shown(choices)}')
         return cls(space, tuple(choices))
 
     @classmethod
@@ -57,7 +57,7 @@ class Architecture:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ArchitectureError(f"{source}: not JSON: {error}") from error
+            raise ArchitectureError(f"{source}: not JSON: {reason(error)}") from error
         return cls.from_dict(data, source)
 
     @property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 
-from anybudget.errors import BudgetError
+from anybudget.errors import BudgetError, shorten, shown
 
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _TERM = re.compile(
@@ -27,7 +27,7 @@ class Budget:
     def __post_init__(self) -> None:
         if not math.isfinite(self.limit) or self.limit <= 0:
             raise BudgetError(
-                f"budget {self.cost}<={self.limit}: the limit must be a finite number above 0; {_EXAMPLE}"
+                f"budget {shorten(self.cost)}<={self.limit:g}: the limit must be a finite number above 0; {_EXAMPLE}"
             )
 
     def __str__(self) -> str:
@@ -46,7 +46,8 @@ class BudgetSet:
         names = [budget.cost for budget in self.budgets]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise BudgetError(f"budget for {', '.join(repeated)} given more than once in one set; keep one limit each")
+            listed = shorten(", ".join(repeated))
+            raise BudgetError(f"budget for {listed} given more than once in one set; keep one limit each")
 
     def __iter__(self) -> Iterator[Budget]:
         return iter(self.budgets)
@@ -62,6 +63,19 @@ class BudgetSet:
         """Whether `costs` meets every budget exactly, with no tolerance."""
         return all(costs[budget.cost] <= budget.limit for budget in self.budgets)
 
+    def check_known(self, known: Collection[str]) -> None:
+        """Check that every budget is one of a known cost.
+
+        Raises:
+            BudgetError: one is not; says which costs are known.
+        """
+        for budget in self:
+            if budget.cost not in known:
+                raise BudgetError(
+                    f"unknown cost {shown(budget.cost)} in budget {shorten(str(budget))}; known costs are "
+                    f"{', '.join(known)}"
+                )
+
     @classmethod
     def parse(cls, text: str) -> BudgetSet:
         """Read `"macs<=300M, latency_ms<=12"`; suffixes k, M, G (or B) and T are powers of ten.
@@ -72,21 +86,30 @@ class BudgetSet:
         terms = [term.strip() for term in text.split(",")]
         if terms == [""]:
             raise BudgetError(f"empty budget; {_EXAMPLE}")
-        return cls(tuple(_parse_term(term) for term in terms))
+        if "" in terms:
+            raise BudgetError(f"budget {shown(text)}: nothing stands before or after a comma; {_EXAMPLE}")
+        return cls(tuple(_parse_term(term, text) for term in terms))
 
 
-def _parse_term(term: str) -> Budget:
+def _parse_term(term: str, text: str) -> Budget:
     match = _TERM.match(term)
     if match is None:
-        raise BudgetError(f"cannot read budget {term!r}; {_EXAMPLE}")
+        within = "" if term == text.strip() else f" in {shown(text)}"
+        raise BudgetError(f"cannot read budget {shown(term)}{within}; {_EXAMPLE}")
     suffix = match["suffix"]
     if suffix not in _SUFFIXES:
-        raise BudgetError(f"budget {term!r}: unknown suffix {suffix!r}; known are k, M, G, B and T (powers of ten)")
+        raise BudgetError(
+            f"budget {shown(term)}: unknown suffix {shown(suffix)}; known are k, M, G, B and T (powers of ten)"
+        )
     try:
         # Decimal, so that 2.3M is 2300000 exactly, not the nearest product of two floats above or below it.
         limit = float(Decimal(match["number"]) * _SUFFIXES[suffix])
     except InvalidOperation as error:
-        raise BudgetError(f"budget {term!r}: {match['number']!r} is not a number; {_EXAMPLE}") from error
+        raise BudgetError(f"budget {shown(term)}: {shown(match['number'])} is not a number; {_EXAMPLE}") from error
+    except Overflow:
+        limit = math.inf
+    if not math.isfinite(limit) or limit <= 0:
+        raise BudgetError(f"budget {shown(term)}: the limit must be a finite number above 0; {_EXAMPLE}")
     return Budget(match["cost"], limit)
 
 

@@ -6,19 +6,21 @@ Torch is imported inside the commands that need it, so that help is immediate.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from anybudget.errors import AnyBudgetError, ConfigError
+from anybudget.errors import AnyBudgetError, ConfigError, reason, shorten, shown
 
 if TYPE_CHECKING:
     from anybudget.budgets import BudgetSet
@@ -31,8 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-STOPPED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+STOPPED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM, as shells have them: 128 and the number of the signal."""
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -62,10 +64,10 @@ TargetArgument = Annotated[
 @app.command()
 def run(recipe: RecipeArgument, out_dir: OutOption = None, overrides: SetOption = None) -> None:
     """Run all stages: supernet, generator, search, random baseline, retraining, report."""
-    opened = _create(recipe, out_dir, overrides)
+    opened = _create(recipe, out_dir, overrides, all_stages=True)
     opened.run_all(err.print)
     print_results(opened)
-    out.print(f"report: {opened.folder.path / 'report.html'}")
+    out.print(f"report: {opened.folder.path / 'report.html'}", markup=False)
 
 
 @app.command()
@@ -75,10 +77,13 @@ def space(
     """Show the size of a search space, what its networks cost, and whether budgets are reachable."""
     from anybudget.budgets import BudgetSet
     from anybudget.config import load_recipe
+    from anybudget.costs import COST_MODELS
     from anybudget.search.reach import space_summary
 
     loaded = load_recipe(recipe, overrides or ())
     given = [BudgetSet.parse(text) for text in budget] if budget else loaded.budget_sets()
+    for budgets in given:
+        budgets.check_known(COST_MODELS)
     summary = space_summary(loaded.build_space(), given, seed=loaded.seed)
     if as_json:
         out.print_json(json.dumps(summary))
@@ -196,33 +201,60 @@ def report(target: RunArgument) -> None:
     """Write report.html from what the run folder holds."""
     from anybudget.report import write_report
 
-    out.print(f"report: {write_report(target)}")
+    out.print(f"report: {write_report(target)}", markup=False)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake gives one message and exit code 2, Ctrl-C exit code 130."""
+    """Run the command line; a user's mistake gives one message and exit code 2, Ctrl-C exit code 130, SIGTERM 143."""
+    from anybudget.files import is_main_process
+    from anybudget.stopping import Stopped
+
     _divert_native_output()
+    # Of several processes that train together, one speaks.
+    out.quiet = err.quiet = not is_main_process()
+    logger = logging.getLogger("anybudget")
+    logger.handlers = [_Notices()]
+    logger.propagate = False
     code: object = 0
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="anybudget", standalone_mode=False)
+    except Stopped as stop:
+        code = stop.exit_code
     except AnyBudgetError as error:
-        err.print(f"error: {error}", style="bold red", markup=False)
-        sys.exit(2)
+        _fail(str(error))
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:  # a name too long for the system, a folder where a file should be, no permission
+        _fail(f"{shorten(str(error.filename))}: {reason(error)}" if error.filename else reason(error))
     except Exception as error:
         # Click's usage errors know how to print themselves, with the usage line, and carry exit code 2.
         if not hasattr(error, "show"):
             raise
         error.show()
         sys.exit(getattr(error, "exit_code", 2))
-    if code == STOPPED:  # Typer turns Ctrl-C into this return value
-        err.print("stopped; finished stages are kept, run the same command again to go on", markup=False)
-        sys.exit(STOPPED)
+    if code in (STOPPED, TERMINATED):  # Typer turns a Ctrl-C that nobody has noted into this return value
+        err.print("stopped; what has been saved is kept, run the same command again to go on", markup=False)
+        sys.exit(code)
+
+
+class _Notices(logging.Handler):
+    """What the user should know though the work goes on, on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one notice."""
+        err.print(f"note: {record.getMessage()}", style="yellow", markup=False)
+
+
+def _fail(message: str) -> NoReturn:
+    """Print the one message of a mistake and exit; on one line, whatever characters files and arguments hold."""
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
+    line = re.sub(r"\S{400,}", lambda match: f"{match[0][:120]}…{match[0][-120:]}", line)  # a path may be any length
+    err.print(f"error: {line}", style="bold red", markup=False)
+    sys.exit(2)
 
 
 def _divert_native_output() -> None:
@@ -270,13 +302,26 @@ class RichTask:
         self._bars.update(self._identifier, advance=steps, figure=figure)
 
 
-def _create(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | None) -> Run:
+def _create(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | None, *, all_stages: bool = False) -> Run:
+    """Start a run or go on with it; what is wrong with the data, the device or the budgets leaves no folder behind."""
     from anybudget.config import load_recipe
+    from anybudget.runs import RunFolder
 
     loaded = load_recipe(recipe, overrides or ())
+    folder = RunFolder(out_dir or Path("runs") / recipe.stem)
     from anybudget.stages import Run
 
-    return Run.create(loaded, out_dir or Path("runs") / recipe.stem, RichProgress())
+    if folder.exists():
+        return Run.create(loaded, folder.path, RichProgress())
+    planned = Run(folder, loaded, RichProgress())
+    if all_stages:
+        planned.check_budgets(loaded.budget_sets())
+        _ = planned.cost  # that the generator is asked for
+    _ = planned.device
+    data = planned.data
+    created = Run.create(loaded, folder.path, RichProgress())
+    created.data = data  # so that images are read once
+    return created
 
 
 def _open(path: Path) -> Run:
@@ -310,7 +355,7 @@ def _counts(text: str) -> list[int]:
     except ValueError:
         counts = []
     if not counts or min(counts) < 1:
-        raise ConfigError(f"--images {text!r}: write numbers above 0, separated by commas, such as 100,200,500")
+        raise ConfigError(f"--images {shown(text)}: write numbers above 0, separated by commas, such as 100,200,500")
     return counts
 
 

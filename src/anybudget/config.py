@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import reduce
 from operator import or_
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model
 
 from anybudget.budgets import BudgetSet
-from anybudget.errors import BudgetError, ConfigError
+from anybudget.costs import COST_MODELS
+from anybudget.errors import BudgetError, ConfigError, reason, shorten, shown
 from anybudget.spaces import SPACES, SearchSpace, Settings
 from anybudget.spaces.blocks import ActivationName
-from anybudget.spaces.settings import Count, Natural
+from anybudget.spaces.settings import Channels, Count, Natural
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Bounded like counts: beyond these, what torch computes with 32 bits overflows.
+Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -32,9 +34,17 @@ class Section(BaseModel):
 class DataSection(Section):
     """`[data]`: where the images come from and how they are split."""
 
-    source: str = "fashion-mnist-subset"
+    source: Annotated[str, Field(min_length=1)] = "fashion-mnist-subset"
     validation_fraction: Fraction = 0.15
     test_fraction: Fraction = 0.15
+
+    def contradictions(self) -> Iterator[str]:
+        """What the settings say against each other, each with the keys."""
+        if self.validation_fraction + self.test_fraction >= 1:
+            yield (
+                f"data.validation_fraction: {self.validation_fraction} and data.test_fraction {self.test_fraction} "
+                "leave nothing to train on; choose them so that their sum is below 1"
+            )
 
 
 def _space_section(space: type[SearchSpace]) -> Any:
@@ -57,10 +67,14 @@ else:
 
 
 class TrainingSection(Section):
-    """What supernet training and retraining share."""
+    """What supernet training and retraining share.
+
+    `batch_size` is that of all processes together; each forwards its share in `accumulate` parts. `rollbacks` is how
+    often a loss that is not finite may send training back to the start of its epoch with half the learning rate.
+    """
 
     epochs: Count
-    batch_size: Count
+    batch_size: Annotated[int, Field(ge=2, le=10**9)]  # a norm needs two values, and a map may be a single pixel
     learning_rate: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegative = 4e-5
@@ -68,6 +82,23 @@ class TrainingSection(Section):
     warmup_epochs: NonNegative = 0.0
     crop_padding: Natural = 0
     flip: bool = False
+    accumulate: Count = 1
+    rollbacks: Natural = 0
+
+    def contradictions(self, name: str, image_size: int) -> Iterator[str]:
+        """What the settings of the table `name` say against each other, or against images of so many pixels."""
+        if self.nesterov and not self.momentum:
+            yield f"{name}.nesterov: needs a momentum, and {name}.momentum is 0; set one above 0, or nesterov = false"
+        if self.warmup_epochs > self.epochs:
+            yield (
+                f"{name}.warmup_epochs: {self.warmup_epochs:g} are more than the {self.epochs} of {name}.epochs; take "
+                "fewer"
+            )
+        if self.crop_padding >= image_size:
+            yield (
+                f"{name}.crop_padding: {self.crop_padding} pixels around images of {image_size} (space.input_size) "
+                "would give crops without any image; take fewer"
+            )
 
 
 class GreedySection(Section):
@@ -98,14 +129,15 @@ class GeneratorSection(Section):
     epochs: Count = 50
     batch_size: Count = 128
     learning_rate: Rate = 1e-3
-    temperature: Rate = 5.0
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 5.0
     temperature_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     penalty: NonNegative = 10.0
     straight_through: bool = False
     budgets_per_step: Count = 16
     networks_per_step: Count = 1
-    hidden: Count = 32
+    hidden: Channels = 32
     random_prior: bool = True
+    rollbacks: Natural = 0
 
 
 class EvolutionSection(Section):
@@ -171,17 +203,29 @@ class RetrainSection(TrainingSection):
 
     picks: list[Count] = []
     inherit: bool = False
-    activation: ActivationName | Literal[""] = ""
+    activation: Literal[ActivationName, ""] = ""
     se_reduction: Natural = 0
 
 
-class Recipe(Section):
-    """Everything a run needs to know."""
+OPERATION = ("threads", "device", "devices", "nodes", "checkpoint_seconds")
+"""Keys that say how a run is carried out, not what it does: it may be gone on with under others."""
 
-    name: str
+
+class Recipe(Section):
+    """Everything a run needs to know.
+
+    Training runs in `devices` processes on each of `nodes` machines, in `precision` (32-true, bf16-mixed or 16-mixed),
+    and saves itself every `checkpoint_seconds`; 0 after every step.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    threads: Natural = 0
-    device: str = "auto"
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    device: Annotated[str, Field(min_length=1)] = "auto"
+    devices: Count = 1
+    nodes: Count = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpoint_seconds: NonNegative = 300.0
     data: DataSection = DataSection()
     space: SpaceSection
     supernet: SupernetSection
@@ -201,6 +245,28 @@ class Recipe(Section):
         """The budgets of `[search]`, parsed."""
         return [BudgetSet.parse(text) for text in self.search.budgets]
 
+    def contradictions(self) -> Iterator[str]:
+        """What the settings say against each other, each with the keys and what would do."""
+        yield from self.data.contradictions()
+        yield from self.supernet.contradictions("supernet", self.space.input_size)
+        yield from self.retrain.contradictions("retrain", self.space.input_size)
+        if self.generator.cost not in COST_MODELS:
+            yield f"generator.cost: unknown cost {shown(self.generator.cost)}; known costs are {', '.join(COST_MODELS)}"
+        greedy = self.supernet.greedy
+        if greedy.kept > greedy.sampled:
+            yield f"supernet.greedy.kept: {greedy.kept} paths cannot be kept of {greedy.sampled} sampled ones"
+        picks, budgets = self.retrain.picks, self.search.budgets
+        for pick in dict.fromkeys(picks):
+            if pick > len(budgets):
+                yield f"retrain.picks: {pick} is beyond the {len(budgets)} budgets of search.budgets"
+            elif picks.count(pick) > 1:
+                yield f"retrain.picks: {pick} is listed more than once; list each budget once"
+        if self.retrain.inherit and (self.retrain.activation or self.retrain.se_reduction):
+            yield (
+                "retrain.inherit: a network with retrain.activation or retrain.se_reduction has no weights to inherit; "
+                "set inherit = false, or leave both out"
+            )
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe and apply `key=value` overrides, such as `supernet.epochs=3`.
@@ -213,12 +279,18 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     data = _read(path)
     if "base" in data:
         base = data.pop("base")
-        if not isinstance(base, str):
-            raise ConfigError(f"{path}: base: expected the path of a recipe, relative to this one, found {base!r}")
-        below = _read(path.parent / base)
+        if not isinstance(base, str) or not base:
+            raise ConfigError(f"{path}: base: expected the path of a recipe, relative to this one, found {shown(base)}")
+        try:
+            below = _read(path.parent / base)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: base: {error}") from None
         if "base" in below:
             raise ConfigError(f"{path}: base: {base} has a base itself; one level is enough")
-        data = _merged(below, data)
+        try:
+            data = _merged(below, data)
+        except RecursionError as error:
+            raise ConfigError(f"{path}: base: {base}: {reason(error)}") from None
     for override in overrides:
         _apply(data, override)
     return parse_recipe(data, str(path))
@@ -233,25 +305,21 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        problems = "; ".join(_problem(details) for details in error.errors())
-        raise ConfigError(f"{source}: {problems}") from None
+        found = error.errors(include_url=False)
+        # A list in which no item is valid is also said to be too short; that helps nobody.
+        inner = [details for details in found if not any(_is_within(other["loc"], details["loc"]) for other in found)]
+        raise ConfigError(f"{source}: {'; '.join(map(_problem, inner))}") from None
     try:
-        budgets = recipe.budget_sets()
+        for budgets in recipe.budget_sets():
+            budgets.check_known(COST_MODELS)
         recipe.build_space()
     except BudgetError as error:
         raise BudgetError(f"{source}: search.budgets: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{source}: space: {error}") from None
-    greedy = recipe.supernet.greedy
-    if greedy.kept > greedy.sampled:
-        raise ConfigError(
-            f"{source}: supernet.greedy.kept: {greedy.kept} paths cannot be kept of {greedy.sampled} sampled ones"
-        )
-    beyond = [pick for pick in recipe.retrain.picks if pick > len(budgets)]
-    if beyond:
-        raise ConfigError(
-            f"{source}: retrain.picks: {beyond[0]} is beyond the {len(budgets)} budgets of search.budgets"
-        )
+    contradictions = list(recipe.contradictions())
+    if contradictions:
+        raise ConfigError(f"{source}: {'; '.join(contradictions)}")
     return recipe
 
 
@@ -260,27 +328,24 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ between two resolved recipes, with both values."""
-    found = []
-    for key in sorted({*first, *second}):
-        before, after = first.get(key), second.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
-    return found
+def essence(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides the results, as plain data: all but `OPERATION`."""
+    return recipe.model_dump(mode="json", exclude=set(OPERATION))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such recipe; the project's own are in recipes/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the recipe: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except (OSError, ValueError) as error:  # bytes that are no UTF-8, or a path that cannot be one
+        raise ConfigError(
+            f"{path}: cannot read the recipe: {reason(error)}; give a TOML file such as recipes/demo.toml"
+        ) from None
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {reason(error)}") from None
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,21 +361,26 @@ def _apply(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not separator or not all(path):
-        raise ConfigError(f"--set {override!r}: write key=value, such as supernet.epochs=3")
+        raise ConfigError(f"--set {shown(override)}: write key=value, such as supernet.epochs=3")
     try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
+        override.encode()  # what the shell hands over need not be UTF-8, but a recipe is
+        found = tomllib.loads(f"value = {text.strip()}")
     except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is a text, so that paths need no quotes
+        found = {"value": text.strip()}  # a bare word is a text, so that paths need no quotes
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--set {shown(override)}: {reason(error)}") from None
+    if set(found) != {"value"}:
+        raise ConfigError(f"--set {shown(override)}: holds more than one value; repeat --set for every key")
     for part in path[:-1]:
         data = data.setdefault(part, {})
         if not isinstance(data, dict):
-            raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table")
-    data[path[-1]] = value
+            raise ConfigError(f"--set {shown(override)}: {shown(part)} is a value, not a table")
+    data[path[-1]] = found["value"]
 
 
 def _problem(details: Any) -> str:
     path = _without_tag(details["loc"])
-    location = ".".join(map(str, path))
+    location = shorten(".".join(map(str, path)))
     if details["type"] == "extra_forbidden":
         known = _known_keys(details["loc"][:-1])
         close = get_close_matches(str(path[-1]), known, n=1)
@@ -319,9 +389,26 @@ def _problem(details: Any) -> str:
         )
     if details["type"] == "missing":
         return f"key {location} is missing"
-    if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"space.name: unknown search space {_space_name(details['input'])!r}; known are {', '.join(SPACES)}"
-    return f"{location}: {details['msg'][0].lower()}{details['msg'][1:]}, found {details['input']!r}"
+    given = details["input"]
+    if details["type"] in ("union_tag_invalid", "union_tag_not_found") and isinstance(given, dict):
+        return f"space.name: unknown search space {shown(_space_name(given))}; known are {', '.join(SPACES)}"
+    expected = _EXPECTED.get(details["type"]) or f"{details['msg'][0].lower()}{details['msg'][1:]}"
+    return f"{location}: {expected}, found {shown(given)}"
+
+
+_EXPECTED = {
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "input should be a table"),
+    **dict.fromkeys(("union_tag_invalid", "union_tag_not_found"), "input should be a table"),
+    **dict.fromkeys(("list_type", "tuple_type"), "input should be a list"),
+    "too_short": "the list should have at least one item",
+    "string_too_short": "the text must not be empty",
+}
+"""What is said for kinds of problems that pydantic describes in words of Python, not of TOML."""
+
+
+def _is_within(inner: Sequence[Any], outer: Sequence[Any]) -> bool:
+    """Whether one location lies below the other."""
+    return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
 
 
 def _without_tag(path: Sequence[Any]) -> Sequence[Any]:

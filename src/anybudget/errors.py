@@ -1,6 +1,32 @@
 """The error types a user can meet; every message says what was given, what was expected and the way out."""
 
 
+def shorten(text: str, length: int = 120) -> str:
+    """`text` on one line, cut to `length` characters: an error message must stay readable."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def shown(value: object, length: int = 120) -> str:
+    """How a message shows a value that was given: as Python writes it, cut to `length` characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting without end
+        return f"a value of type {type(value).__name__} too long to show"
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def reason(error: BaseException) -> str:
+    """The text of a foreign error on one line, for use inside a message."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path, which the message has already
+    if "set_int_max_str_digits" in str(error):
+        return "a number has more than 4300 digits"  # Python's own advice, to raise its limit, is no way out
+    return shorten(str(error), 400) or type(error).__name__
+
+
 class AnyBudgetError(Exception):
     """Base of every error that is the user's to mend; the command line prints it and exits with code 2."""
 

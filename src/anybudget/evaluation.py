@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet
+from anybudget.journal import Journal
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.norms import calibrating, restore, statistics
@@ -56,14 +57,14 @@ class Spending:
         return asdict(self)
 
 
-class Evaluator:
-    """Scores architectures of one supernet on the validation split; each architecture is evaluated once.
+class Judge:
+    """Scores architectures with the weights of one supernet; what `Evaluator` keeps accounts of.
 
     Every score comes from weights whose norm statistics are averaged anew over the same calibration images, so it never
     depends on what was evaluated before.
 
     Args:
-        supernet: the judge.
+        supernet: has the weights.
         data: the splits; validation images are scored, training images calibrate.
         calibration_images: how many training images the norms' statistics are averaged over.
         batch_size: of both; the most that is forwarded at once is one chunk of validation images and all calibration
@@ -80,96 +81,47 @@ class Evaluator:
         batch_size: int = 512,
         seed: int = 0,
     ) -> None:
-        self.supernet = supernet
-        self.batch_size = batch_size
-        self.spent = Spending()
-        self._scores: dict[Architecture, Score] = {}
-        self._data = data
-        self._macs = build_costs(supernet.space, ("macs",))["macs"]
+        self.supernet, self.data, self.batch_size = supernet, data, batch_size
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-        self._calibration = data.train.subset(order[:calibration_images])
-
-    def score(self, architecture: Architecture) -> Score:
-        """Validation score of `architecture` with inherited weights."""
-        return self.scores([architecture])[0]
-
-    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
-        """Validation scores of all, in order; what architectures share at their start is computed once.
-
-        Args:
-            architectures: any number, also repeated ones.
-            progress: advanced by one for every architecture that is new.
-        """
-        new = [a for a in dict.fromkeys(architectures) if a not in self._scores]
-        started = time.perf_counter()
-        if len(new) == 1:
-            network = self.network(new[0])
-            self._scores[new[0]] = evaluate(network, self._data.validation, self._data, self.batch_size)
-            if progress is not None:
-                progress.advance()
-        elif new:
-            self._scores.update(self._shared(new, progress))
-        self._spend(new, started)
-        return [self._scores[architecture] for architecture in architectures]
-
-    def per_image(
-        self, architectures: Sequence[Architecture], progress: Task | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """What `scores` adds up, image by image, judged anew and not kept: for scores on parts of the validation split.
-
-        Args:
-            architectures: any number, also repeated ones.
-            progress: advanced by one for every architecture.
-
-        Returns:
-            Cross-entropies in nats and whether the answer was correct, both `[architectures, validation images]`.
-        """
-        started = time.perf_counter()
-        shape = len(architectures), len(self._data.validation)
-        losses, correct = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
-        for index, chunk, logits in self._logits(architectures, progress):
-            labels = self._data.validation.labels[chunk]
-            losses[index, chunk] = F.cross_entropy(logits, labels, reduction="none").numpy()
-            correct[index, chunk] = (logits.argmax(1) == labels).numpy()
-        self._spend(list(dict.fromkeys(architectures)), started)
-        return losses, correct
+        self.calibration = data.train.subset(order[:calibration_images])
 
     @property
-    def scored(self) -> Mapping[Architecture, Score]:
-        """Every architecture judged so far, in order, with its score."""
-        return self._scores
+    def images(self) -> int:
+        """How many images one evaluation forwards, calibration included."""
+        return len(self.calibration) + len(self.data.validation)
 
-    def network(self, architecture: Architecture) -> nn.Sequential:
-        """The stand-alone network with inherited weights and recalibrated norms, in evaluation mode."""
-        network = channels_last(self.supernet.extract(architecture))
-        recalibrate(network, self._calibration, self._data, self.batch_size)
-        return network
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> dict[Architecture, Score]:
+        """The score of each of some different architectures; what they share at their start is computed once.
 
-    def _spend(self, architectures: Sequence[Architecture], started: float) -> None:
-        """Count what judging these has cost since `started`."""
-        images = len(self._calibration) + len(self._data.validation)
-        self.spent.evaluations += len(architectures)
-        self.spent.images += images * len(architectures)
-        self.spent.macs += images * sum(map(self._macs.cost, architectures))
-        self.spent.seconds += time.perf_counter() - started
-
-    def _shared(self, architectures: Sequence[Architecture], progress: Task | None) -> dict[Architecture, Score]:
-        """Scores of several architectures by one walk over their trie."""
+        Args:
+            architectures: one or more, none twice.
+            progress: advanced by one for each.
+        """
+        if len(architectures) == 1:
+            score = evaluate(self.network(architectures[0]), self.data.validation, self.data, self.batch_size)
+            if progress is not None:
+                progress.advance()
+            return {architectures[0]: score}
         correct, loss = np.zeros(len(architectures)), np.zeros(len(architectures))
-        validation = self._data.validation
-        for index, chunk, logits in self._logits(architectures, progress):
-            labels = validation.labels[chunk]
+        for index, chunk, logits in self.logits(architectures, progress):
+            labels = self.data.validation.labels[chunk]
             correct[index] += float((logits.argmax(1) == labels).sum())
             loss[index] += float(F.cross_entropy(logits, labels, reduction="sum"))
-        count = len(validation)
+        count = len(self.data.validation)
         return {
             architecture: Score(100.0 * float(hits) / count, float(nats) / count)
             for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
         }
 
+    def network(self, architecture: Architecture) -> nn.Sequential:
+        """The stand-alone network with inherited weights and recalibrated norms, in evaluation mode."""
+        network = channels_last(self.supernet.extract(architecture))
+        recalibrate(network, self.calibration, self.data, self.batch_size)
+        return network
+
     @torch.no_grad()
-    def _logits(
-        self, architectures: Sequence[Architecture], progress: Task | None
+    def logits(
+        self, architectures: Sequence[Architecture], progress: Task | None = None
     ) -> Iterator[tuple[int, slice, Tensor]]:
         """Walk the trie of architectures: the index of one, a chunk of the validation images, its logits there.
 
@@ -178,11 +130,11 @@ class Evaluator:
         """
         net = copy.deepcopy(self.supernet).eval()
         nodes = plant(net, architectures)
-        calibration = [prepare(b, self._data, net) for b in self._calibration.images.split(self.batch_size)]
+        calibration = [prepare(b, self.data, net) for b in self.calibration.images.split(self.batch_size)]
         kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}
-        for first in range(0, len(self._data.validation), self.batch_size):
+        for first in range(0, len(self.data.validation), self.batch_size):
             chunk = slice(first, first + self.batch_size)
-            images = prepare(self._data.validation.images[chunk], self._data, net)
+            images = prepare(self.data.validation.images[chunk], self.data, net)
 
             def advance(node: Node, state: tuple[list[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
                 batches, hidden = state
@@ -199,6 +151,138 @@ class Evaluator:
                 yield index, chunk, logits.float().cpu()
                 if first == 0 and progress is not None:
                     progress.advance()
+
+
+Engine = Callable[[Sequence[Sequence[Architecture]]], Iterator[Mapping[Architecture, Score]]]
+"""Judges groups of architectures somewhere; gives each group's scores as they come, in any order."""
+
+GROUP = 64
+"""Architectures judged together: as many as are lost in a kill, and as an engine's worker takes at once."""
+
+
+class Evaluator:
+    """Keeps accounts of a judge: each architecture is evaluated once, every evaluation is counted.
+
+    Args:
+        supernet: see `Judge`.
+        data: see `Judge`.
+        calibration_images: see `Judge`.
+        batch_size: see `Judge`.
+        seed: see `Judge`.
+        journal: keeps every score on disk, and has those of an interrupted search, which count as if judged now.
+        engine: judges elsewhere; in this process if None.
+        group: how many architectures are judged together; `GROUP` if None.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: DataSplits,
+        *,
+        calibration_images: int = 1024,
+        batch_size: int = 512,
+        seed: int = 0,
+        journal: Journal | None = None,
+        engine: Engine | None = None,
+        group: int | None = None,
+    ) -> None:
+        self.judge = Judge(supernet, data, calibration_images=calibration_images, batch_size=batch_size, seed=seed)
+        self.supernet = supernet
+        self.spent = Spending()
+        self.group = group or GROUP
+        self._scores: dict[Architecture, Score] = {}
+        self._macs = build_costs(supernet.space, ("macs",))["macs"]
+        self._journal, self._engine = journal, engine
+
+    def score(self, architecture: Architecture) -> Score:
+        """Validation score of `architecture` with inherited weights."""
+        return self.scores([architecture])[0]
+
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
+        """Validation scores of all, in order.
+
+        Args:
+            architectures: any number, also repeated ones.
+            progress: advanced by one for every architecture that is new.
+
+        Raises:
+            Stopped: the search was asked to stop; all scores are in the journal.
+        """
+        new = [a for a in dict.fromkeys(architectures) if a not in self._scores]
+        if new:
+            known = self._known(new)
+            if progress is not None:
+                progress.advance(len(known))
+            for found, seconds in self._judged([a for a in new if a not in known], progress):
+                share = seconds / len(found)
+                known |= {architecture: (score, share) for architecture, score in found.items()}
+                if self._journal is not None:
+                    self._journal.add((a.choices, {**asdict(score), "seconds": share}) for a, score in found.items())
+                    self._journal.stop_if_asked()
+            self._scores |= {architecture: known[architecture][0] for architecture in new}
+            self._spend(new, sum(known[architecture][1] for architecture in new))
+        return [self._scores[architecture] for architecture in architectures]
+
+    def per_image(
+        self, architectures: Sequence[Architecture], progress: Task | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """What `scores` adds up, image by image, judged anew and not kept: for scores on parts of the validation split.
+
+        Args:
+            architectures: any number, also repeated ones.
+            progress: advanced by one for every architecture.
+
+        Returns:
+            Cross-entropies in nats and whether the answer was correct, both `[architectures, validation images]`.
+        """
+        started = time.perf_counter()
+        validation = self.judge.data.validation
+        shape = len(architectures), len(validation)
+        losses, correct = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+        for index, chunk, logits in self.judge.logits(architectures, progress):
+            labels = validation.labels[chunk]
+            losses[index, chunk] = F.cross_entropy(logits, labels, reduction="none").numpy()
+            correct[index, chunk] = (logits.argmax(1) == labels).numpy()
+        self._spend(list(dict.fromkeys(architectures)), time.perf_counter() - started)
+        return losses, correct
+
+    @property
+    def scored(self) -> Mapping[Architecture, Score]:
+        """Every architecture judged so far, in order, with its score."""
+        return self._scores
+
+    def network(self, architecture: Architecture) -> nn.Sequential:
+        """See `Judge.network`."""
+        return self.judge.network(architecture)
+
+    def _known(self, architectures: Sequence[Architecture]) -> dict[Architecture, tuple[Score, float]]:
+        """Scores that the journal has, and the seconds that they took."""
+        entries = self._journal.entries if self._journal is not None else {}
+        rows = [(architecture, entries.get(architecture.choices)) for architecture in architectures]
+        return {a: (Score(row["top1_percent"], row["loss"]), row["seconds"]) for a, row in rows if row is not None}
+
+    def _judged(
+        self, architectures: Sequence[Architecture], progress: Task | None
+    ) -> Iterator[tuple[Mapping[Architecture, Score], float]]:
+        """Scores of groups as they come, with the seconds since the last. Neighbours share the most of their start."""
+        ordered = sorted(architectures, key=lambda architecture: architecture.choices)
+        groups = [ordered[first : first + self.group] for first in range(0, len(ordered), self.group)]
+        started = time.perf_counter()
+        found = self._engine(groups) if self._engine else (self.judge.scores(group, progress) for group in groups)
+        for scores in found:
+            if self._engine and progress is not None:
+                progress.advance(len(scores))
+            now = time.perf_counter()
+            yield scores, now - started
+            started = now
+
+    def _spend(self, architectures: Sequence[Architecture], seconds: float) -> None:
+        """Count what judging these has cost."""
+        images = self.judge.images
+        self.spent.evaluations += len(architectures)
+        self.spent.images += images * len(architectures)
+        self.spent.macs += images * sum(map(self._macs.cost, architectures))
+        self.spent.seconds += seconds
 
 
 @torch.no_grad()

@@ -3,33 +3,83 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
+from filelock import FileLock, Timeout
 
 from anybudget.errors import RunError
+from anybudget.files import is_main_process, remove_unfinished, write_whole
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 class RunFolder:
-    """One run on disk. Every file is written whole or not at all; no file is ever unpickled."""
+    """One run on disk. Every file is written whole or not at all; no file is ever unpickled.
+
+    Of several processes that train together only the main one `writes`; the others write nothing when told to.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.writes = is_main_process()
+        self._lock: FileLock | None = None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within, no other process writes here; the lock goes with the process, however it ends.
+
+        Raises:
+            RunError: another process has it, or the folder cannot be written.
+        """
+        if not self.writes or self._lock is not None:
+            yield
+            return
+        holder = self.path / ".holder.json"
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path}: another process is at work here ({_holder(holder)}); wait for it, end it, or choose "
+                "another --out"
+            ) from None
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot write: {error.strerror}; make the folder writable") from None
+        self._lock = lock
+        try:
+            remove_unfinished(self.path)
+            self.write_json(holder.name, {"process": os.getpid(), "host": platform.node(), "command": _command()})
+            yield
+        finally:
+            self._lock = None
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def digest(self, name: str) -> str:
+        """The SHA-256 of a file, in hexadecimal.
+
+        Raises:
+            RunError: there is no such file, or it cannot be read.
+        """
+        try:
+            return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise RunError(f"{self.path / name}: cannot be read: {error}") from None
 
     @classmethod
     def create(cls, path: Path, recipe: Mapping[str, Any]) -> RunFolder:
@@ -39,6 +89,8 @@ class RunFolder:
             RunError: the folder cannot be written, or holds something that is no run.
         """
         run = cls(path)
+        if not run.writes:
+            return run
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not run.exists():
@@ -188,23 +240,32 @@ class RunFolder:
         return stages
 
     def _write(self, name: str, content: bytes) -> Path:
-        path = self.path / name
-        temporary: str | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-                temporary = file.name
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except OSError as error:
-            raise RunError(f"{path}: cannot write: {error}") from None
-        finally:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-        return path
+        return write_whole(self.path / name, content) if self.writes else self.path / name
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _holder(path: Path) -> str:
+    """Who has locked a run folder, as far as is known."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {found['process']} on {found['host']}: {found['command']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it has not said which"
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ between two settings, with both values."""
+    found = []
+    for key in sorted({*first, *second}):
+        before, after = first.get(key), second.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return found
 
 
 def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +273,7 @@ def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": recipe.get("seed"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

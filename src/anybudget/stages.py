@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,34 +18,43 @@ import torch
 from anybudget.architecture import Architecture
 from anybudget.benchmarks.tables import load_table
 from anybudget.budgets import BudgetSet
-from anybudget.config import Recipe, TrainingSection, differences, parse_recipe, resolved
+from anybudget.config import Recipe, TrainingSection, essence, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import Augmentation, DataSplits, load_splits
 from anybudget.errors import ConfigError, RunError
-from anybudget.evaluation import Evaluator, Spending, evaluate
+from anybudget.evaluation import Engine, Evaluator, Spending, evaluate
+from anybudget.journal import Journal
 from anybudget.nets import Supernet, build_network, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.device import pick_device
 from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.processes import FabricProcesses, Processes
 from anybudget.progress import Progress, SilentProgress
 from anybudget.ranking import rank_run
 from anybudget.report import write_report
-from anybudget.runs import RunFolder
+from anybudget.runs import RunFolder, differences
 from anybudget.search.compare import compare
 from anybudget.search.decoding import check_reachable
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import train_generator
 from anybudget.search.strategy import Candidate, Strategy, exact_costs
 from anybudget.spaces import SearchSpace, derive
+from anybudget.stopping import stop_requests
 from anybudget.strategies import STRATEGIES, Parts, check_names, conditioning_cost, generator_schedule
-from anybudget.training.loop import Schedule
+from anybudget.training.loop import Schedule, Supervision
 from anybudget.training.pool import CandidatePool
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
 from anybudget.training.supernet import steps_of, train_supernet
+from anybudget.work import Work, explained_memory
+
+log = logging.getLogger(__name__)
 
 RANDOM_WINDOW = 0.9
 """Random baseline architectures use at least this share of the budget."""
+
+
+EngineFactory = Callable[["Run"], Engine]
 
 
 @dataclass
@@ -54,6 +64,8 @@ class Run:
     folder: RunFolder
     recipe: Recipe
     progress: Progress
+    engine: EngineFactory | None = None
+    """What judges candidates elsewhere than in this process."""
 
     @classmethod
     def create(cls, recipe: Recipe, path: Path, progress: Progress | None = None) -> Run:
@@ -63,14 +75,19 @@ class Run:
             RunError: a run with other settings is there already; lists what differs.
         """
         folder = RunFolder.create(path, resolved(recipe))
+        if not folder.writes:  # the main process looks after the folder
+            return cls(folder, recipe, progress or SilentProgress())
         # Parsed first, so that a run from before a key existed has its default.
         there = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
-        changed = differences(resolved(there), resolved(recipe))
+        changed = differences(essence(there), essence(recipe))
         if changed:
             raise RunError(
                 f"{path}: holds a run with other settings ({'; '.join(changed)}); "
                 "choose another --out, or the same settings"
             )
+        otherwise = differences(resolved(there), resolved(recipe))
+        if otherwise:
+            log.warning("%s: goes on with %s; results may differ in rounding", path, "; ".join(otherwise))
         return cls(folder, recipe, progress or SilentProgress())
 
     @classmethod
@@ -98,10 +115,18 @@ class Run:
         """The cost that the generator is conditioned on."""
         return conditioning_cost(self.recipe, self.costs)
 
-    @cached_property
+    @property
     def device(self) -> torch.device:
         """Where the networks run."""
-        return pick_device(self.recipe.device)
+        return self.processes.device if "processes" in self.__dict__ else pick_device(self.recipe.device)
+
+    @cached_property
+    def processes(self) -> Processes:
+        """The processes that train together, joined when this is first asked for."""
+        recipe = self.recipe
+        return FabricProcesses(
+            str(pick_device(recipe.device)), devices=recipe.devices, nodes=recipe.nodes, precision=recipe.precision
+        )
 
     @cached_property
     def data(self) -> DataSplits:
@@ -145,7 +170,7 @@ class Run:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """The judge that generating, the baseline and retraining share."""
+        """A judge for whoever looks at networks of this run."""
         return self.new_evaluator()
 
     def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
@@ -159,14 +184,49 @@ class Run:
             check_reachable(terms, budget_set)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Seed torch for a stage, time it, and note it as finished if nothing goes wrong."""
+    def stage(self, name: str, **settings: Any) -> Iterator[Work]:
+        """Work that is noted as finished, with its time, if nothing goes wrong; see `work`."""
+        started = time.perf_counter()
+        with self.work(name, **settings) as work:
+            yield work
+            self.folder.finish(name, time.perf_counter() - started)
+
+    @contextmanager
+    def work(self, name: str, **settings: Any) -> Iterator[Work]:
+        """Long work that writes to the run folder: alone there, saved on the way, ready to stop.
+
+        Args:
+            name: names its checkpoints.
+            settings: what decides its results, besides the recipe.
+
+        Raises:
+            RunError: another process is at work in the run folder.
+            TrainingError: memory has run out.
+            Stopped: the work was asked to stop, and has saved itself.
+        """
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
         torch.manual_seed(self.recipe.seed)
-        started = time.perf_counter()
-        yield
-        self.folder.finish(name, time.perf_counter() - started)
+        with self.folder.locked(), stop_requests() as request, explained_memory():
+            work = Work(
+                self.folder.path,
+                name,
+                {"stage": name, "recipe": essence(self.recipe), **settings},
+                request,
+                progress=self.progress,
+                processes=lambda: self.processes,
+                seconds=self.recipe.checkpoint_seconds,
+            )
+            yield work
+            if self.folder.writes:
+                work.clear()
+            self.meet()
+            request.check()
+
+    def meet(self) -> None:
+        """Wait for the other processes of this run, where any have been joined: they read what the main one writes."""
+        if "processes" in self.__dict__:
+            self.processes.same(None)
 
     def _build_supernet(self) -> Supernet:
         return channels_last(build_supernet(self.space).to(self.device))
@@ -184,7 +244,8 @@ class Run:
         section = self.recipe.supernet
         data = self.data
         rows: list[dict[str, float]] = []
-        with self.stage("supernet"):
+        with self.stage("supernet") as work:
+            supervision = work.supervision(rows.append, section.rollbacks)
             supernet = self._build_supernet()
             schedule = _schedule(section)
             greedy = GreedySettings(**section.greedy.model_dump())
@@ -198,8 +259,7 @@ class Run:
                 paths_per_step=section.paths_per_step,
                 score_images=greedy.score_images,
                 seed=self.recipe.seed,
-                progress=self.progress,
-                log=rows.append,
+                supervision=supervision,
             )
             self.folder.write_csv("supernet.csv", rows)
             self.folder.write_json("supernet.json", spent.to_dict())
@@ -212,7 +272,8 @@ class Run:
         """Stage `generator`: train the generator; writes `generator.csv`, `.json` and `.safetensors`."""
         supernet, data = self.supernet, self.data
         rows: list[dict[str, float]] = []
-        with self.stage("generator"):
+        with self.judging("generator", stage=True) as work:
+            supervision = work.supervision(rows.append, self.recipe.generator.rollbacks)
             generator = self._build_generator()
             spent = train_generator(
                 generator,
@@ -221,8 +282,7 @@ class Run:
                 data,
                 generator_schedule(self.recipe),
                 seed=self.recipe.seed,
-                progress=self.progress,
-                log=rows.append,
+                supervision=supervision,
             )
             self.folder.write_csv("generator.csv", rows)
             self.folder.write_json("generator.json", spent.to_dict())
@@ -232,13 +292,21 @@ class Run:
     def generate(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """Answer budget sets with the trained generator and append them to `candidates.jsonl`."""
         self.check_budgets(budgets)
-        strategy = self.strategy("generator", self.evaluator)
+        with self.judging("generate") as work:
+            return self._generate(work, budgets)
+
+    def _generate(self, work: Work, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+        strategy = self.strategy("generator", work)
         with self.progress.task("generate", len(budgets)) as task:
             candidates = []
             for budget_set in budgets:
                 candidates += strategy.search([budget_set])
                 task.advance(1, f"top-1 {candidates[-1].supernet_top1_percent:.2f}%")
-        self.folder.append_lines("candidates.jsonl", self._described(candidates))
+        # An answer that is there already was written just before a kill, or by the same question asked twice.
+        there = {(str(row["budgets"]), str(row["architecture"])) for row in self.folder.read_lines("candidates.jsonl")}
+        rows = self._described(candidates)
+        new = [row for row in rows if (str(row["budgets"]), str(row["architecture"])) not in there]
+        self.folder.append_lines("candidates.jsonl", new)
         return candidates
 
     def search_with(self, name: str, budgets: Sequence[BudgetSet]) -> list[Candidate]:
@@ -250,8 +318,9 @@ class Run:
         """
         check_names([name])
         self.check_budgets(budgets)
-        candidates = self.strategy(name, self.new_evaluator()).search(budgets)
-        self.folder.write_lines(f"search/{name}.jsonl", self._described(candidates))
+        with self.judging(f"search {name}") as work:
+            candidates = self.strategy(name, work).search(budgets)
+            self.folder.write_lines(f"search/{name}.jsonl", self._described(candidates))
         return candidates
 
     def compare(self, names: Sequence[str], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
@@ -265,8 +334,9 @@ class Run:
         """
         check_names(names)
         self.check_budgets(budgets)
-        found = compare([self.strategy(name, self.new_evaluator()) for name in names], budgets)
-        self.folder.write_json("compare.json", found)
+        with self.judging("compare") as work:
+            found = compare([self.strategy(name, work, part=name) for name in names], budgets)
+            self.folder.write_json("compare.json", found)
         return found
 
     def rank(self, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
@@ -277,18 +347,19 @@ class Run:
             DataError: the table cannot be read, or is not of this run's space.
         """
         truth = load_table(table, self.space) if table else None
-        found = rank_run(
-            self.supernet,
-            self.data,
-            paths=paths,
-            image_counts=image_counts,
-            seed=self.recipe.seed,
-            calibration_images=self.recipe.search.calibration_images,
-            retrained=self._retrained(),
-            truth=truth,
-            progress=self.progress,
-        )
-        self.folder.write_json("rank.json", found)
+        with self.judging("rank"):
+            found = rank_run(
+                self.supernet,
+                self.data,
+                paths=paths,
+                image_counts=image_counts,
+                seed=self.recipe.seed,
+                calibration_images=self.recipe.search.calibration_images,
+                retrained=self._retrained(),
+                truth=truth,
+                progress=self.progress,
+            )
+            self.folder.write_json("rank.json", found)
         return found
 
     def _retrained(self) -> dict[Architecture, float]:
@@ -302,17 +373,31 @@ class Run:
             if not result.get("derived")
         }
 
-    def new_evaluator(self) -> Evaluator:
-        """A judge that has judged nothing yet, equal to all others."""
+    def judging(self, name: str, *, stage: bool = False) -> AbstractContextManager[Work]:
+        """Work, or a stage, that needs the trained supernet: one begun with other weights is not gone on with."""
+        self.folder.require("supernet", f"supernet {self.folder.path}")
+        begin = self.stage if stage else self.work
+        return begin(name, supernet=self.folder.digest("supernet.safetensors"))
+
+    def new_evaluator(self, journal: Journal | None = None) -> Evaluator:
+        """A judge that has judged nothing yet, equal to all others; goes on with a journal that has entries."""
         return Evaluator(
             self.supernet,
             self.data,
             calibration_images=self.recipe.search.calibration_images,
             seed=self.recipe.seed,
+            journal=journal,
+            engine=self.engine(self) if self.engine else None,
         )
 
-    def strategy(self, name: str, evaluator: Evaluator) -> Strategy:
-        """A search strategy as the recipe sets it, with this judge; the generator's has its training counted in."""
+    def strategy(self, name: str, work: Work | None = None, *, part: str = "") -> Strategy:
+        """A search strategy as the recipe sets it, with a judge of its own; the generator's counts its training in.
+
+        Args:
+            name: which, by its registered name.
+            work: what it is searching for, so that it is saved; None saves nothing.
+            part: tells several strategies of one work apart.
+        """
 
         def generator() -> tuple[ArchitectureGenerator, Spending]:
             trained = self.generator
@@ -322,8 +407,15 @@ class Run:
             rows = self.folder.read_lines("pool.jsonl")
             return list(CandidatePool.from_rows(rows, len(rows), str(self.folder.path / "pool.jsonl")))
 
+        def supervision(name: str) -> Supervision:
+            if work is None:
+                return Supervision(processes=Processes(self.device), progress=self.progress)
+            # A search runs in one process, whatever trained the supernet.
+            return replace(work.supervision(part=f"{part} {name}"), processes=Processes(self.device))
+
+        evaluator = self.new_evaluator(work.journal(part) if work else None)
         cost = conditioning_cost(self.recipe, self.costs)
-        parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool)
+        parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool, supervision)
         return STRATEGIES[name](parts)
 
     def _described(self, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
@@ -331,8 +423,9 @@ class Run:
 
     def search(self) -> list[Candidate]:
         """Stage `search`: generate for every budget of the recipe."""
-        with self.stage("search"):
-            return self.generate(self.recipe.budget_sets())
+        self.check_budgets(self.recipe.budget_sets())
+        with self.judging("search", stage=True) as work:
+            return self._generate(work, self.recipe.budget_sets())
 
     def random_baseline(self) -> None:
         """Stage `random`: at every budget of the recipe, score random architectures that use 90 to 100% of it."""
@@ -340,11 +433,15 @@ class Run:
         rows: list[dict[str, Any]] = []
         rng = np.random.default_rng(self.recipe.seed)
         budget_sets = self.recipe.budget_sets()
-        with self.stage("random"), self.progress.task("random baseline", count * len(budget_sets)) as task:
+        with (
+            self.judging("random", stage=True) as work,
+            self.progress.task("random baseline", count * len(budget_sets)) as task,
+        ):
+            evaluator = self.new_evaluator(work.journal())
             for budgets in budget_sets if count else ():
                 sampler = FeasibleSampler(self.space, self.costs, budgets, low=RANDOM_WINDOW)
                 drawn = sampler.sample(count, rng)
-                for architecture, score in zip(drawn, self.evaluator.scores(drawn, task), strict=True):
+                for architecture, score in zip(drawn, evaluator.scores(drawn, task), strict=True):
                     rows.append(
                         {
                             "budgets": budgets.limits(),
@@ -373,10 +470,7 @@ class Run:
         inherit = section.inherit if inherit is None else inherit
         schedule = _schedule(section if epochs is None else section.model_copy(update={"epochs": epochs}))
         name = f"retrain/{architecture.short_id}"
-        rows: list[dict[str, float]] = []
         self.space.validate(architecture)
-        torch.manual_seed(self.recipe.seed)
-        started = time.perf_counter()
         derived = bool(section.activation or section.se_reduction)
         specs = derive(
             self.space.block_specs(architecture),
@@ -388,32 +482,35 @@ class Run:
                 "a network with retrain.activation or retrain.se_reduction has no weights to inherit; train it from "
                 "scratch (retrain.inherit = false, --scratch), or leave both out"
             )
-        network = self.evaluator.network(architecture) if inherit else build_network(specs)
-        network = channels_last(network.to(self.device))
-        train_network(
-            network,
-            self.data,
-            schedule,
-            name=f"retrain {architecture.short_id}",
-            seed=self.recipe.seed,
-            progress=self.progress,
-            log=rows.append,
-        )
-        result = {
-            "architecture": architecture.to_dict(),
-            "costs": {name: model.count(specs) for name, model in self.costs.items()},
-            "derived": derived,
-            "validation_top1_percent": evaluate(network, self.data.validation, self.data).top1_percent,
-            "test_top1_percent": evaluate(network, self.data.test(), self.data).top1_percent,
-            "inherited": inherit,
-            "epochs": schedule.epochs,
-            "seconds": time.perf_counter() - started,
-            "layers": self.space.describe(architecture),
-        }
-        self.folder.write_csv(f"{name}/retrain.csv", rows)
-        self.folder.save_weights(f"{name}/weights.safetensors", network)
-        self.folder.write_json(f"{name}/architecture.json", architecture.to_dict())
-        self.folder.write_json(f"{name}/result.json", result)
+        rows: list[dict[str, float]] = []
+        started = time.perf_counter()
+        with self.work(name, inherit=inherit, epochs=schedule.epochs) as work:
+            supervision = work.supervision(rows.append, section.rollbacks)
+            network = self.new_evaluator().network(architecture) if inherit else build_network(specs)
+            network = channels_last(network.to(self.device))
+            train_network(
+                network,
+                self.data,
+                schedule,
+                name=f"retrain {architecture.short_id}",
+                seed=self.recipe.seed,
+                supervision=supervision,
+            )
+            result = {
+                "architecture": architecture.to_dict(),
+                "costs": {name: model.count(specs) for name, model in self.costs.items()},
+                "derived": derived,
+                "validation_top1_percent": evaluate(network, self.data.validation, self.data).top1_percent,
+                "test_top1_percent": evaluate(network, self.data.test(), self.data).top1_percent,
+                "inherited": inherit,
+                "epochs": schedule.epochs,
+                "seconds": time.perf_counter() - started,
+                "layers": self.space.describe(architecture),
+            }
+            self.folder.write_csv(f"{name}/retrain.csv", rows)
+            self.folder.save_weights(f"{name}/weights.safetensors", network)
+            self.folder.write_json(f"{name}/architecture.json", architecture.to_dict())
+            self.folder.write_json(f"{name}/result.json", result)
         return result
 
     def retrain_picks(self) -> list[dict[str, Any]]:
@@ -421,10 +518,22 @@ class Run:
         # The last answer to each budget counts: queries may have been added before and after the search.
         found = {str(row["budgets"]): row["architecture"] for row in self.folder.read_lines("candidates.jsonl")}
         budgets = [str(budget_set.limits()) for budget_set in self.recipe.budget_sets()]
+        section = self.recipe.retrain
+        results = []
         with self.stage("retrain"):
-            return [
-                self.retrain(Architecture.from_dict(found[budgets[pick - 1]])) for pick in self.recipe.retrain.picks
-            ]
+            for pick in section.picks:
+                architecture = Architecture.from_dict(found[budgets[pick - 1]])
+                result = self._result(architecture)
+                # One that was finished before the stage was interrupted need not be trained again.
+                if result is None or (result["epochs"], result["inherited"]) != (section.epochs, section.inherit):
+                    result = self.retrain(architecture)
+                results.append(result)
+        return results
+
+    def _result(self, architecture: Architecture) -> dict[str, Any] | None:
+        """What retraining this architecture gave; None if it has not been."""
+        name = f"retrain/{architecture.short_id}/result.json"
+        return self.folder.read_json(name) if (self.folder.path / name).exists() else None
 
     def report(self) -> Path:
         """Write `report.html` from what the folder holds."""
@@ -434,17 +543,18 @@ class Run:
         """Every stage in order; finished ones are not repeated."""
         self.check_budgets(self.recipe.budget_sets())
         conditioning_cost(self.recipe, self.costs)  # before hours of training, not after
-        for name, stage in (
-            ("supernet", self.train_supernet),
-            ("generator", self.train_generator),
-            ("search", self.search),
-            ("random", self.random_baseline),
-            ("retrain", self.retrain_picks),
+        for name, stage, shared in (
+            ("supernet", self.train_supernet, True),
+            ("generator", self.train_generator, True),
+            ("search", self.search, False),
+            ("random", self.random_baseline, False),
+            ("retrain", self.retrain_picks, True),
         ):
             if self.folder.finished(name):
                 say(f"{name}: finished before, kept")
-            else:
+            elif shared or self.folder.writes:
                 stage()
+            self.meet()  # processes that have nothing to search wait for the one that has
         self.report()
 
 
@@ -458,5 +568,6 @@ def _schedule(section: TrainingSection) -> Schedule:
         weight_decay=section.weight_decay,
         nesterov=section.nesterov,
         warmup_epochs=section.warmup_epochs,
+        accumulate=section.accumulate,
         augmentation=Augmentation(section.crop_padding, section.flip) if augment else None,
     )

@@ -22,6 +22,7 @@ from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random_strategy import RandomStrategy
 from anybudget.search.refine import RefinedStrategy
 from anybudget.search.strategy import Strategy
+from anybudget.training.loop import Supervision
 
 
 def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:
@@ -54,11 +55,12 @@ class Parts:
     progress: Progress
     generator: Callable[[], tuple[ArchitectureGenerator, Spending]]
     pool: Callable[[], Sequence[Architecture]]
+    supervision: Callable[[str], Supervision]
 
 
 def generator_schedule(recipe: Recipe) -> GeneratorSchedule:
     """How the recipe trains distributions over architectures."""
-    return GeneratorSchedule(**recipe.generator.model_dump(exclude={"cost", "hidden", "random_prior"}))
+    return GeneratorSchedule(**recipe.generator.model_dump(exclude={"cost", "hidden", "random_prior", "rollbacks"}))
 
 
 def _generator(parts: Parts) -> GeneratorStrategy:
@@ -123,7 +125,7 @@ def _direct(parts: Parts) -> Strategy:
         candidates=section.candidates,
         min_use=section.min_use,
         seed=parts.recipe.seed,
-        progress=parts.progress,
+        supervision=parts.supervision,
     )
 
 

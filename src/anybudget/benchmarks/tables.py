@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.errors import DataError
+from anybudget.errors import DataError, reason, shorten, shown
 from anybudget.spaces import NASBench201Settings, NASBench201Space, SearchSpace
 from anybudget.spaces.nas_bench_201 import EDGES, OPERATIONS
 from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
 
 SEEDS = 3
 """How often NAS-Bench-Macro trained every network."""
+
+LARGEST = 1e100
+"""Beyond any count of a network, and far from where arithmetic overflows."""
 
 COLUMNS_201 = ("test_top1_percent", "val_top1_percent", "val_top1_percent_12_epochs", "macs", "params")
 
@@ -56,7 +59,7 @@ def read_nas_bench_macro(path: Path) -> TabularBenchmark:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot read NAS-Bench-Macro's JSON: {error}") from None
+        raise DataError(f"{path}: cannot read NAS-Bench-Macro's JSON: {reason(error)}") from None
     if not isinstance(table, dict) or not table:
         raise DataError(f"{path}: expected an object with a key of 8 digits for every network of NAS-Bench-Macro")
     space = NASBenchMacroSpace(NASBenchMacroSettings())
@@ -64,7 +67,9 @@ def read_nas_bench_macro(path: Path) -> TabularBenchmark:
     rows: dict[str, list[float]] = {}
     for key, entry in table.items():
         if len(key) != len(space.decisions) or not digits.issuperset(key):
-            raise DataError(f"{path}: key {key!r} is no network: expected {len(space.decisions)} digits from 0 to 2")
+            raise DataError(
+                f"{path}: key {shown(key)} is no network: expected {len(space.decisions)} digits from 0 to 2"
+            )
         rows[key] = _macro_row(f"{path}: key {key!r}", entry)
     names = ("mean_acc", *(f"test_acc_{seed}" for seed in range(1, SEEDS + 1)), "flops", "params")
     columns = dict(zip(names, np.array(list(rows.values())).T, strict=True))
@@ -78,8 +83,13 @@ def _macro_row(where: str, entry: Any) -> list[float]:
     if not isinstance(runs, list) or len(runs) != SEEDS:
         raise DataError(f'{where}: "test_acc" must be a list of {SEEDS} accuracies')
     values = [entry.get("mean_acc"), *runs, entry.get("flops"), entry.get("params")]
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-        raise DataError(f'{where}: "mean_acc", "test_acc", "flops" and "params" must be finite numbers')
+    if not all(type(value) in (int, float) and 0 <= value <= LARGEST for value in values):
+        raise DataError(
+            f'{where}: "mean_acc", "test_acc", "flops" and "params" must be finite numbers, 0 or more; found '
+            f"{shown(values)}"
+        )
+    if max(values[: 1 + SEEDS]) > 100:
+        raise DataError(f'{where}: "mean_acc" and "test_acc" are in percent, at most 100; found {shown(values)}')
     return values
 
 
@@ -96,7 +106,8 @@ def read_nas_bench_201(path: Path) -> TabularBenchmark:
     arrays = _arrays(path, ("op_names", "ops", *COLUMNS_201))
     names, ops = tuple(map(str, arrays["op_names"].tolist())), arrays["ops"]
     if names != OPERATIONS:
-        raise DataError(f"{path}: op_names: expected {', '.join(OPERATIONS)} in this order, found {', '.join(names)}")
+        found = shorten(", ".join(names))
+        raise DataError(f"{path}: op_names: expected {', '.join(OPERATIONS)} in this order, found {found}")
     if ops.ndim != 2 or ops.shape[1] != len(EDGES) or ops.dtype.kind not in "iu" or not len(ops):
         raise DataError(f"{path}: ops: expected integers [rows, {len(EDGES)}], found {ops.dtype} {list(ops.shape)}")
     if ops.min() < 0 or ops.max() >= len(OPERATIONS):
@@ -106,23 +117,30 @@ def read_nas_bench_201(path: Path) -> TabularBenchmark:
         if arrays[name].shape != ops.shape[:1] or arrays[name].dtype.kind not in "iuf":
             raise DataError(f"{path}: {name}: expected one number for each of the {len(ops)} rows of ops")
         columns[name] = arrays[name].astype(np.float64)
-        if not np.isfinite(columns[name]).all():
-            raise DataError(f"{path}: {name}: every number must be finite")
+        most = 100.0 if "percent" in name else LARGEST
+        if not ((columns[name] >= 0) & (columns[name] <= most)).all():  # also false for nan
+            raise DataError(f"{path}: {name}: every number must be finite and from 0 to {most:g}")
     return TabularBenchmark(NASBench201Space(NASBench201Settings()), ops.astype(np.int64), columns)
 
 
 def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     # Looked at first because np.load answers a pickle or a single array with advice that would be wrong here.
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: cannot read NAS-Bench-201's .npz: no such file, or not an .npz archive")
+        found = "a folder" if path.is_dir() else "not an .npz archive" if path.exists() else "no such file"
+        raise DataError(f"{path}: cannot read NAS-Bench-201's .npz: {found}")
+    arrays: dict[str, NDArray[Any]] = {}
+    where = ""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
-            arrays = {name: archive[name] for name in names if name not in missing}
+            for name in names:
+                if name not in archive.files:
+                    raise DataError(f"{path}: the array {name!r} is missing")
+                where = f"the array {name!r}: "
+                arrays[name] = archive[name]
+    except DataError:
+        raise
     except Exception as error:  # a damaged archive fails in zipfile, zlib or numpy, each in its own way
-        raise DataError(f"{path}: cannot read NAS-Bench-201's .npz: {error}") from None
-    if missing:
-        raise DataError(f"{path}: the array {missing[0]!r} is missing")
+        raise DataError(f"{path}: cannot read NAS-Bench-201's .npz: {where}{reason(error)}") from None
     return arrays
 
 

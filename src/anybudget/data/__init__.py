@@ -1,7 +1,15 @@
 """Owns the way from images on disk to splits, normalisation and training batches."""
 
-from anybudget.data.batches import Augmentation, iterate_batches
+from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches
 from anybudget.data.sources import FASHION_MNIST_SUBSET
 from anybudget.data.splits import DataSplits, ImageSet, load_splits
 
-__all__ = ["FASHION_MNIST_SUBSET", "Augmentation", "DataSplits", "ImageSet", "iterate_batches", "load_splits"]
+__all__ = [
+    "FASHION_MNIST_SUBSET",
+    "Augmentation",
+    "DataSplits",
+    "EpochPosition",
+    "ImageSet",
+    "iterate_batches",
+    "load_splits",
+]

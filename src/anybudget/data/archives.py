@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from anybudget.data.arrays import Array, StoredPart, source_from_arrays
-from anybudget.data.sources import Source, check_memory, reason
-from anybudget.errors import DataError
+from anybudget.data.sources import Source, check_memory
+from anybudget.errors import DataError, reason
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,37 @@ class Augmentation:
         return images
 
 
+class EpochPosition:
+    """How far an epoch of batches has come, so that one that was interrupted can be gone on with.
+
+    The order of an epoch is not kept, but the state of the generator that drew it.
+    """
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self._start: Tensor | None = None
+
+    def order(self, count: int, generator: torch.Generator) -> Tensor:
+        """The order `[count]` of the images of this epoch; drawn if none of its batches has been taken."""
+        now = generator.get_state()
+        if self.batches and self._start is not None:
+            generator.set_state(self._start)
+        else:
+            self._start = now
+        order = torch.randperm(count, generator=generator, device=generator.device)
+        if self.batches:
+            generator.set_state(now)
+        return order
+
+    def state_dict(self) -> dict[str, Any]:
+        """The batches taken of this epoch and the generator's state at its start."""
+        return {"batches": self.batches, "start": self._start}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state; the generator has to be put back to where it was, too."""
+        self.batches, self._start = state["batches"], state["start"]
+
+
 def iterate_batches(
     data: ImageSet,
     batch_size: int,
@@ -53,21 +85,26 @@ def iterate_batches(
     augment: Augmentation | None,
     normalise: Callable[[Tensor], Tensor],
     device: torch.device,
+    position: EpochPosition | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one shuffled epoch of (images as `normalise` returns them, labels int64 [B]) on `device`.
 
     The last batch is dropped if it is incomplete, unless it is the only one. Shuffling and augmentation draw from
-    `generator` only, batch by batch; images cross to `device` as uint8.
+    `generator` only, batch by batch; images cross to `device` as uint8. A `position` counts the batches; one that comes
+    from a checkpoint leaves out those that were taken before.
 
     Raises:
         DataError: `batch_size` is below 1 or there is no image; raised when the first batch is asked for.
     """
     if batch_size < 1 or not len(data):
         raise DataError(f"batch size {batch_size} over {len(data)} images: both must be at least 1")
-    order = torch.randperm(len(data), generator=generator, device=generator.device).to(data.labels.device)
+    position = position or EpochPosition()
+    order = position.order(len(data), generator).to(data.labels.device)
     whole = len(data) // batch_size * batch_size
-    for indices in torch.split(order[: whole or None], batch_size):
+    for indices in torch.split(order[: whole or None], batch_size)[position.batches :]:
         images = data.images[indices]
         if augment is not None:
             images = augment(images, generator)
+        position.batches += 1
         yield normalise(images.to(device)), data.labels[indices].to(device)
+    position.batches = 0

@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from anybudget.data.sources import Part, Source, check_memory, reason
-from anybudget.errors import DataError
+from anybudget.data.sources import Part, Source, check_memory
+from anybudget.errors import DataError, reason
 
 PART_FOLDERS = {"train": ("train",), "validation": ("val", "valid"), "test": ("test",)}
 GREY_MODES = frozenset({"1", "L", "LA", "I"})  # and I;16 in its byte orders

@@ -54,8 +54,3 @@ def check_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:
             f"memory, more than the {MAX_IMAGE_BYTES / 2**30:.3g} GiB allowed: set a smaller image size or use fewer "
             "images"
         )
-
-
-def reason(error: BaseException) -> str:
-    """The text of a foreign error on one line, for use inside a message."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ from torch import Tensor
 from anybudget.data.archives import has_idx_files, open_embedded, open_idx, open_npz
 from anybudget.data.folders import has_class_folders, open_folder
 from anybudget.data.sources import FASHION_MNIST_SUBSET, Part, Source
-from anybudget.errors import DataError
+from anybudget.errors import DataError, reason, shown
 
 STATISTICS_CHUNK = 1024  # images counted at a time
 
@@ -140,11 +140,14 @@ def _open(source: str, image_size: int | None) -> Source:
     """Find out which kind of source this is and open it."""
     if source == FASHION_MNIST_SUBSET:
         return open_embedded(image_size)
-    path = Path(source).expanduser()
-    if not source or not path.exists():
-        raise DataError(
-            f"{source!r}: no such file or folder: give the path of a folder or .npz file, or {FASHION_MNIST_SUBSET!r}"
-        )
+    way_out = f"give the path of a folder or .npz file, or {FASHION_MNIST_SUBSET!r}"
+    try:
+        path = Path(source).expanduser()
+        there = bool(source) and path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a folder that is closed, no such user
+        raise DataError(f"data.source: {shown(source)} cannot be looked up ({reason(error)}): {way_out}") from error
+    if not there:
+        raise DataError(f"data.source: {shown(source)}: no such file or folder: {way_out}")
     if path.is_dir():
         if has_idx_files(path):
             return open_idx(path, image_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from anybudget.errors import ConfigError
+from anybudget.errors import ConfigError, shorten, shown
 
 
 def pick_device(name: str) -> torch.device:
@@ -17,8 +17,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # the device `meta` has tensors, but no numbers in them
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device: {name!r} cannot be used here ({reason}); use auto or cpu") from None
+        reason = shorten(str(error), 200)
+        raise ConfigError(f"device: {shown(name)} cannot be used here ({reason}); use auto or cpu") from None
     return device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
@@ -10,6 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+OverBatch = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]]
+"""Normalises `[N, C, H, W]` with weight, bias and epsilon; also gives the mean and the unbiased variance `[C]`."""
 
 
 def join(tensors: Sequence[Tensor]) -> Tensor:
@@ -27,6 +30,8 @@ def batch_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
     `norms` are those of consecutive channel groups of `x` `[N, C, H, W]`; their widths add up to C.
     """
     weight, bias = _affine(norms)
+    if isinstance(norms[0], _LentNorm):
+        return norms[0].over_batch(x, weight, bias, norms[0].eps)[0]
     if x.device.type == "cpu" and _is_narrow(len(weight)) and x.is_contiguous(memory_format=torch.channels_last):
         return cast(Tensor, _WideRowNorm.apply(x, weight, bias, norms[0].eps))  # type: ignore[no-untyped-call]
     return F.batch_norm(x, None, None, weight, bias, training=True, eps=norms[0].eps)
@@ -116,6 +121,7 @@ class SlicedNorm(nn.BatchNorm2d):
     """
 
     counts: Tensor  # [C]: batches recorded by channel
+    over_batch: OverBatch | None = None  # what stands in for the norm over a batch, see `over_batch_with`
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
@@ -129,6 +135,8 @@ class SlicedNorm(nn.BatchNorm2d):
         if not self.training:
             return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=self.eps)
         if not self.track_running_stats:
+            if self.over_batch is not None:
+                return self.over_batch(x, weight, bias, self.eps)[0]
             return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
         batch = torch.zeros_like(mean), torch.ones_like(variance)
         out = F.batch_norm(x, *batch, weight, bias, training=True, momentum=1.0, eps=self.eps)
@@ -142,6 +150,47 @@ class SlicedNorm(nn.BatchNorm2d):
         """Copy these channels into a plain norm."""
         for name in ("weight", "bias", "running_mean", "running_var"):
             getattr(target, name).copy_(getattr(self, name)[rows])
+
+
+class _LentNorm(nn.BatchNorm2d):
+    """A plain norm while something else normalises its batches; see `over_batch_with`."""
+
+    over_batch: OverBatch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain norm would; only what a batch is may differ."""
+        if not self.training:
+            return super().forward(x)
+        out, mean, variance = self.over_batch(x, self.weight, self.bias, self.eps)
+        if self.track_running_stats:
+            count = _buffer(self.num_batches_tracked)
+            count += 1
+            share = 1.0 / float(count) if self.momentum is None else self.momentum
+            _buffer(self.running_mean).lerp_(mean, share)
+            _buffer(self.running_var).lerp_(variance, share)
+        return out
+
+
+@contextmanager
+def over_batch_with(module: nn.Module, function: OverBatch) -> Iterator[None]:
+    """Within, training forwards of all norms in `module` have their batches normalised by `function`.
+
+    Recording and calibrating statistics of shared norms is left as it is.
+    """
+    plain = [layer for layer in module.modules() if type(layer) is nn.BatchNorm2d]
+    for norm in plain:
+        norm.__class__ = _LentNorm
+    # Those that say by this attribute that their batches can be normalised by something else.
+    lenient: list[Any] = [layer for layer in module.modules() if hasattr(type(layer), "over_batch")]
+    for layer in [*plain, *lenient]:
+        layer.over_batch = function
+    try:
+        yield
+    finally:
+        for layer in [*plain, *lenient]:
+            del layer.over_batch
+        for norm in plain:
+            norm.__class__ = nn.BatchNorm2d
 
 
 def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

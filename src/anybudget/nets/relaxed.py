@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
-from anybudget.nets.norms import folded, keep_statistics
+from anybudget.nets.norms import OverBatch, folded, keep_statistics
 
 if TYPE_CHECKING:
     from anybudget.nets.unified import SubBlock, UnifiedBlock, UnifiedSupernet
@@ -28,6 +28,7 @@ class RelaxedUnifiedBlock(nn.Module):
     mixture, which makes the merge exact.
     """
 
+    over_batch: OverBatch | None = None  # what stands in for the norm over a batch, see `over_batch_with`
     expand: Tensor  # [S * C, C, 1, 1]
     expand_bias: Tensor  # [S * C]
     depthwise: Tensor  # [S, K, C, k, k]: every kernel of every sub-block, zero-padded to the largest size k
@@ -87,7 +88,10 @@ class RelaxedUnifiedBlock(nn.Module):
         )
         out = merged_bottleneck(x, weights, frozen)
         if self.training:
-            out = F.batch_norm(out, None, None, scale, shift, training=True)
+            if self.over_batch is not None:
+                out = self.over_batch(out, scale, shift, 1e-5)[0]
+            else:
+                out = F.batch_norm(out, None, None, scale, shift, training=True)
             return out + x if self.residual else out
         shift = shift[:, None, None]
         return torch.addcmul(x + shift if self.residual else shift, out, scale[:, None, None])

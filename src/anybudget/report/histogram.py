@@ -8,9 +8,9 @@ from statistics import fmean
 
 from markupsafe import Markup
 
+from anybudget.errors import shorten
 from anybudget.report import svg
 from anybudget.report.compared import StrategyResult
-from anybudget.report.reading import shorten
 from anybudget.report.scales import Scale, fit
 from anybudget.report.series import Series
 

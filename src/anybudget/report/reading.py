@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anybudget.architecture import Architecture
-from anybudget.errors import ArchitectureError, RunError
+from anybudget.errors import ArchitectureError, RunError, shorten
 
 LARGEST = 1e100
 """The greatest number, of either sign, that a report shows."""
@@ -146,12 +146,6 @@ def read_curve(path: Path, names: Sequence[str]) -> Curve | None:
     if not rows:
         return None
     return Curve({name: tuple(row[name] for row in rows) for name in names})
-
-
-def shorten(text: str, length: int = 120) -> str:
-    """`text` on one line, cut to `length` characters: an error message must stay readable."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def _read(path: Path) -> str | None:

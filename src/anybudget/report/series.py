@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from anybudget.errors import shorten
 from anybudget.report import svg
-from anybudget.report.reading import shorten
 from anybudget.report.scales import moving_apart
 
 HUES, DASHES = 6, 5

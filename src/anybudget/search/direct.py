@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from anybudget.costs import CostModel
 from anybudget.data import DataSplits
 from anybudget.evaluation import Evaluator
 from anybudget.nets.base import RelaxedSupernet
-from anybudget.progress import Progress
+from anybudget.processes import Processes
 from anybudget.search.candidates import candidates_of, position
 from anybudget.search.relaxation import GeneratorSchedule, train_distributions
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
+from anybudget.training.loop import Supervision
 
 _DRAWS = 8
 """Candidates drawn before the noise grows: as many as the generator draws with its 8 priors, to compare alike."""
@@ -59,7 +60,7 @@ class DirectStrategy(Strategy):
         candidates: how many different architectures are judged.
         min_use: the least share of the attainable `cost` that candidates use, where any architecture does.
         seed: draws batches, relaxed architectures and candidates, equally for every budget set.
-        progress: where training says how far it is.
+        supervision: who watches the training for one budget set, by its text.
 
     Source: SGNAS §3.1, the N-times cost of differentiable search with a budget; the Gumbel softmax as in FBNet §3.3.
     """
@@ -77,9 +78,11 @@ class DirectStrategy(Strategy):
         candidates: int = 40,
         min_use: float = 0.985,
         seed: int = 0,
-        progress: Progress | None = None,
+        supervision: Callable[[str], Supervision] | None = None,
     ) -> None:
-        super().__init__(evaluator, costs, seed=seed, progress=progress)
+        device = next(evaluator.supernet.parameters()).device
+        self._supervision = supervision or (lambda _name: Supervision(processes=Processes(device)))
+        super().__init__(evaluator, costs, seed=seed)
         self.cost = cost
         self.data = data
         self.schedule = schedule
@@ -110,7 +113,7 @@ class DirectStrategy(Strategy):
             lambda _draws: (positions, positions),  # no prior: there is nothing to vary
             name=self.name,
             seed=self.seed,
-            progress=self.progress,
+            supervision=self._supervision(str(budgets)),
         )
         with torch.inference_mode():
             rows = model(positions[:1], positions[:1])[0].double().cpu().numpy()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
+from anybudget.checkpoints import NumpyRandom
 from anybudget.costs import CostModel
 from anybudget.data import DataSplits
 from anybudget.evaluation import Evaluator, Spending
@@ -20,7 +21,7 @@ from anybudget.search.candidates import candidates_of, position
 from anybudget.search.relaxation import GeneratorSchedule, budget_gaps, train_distributions
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
-from anybudget.training.loop import Log, no_log
+from anybudget.training.loop import Supervision
 
 __all__ = ["GeneratorSchedule", "GeneratorStrategy", "budget_gaps", "random_priors", "train_generator"]
 
@@ -33,8 +34,7 @@ def train_generator(
     schedule: GeneratorSchedule,
     *,
     seed: int = 0,
-    progress: Progress | None = None,
-    log: Log = no_log,
+    supervision: Supervision | None = None,
 ) -> Spending:
     """Train the generator on the validation split against the frozen supernet; what it cost.
 
@@ -45,6 +45,7 @@ def train_generator(
 
     Raises:
         TrainingError: the loss is not finite.
+        Stopped: training was asked to stop, and has been saved.
     """
     rng = np.random.default_rng(seed)
 
@@ -54,7 +55,16 @@ def train_generator(
 
     relaxed = supernet.eval().relaxed().train()
     return train_distributions(
-        generator, relaxed, cost, data, schedule, draw, name="generator", seed=seed, progress=progress, log=log
+        generator,
+        relaxed,
+        cost,
+        data,
+        schedule,
+        draw,
+        name="generator",
+        seed=seed,
+        parts={"priors": NumpyRandom(rng)},
+        supervision=supervision,
     )
 
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from anybudget.checkpoints import Stateful
 from anybudget.costs import CostModel, CostTerms
-from anybudget.data import DataSplits, iterate_batches
+from anybudget.data import DataSplits
 from anybudget.errors import TrainingError
 from anybudget.evaluation import Spending
 from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.generator import gumbel_softmax
-from anybudget.progress import Progress, SilentProgress
+from anybudget.nets.synchronised import synchronised
+from anybudget.processes import Processes
 from anybudget.search.decoding import reachable
-from anybudget.training.loop import Log, cosine_factor, no_log
+from anybudget.training.loop import EpochLoop, Figures, Row, Supervision, cosine_factor
 
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 """What a step trains on: positions `[B]`, 0 the least reachable cost and 1 the most, and priors `[B, decisions, ...]`.
@@ -66,8 +67,8 @@ def train_distributions(
     *,
     name: str,
     seed: int = 0,
-    progress: Progress | None = None,
-    log: Log = no_log,
+    parts: Mapping[str, Stateful] | None = None,
+    supervision: Supervision | None = None,
 ) -> Spending:
     """Train a model of distributions on the validation split against the frozen supernet.
 
@@ -84,8 +85,8 @@ def train_distributions(
         draw: called once a step with the source of all that is random.
         name: in progress and errors.
         seed: draws batches, positions and Gumbel noise.
-        progress: advanced once a step.
-        log: gets one row of metrics per epoch.
+        parts: what `draw` keeps from step to step, to be saved.
+        supervision: who watches.
 
     Returns:
         Every image counts once for each mixture that it is forwarded through.
@@ -94,36 +95,39 @@ def train_distributions(
 
     Raises:
         TrainingError: the loss is not finite.
+        Stopped: training was asked to stop, and has been saved.
     """
-    started = time.perf_counter()
-    device = next(model.parameters()).device
+    supervision = supervision or Supervision(processes=Processes(next(model.parameters()).device))
     draws = torch.Generator().manual_seed(seed)
-    total = schedule.epochs * max(1, len(data.validation) // schedule.batch_size)
-    trainer = _Trainer(model, relaxed, cost, schedule, total)
-    temperature = schedule.temperature
+    loop = EpochLoop(
+        data.validation,
+        data,
+        draws,
+        supervision,
+        name=name,
+        epochs=schedule.epochs,
+        batch_size=schedule.batch_size,
+    )
+    trainer = _Trainer(model, relaxed, cost, schedule, loop, supervision.processes)
+
+    def temperature() -> float:
+        return schedule.temperature * schedule.temperature_decay ** (loop.epoch - 1)
+
+    def step(images: Tensor, labels: Tensor) -> Figures:
+        return trainer.step(images, labels, draw, temperature(), draws)
+
+    def row(epoch: int, sums: Mapping[str, float]) -> Row:
+        return {
+            "epoch": epoch,
+            "cross_entropy": sums["cross_entropy"] / sums["steps"],
+            "budget_gap_percent": 100.0 * sums["gap"] / sums["steps"],
+            "temperature": temperature(),
+        }
+
     model.train()
-    with (progress or SilentProgress()).task(name, total) as task:
-        for epoch in range(1, schedule.epochs + 1):
-            began = time.perf_counter()
-            sums = np.zeros(2)
-            batches = iterate_batches(
-                data.validation,
-                schedule.batch_size,
-                generator=draws,
-                augment=None,
-                normalise=data.normalise,
-                device=device,
-            )
-            for steps, (images, labels) in enumerate(batches, start=1):
-                cross_entropy, gap = trainer.losses(images, labels, draw, temperature, draws)
-                _check(float(cross_entropy.detach()) + float(gap.detach()), name, epoch)
-                trainer.update(cross_entropy, gap)
-                sums += [float(cross_entropy.detach()), float(gap.detach().sqrt())]
-                task.advance(1, f"epoch {epoch}/{schedule.epochs} loss {sums[0] / steps:.3f}")
-            log(_row(epoch, sums / steps, temperature, time.perf_counter() - began))
-            temperature *= schedule.temperature_decay
+    with synchronised(relaxed, supervision.processes):
+        loop.run(model, {"trainer": trainer, **(parts or {})}, step, row)
     model.eval()
-    trainer.spent.seconds = time.perf_counter() - started
     return trainer.spent
 
 
@@ -131,21 +135,63 @@ class _Trainer:
     """One training: the two losses, the optimiser, and what the mixtures have cost so far."""
 
     def __init__(
-        self, model: nn.Module, relaxed: RelaxedSupernet, cost: CostModel, schedule: GeneratorSchedule, steps: int
+        self,
+        model: nn.Module,
+        relaxed: RelaxedSupernet,
+        cost: CostModel,
+        schedule: GeneratorSchedule,
+        loop: EpochLoop,
+        processes: Processes,
     ) -> None:
         self.spent = Spending()
         self._model, self._relaxed, self._terms, self._schedule = model, relaxed, cost.terms, schedule
         self._low, high = reachable({cost.name: cost.terms}, cost.name)
         self._interval = high - self._low or 1.0  # a constant cost has no gap to weigh
-        self._optimiser = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=schedule.betas)
-        self._decay = torch.optim.lr_scheduler.LambdaLR(self._optimiser, cosine_factor(steps))
+        self._plain = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=schedule.betas)
+        self._decay = torch.optim.lr_scheduler.LambdaLR(
+            self._plain, cosine_factor(schedule.epochs * loop.steps_per_epoch)
+        )
+        self._loop, self._processes = loop, processes
+        self._optimiser = processes.optimiser(self._plain)
         self._macs_per_image: float | None = None
 
-    def losses(
+    def step(self, images: Tensor, labels: Tensor, draw: Draw, temperature: float, draws: torch.Generator) -> Figures:
+        """One step of the optimiser down both losses; nothing changes where they are not finite."""
+        started = time.perf_counter()
+        with self._processes.precision():
+            cross_entropy, gap = self._losses(images, labels, draw, temperature, draws)
+            loss = cross_entropy + self._schedule.penalty * gap
+        figures = self._processes.mean([float(cross_entropy.detach()), float(gap.detach().sqrt())])
+        _check(sum(figures), self._loop)
+        self._plain.zero_grad(set_to_none=True)
+        self._processes.backward(loss)
+        self._processes.average_gradients(self._model.parameters())
+        self._loop.scale_rate(self._plain, self._decay)
+        self._optimiser.step()
+        self._decay.step()
+        self.spent.seconds += time.perf_counter() - started
+        return Figures(figures[0], {"cross_entropy": figures[0], "gap": figures[1]})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimiser, its schedule, and what has been spent."""
+        return {
+            "optimiser": self._plain.state_dict(),
+            "decay": self._decay.state_dict(),
+            "spent": self.spent.to_dict(),
+            "macs_per_image": self._macs_per_image,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self._plain.load_state_dict(state["optimiser"])
+        self._decay.load_state_dict(state["decay"])
+        self.spent = Spending(**state["spent"])
+        self._macs_per_image = state["macs_per_image"]
+
+    def _losses(
         self, images: Tensor, labels: Tensor, draw: Draw, temperature: float, draws: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the sampled mixtures, and the mean squared budget gap as a share of the interval squared."""
-        images = images.contiguous(memory_format=torch.channels_last)
         positions, priors = draw(draws)
         log_probabilities = self._model(positions, priors)
         budgets = self._low + positions * self._interval
@@ -160,20 +206,13 @@ class _Trainer:
         self._count(images, samples)
         return cross_entropy.mean(), gaps.mean()
 
-    def update(self, cross_entropy: Tensor, gap: Tensor) -> None:
-        """One step of the optimiser down both losses."""
-        loss = cross_entropy + self._schedule.penalty * gap
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimiser.step()
-        self._decay.step()
-
     def _count(self, images: Tensor, samples: Tensor) -> None:
         """Count the images of every mixture; all cost the same, so the first is measured and stands for them."""
         if self._macs_per_image is None:
             self._macs_per_image = mixture_macs(self._relaxed, images, samples[0])
-        self.spent.images += len(images) * len(samples)
-        self.spent.macs += self._macs_per_image * len(images) * len(samples)
+        forwarded = len(images) * len(samples) * self._processes.count
+        self.spent.images += forwarded
+        self.spent.macs += self._macs_per_image * forwarded
 
 
 def mixture_macs(relaxed: RelaxedSupernet, images: Tensor, probabilities: Tensor) -> float:
@@ -196,17 +235,9 @@ def budget_gaps(terms: CostTerms, probabilities: Tensor, budgets: Tensor) -> Ten
     return (mean - budgets).square() + variance
 
 
-def _check(loss: float, name: str, epoch: int) -> None:
+def _check(loss: float, loop: EpochLoop) -> None:
     if not math.isfinite(loss):
-        raise TrainingError(f"{name}: the loss became {loss} in epoch {epoch}; lower generator.learning_rate")
-
-
-def _row(epoch: int, means: NDArray[np.float64], temperature: float, seconds: float) -> dict[str, float]:
-    """Metrics of an epoch; `means` holds the cross-entropy and the budget gap as a share of the interval."""
-    return {
-        "epoch": epoch,
-        "cross_entropy": float(means[0]),
-        "budget_gap_percent": 100.0 * float(means[1]),
-        "temperature": temperature,
-        "seconds": seconds,
-    }
+        raise TrainingError(
+            f"{loop.name}: the loss became {loss} in {loop.where}; lower generator.learning_rate, or set "
+            "generator.rollbacks to go on by itself with a lower rate; what was saved before is kept"
+        )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.errors import ArchitectureError
+from anybudget.errors import ArchitectureError, shown
 from anybudget.spaces.blocks import BlockSpec
 from anybudget.spaces.settings import Settings
 
@@ -233,7 +233,7 @@ class SearchSpace(ABC):
             ArchitectureError: the name, the number of choices or a choice does not fit.
         """
         if architecture.space != self.name:
-            raise ArchitectureError(f"architecture of space {architecture.space!r} given to space {self.name!r}")
+            raise ArchitectureError(f"architecture of space {shown(architecture.space)} given to space {self.name!r}")
         if len(architecture.choices) != len(self.decisions):
             raise ArchitectureError(
                 f"architecture has {len(architecture.choices)} choices, but this {self.name} space has "
@@ -241,7 +241,9 @@ class SearchSpace(ABC):
             )
         for decision, choice in zip(self.decisions, architecture.choices, strict=True):
             if not 0 <= choice < len(decision.choices):
-                raise ArchitectureError(f"{decision.name}: choice {choice} is outside 0 to {len(decision.choices) - 1}")
+                raise ArchitectureError(
+                    f"{decision.name}: choice {shown(choice)} is outside 0 to {len(decision.choices) - 1}"
+                )
 
     def describe(self, architecture: Architecture) -> list[list[str]]:
         """The operation names of each decision, for people: `[["3x3", "5x5", "skip", ...], ...]`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anybudget.spaces.blocks import ActivationName
 from anybudget.spaces.mbconv import MBConvSettings, MBConvSpace
-from anybudget.spaces.settings import Count, Natural, Some, Stage, stages
+from anybudget.spaces.settings import Channels, ChannelsOrNone, Some, Stage, stages
 
 FBNET_STAGES = stages((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 
@@ -12,10 +12,10 @@ FBNET_STAGES = stages((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1
 class FBNetSettings(MBConvSettings):
     """`MBConvSettings` with FBNet's macro-architecture and operations, in the order of its latency tables."""
 
-    stem_width: Count = 16
-    first_width: Natural = 0
+    stem_width: Channels = 16
+    first_width: ChannelsOrNone = 0
     stages: Some[Stage] = FBNET_STAGES
-    head_width: Natural = 1504
+    head_width: ChannelsOrNone = 1504
     activation: ActivationName = "relu"
     operations: Some[str] = (
         "k3_e1",

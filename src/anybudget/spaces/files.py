@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from anybudget.architecture import Architecture
-from anybudget.errors import ArchitectureError
+from anybudget.errors import ArchitectureError, reason
 from anybudget.spaces.base import SearchSpace
 
 
@@ -22,7 +22,10 @@ def read_architectures(path: Path, space: SearchSpace) -> list[Architecture]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ArchitectureError(f"{path}: cannot read an architecture: {error}") from None
+        raise ArchitectureError(
+            f"{path}: cannot read an architecture: {reason(error)}; give a JSON file such as anybudget generate --json "
+            "prints"
+        ) from None
     entries = data if isinstance(data, list) else [data]
     if not entries:
         raise ArchitectureError(f"{path}: the list is empty; expected at least one architecture")

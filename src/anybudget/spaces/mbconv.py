@@ -7,7 +7,19 @@ import re
 from anybudget.errors import ConfigError
 from anybudget.spaces.blocks import ActivationName, BlockSpec, Branch, InvertedBottleneckSpec, SkipSpec, squeezed
 from anybudget.spaces.choice_blocks import ChoiceBlockSpace
-from anybudget.spaces.settings import Classes, Count, LayerShape, Macro, Natural, Pixels, Some, Stage, outline, stages
+from anybudget.spaces.settings import (
+    Channels,
+    ChannelsOrNone,
+    Classes,
+    Count,
+    LayerShape,
+    Macro,
+    Pixels,
+    Some,
+    Stage,
+    outline,
+    stages,
+)
 
 _OPERATION = re.compile(r"k(?P<kernel>\d{1,2})_e(?P<expansion>\d{1,2})(_g(?P<groups>\d{1,2}))?(?P<se>_se)?")
 
@@ -22,12 +34,12 @@ class MBConvSettings(Macro):
     """
 
     input_size: Pixels = 224
-    input_channels: Count = 3
+    input_channels: Channels = 3
     classes: Classes = 1000
-    stem_width: Count = 32
-    first_width: Natural = 16
+    stem_width: Channels = 32
+    first_width: ChannelsOrNone = 16
     stages: Some[Stage] = PROXYLESS_STAGES
-    head_width: Natural = 1280
+    head_width: ChannelsOrNone = 1280
     activation: ActivationName = "relu6"
     operations: Some[str] = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6", "skip")
     se_reduction: Count = 4

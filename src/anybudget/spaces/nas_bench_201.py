@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
+from typing import Annotated
+
+from pydantic import Field
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
 from anybudget.spaces.blocks import BlockSpec, ClassifierSpec, Convolution, ConvSpec, strided
-from anybudget.spaces.settings import Classes, Count, Pixels, Settings
+from anybudget.spaces.settings import Channels, Classes, Pixels, Repeats, Settings
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """What an edge can be, in the benchmark's order."""
@@ -95,11 +98,11 @@ class NASBench201Settings(Settings):
     """
 
     input_size: Pixels = 32
-    input_channels: Count = 3
+    input_channels: Channels = 3
     classes: Classes = 10
-    width: Count = 16
-    cells: Count = 5
-    stages: Count = 3
+    width: Channels = 16
+    cells: Repeats = 5
+    stages: Annotated[int, Field(ge=1, le=8)] = 3
 
 
 class NASBench201Space(SearchSpace):

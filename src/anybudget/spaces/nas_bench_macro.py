@@ -6,7 +6,7 @@ from typing import Literal
 
 from anybudget.spaces.blocks import ActivationName
 from anybudget.spaces.mbconv import MBConvSettings, MBConvSpace
-from anybudget.spaces.settings import Classes, Count, Natural, Pixels, Some, Stage, stages
+from anybudget.spaces.settings import Channels, ChannelsOrNone, Classes, Pixels, Some, Stage, stages
 
 
 class NASBenchMacroSettings(MBConvSettings):
@@ -15,8 +15,8 @@ class NASBenchMacroSettings(MBConvSettings):
     input_size: Pixels = 32
     classes: Classes = 10
     stem_stride: Literal[1, 2] = 1
-    stem_width: Count = 32
-    first_width: Natural = 0
+    stem_width: Channels = 32
+    first_width: ChannelsOrNone = 0
     stages: Some[Stage] = stages((64, 2, 2), (128, 3, 2), (256, 3, 2))
     activation: ActivationName = "relu"
     operations: Some[str] = ("skip", "k3_e3", "k5_e6")

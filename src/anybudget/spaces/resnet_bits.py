@@ -10,7 +10,17 @@ from pydantic import Field
 from anybudget.errors import ConfigError
 from anybudget.spaces.blocks import BlockSpec, ClassifierSpec, Convolution, ConvSpec, strided
 from anybudget.spaces.choice_blocks import ChoiceBlockSpace
-from anybudget.spaces.settings import Classes, Count, LayerShape, Pixels, Settings, Some, stage_shapes, stages
+from anybudget.spaces.settings import (
+    Channels,
+    Classes,
+    LayerShape,
+    Pixels,
+    Repeats,
+    Settings,
+    Some,
+    stage_shapes,
+    stages,
+)
 
 Width = Annotated[int, Field(ge=1, le=8)]
 BitPair = Annotated[tuple[Width, Width], Field(strict=False)]
@@ -71,10 +81,10 @@ class ResNetBitsSettings(Settings):
     """
 
     input_size: Pixels = 224
-    input_channels: Count = 3
+    input_channels: Channels = 3
     classes: Classes = 1000
-    blocks: Some[Count] = (2, 2, 2, 2)
-    widths: Some[Count] = (64, 128, 256, 512)
+    blocks: Some[Repeats] = (2, 2, 2, 2)
+    widths: Some[Channels] = (64, 128, 256, 512)
     stem_kernel: Literal[3, 5, 7] = 7
     stem_stride: Literal[1, 2] = 2
     pool: bool = True

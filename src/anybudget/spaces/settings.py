@@ -19,9 +19,13 @@ from anybudget.spaces.blocks import (
 
 Item = TypeVar("Item")
 Pixels = Annotated[int, Field(ge=4, le=4096)]
-Classes = Annotated[int, Field(ge=2)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Classes = Annotated[int, Field(ge=2, le=10**6)]
+# Bounded, so that a slip of the finger is said at once and does not end in an allocation or a loop without end.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
+Channels = Annotated[int, Field(ge=1, le=2**16)]
+ChannelsOrNone = Annotated[int, Field(ge=0, le=2**16)]
+Repeats = Annotated[int, Field(ge=1, le=1000)]
 Some = Annotated[tuple[Item, ...], Field(min_length=1, strict=False)]
 """A list of at least one item; TOML has lists, settings have tuples."""
 
@@ -32,7 +36,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     input_size: Pixels
-    input_channels: Count
+    input_channels: Channels
     classes: Classes
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -42,8 +46,8 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    width: Count
-    repeats: Count
+    width: Channels
+    repeats: Repeats
     stride: Literal[1, 2]
 
 
@@ -59,11 +63,11 @@ class Macro(Settings):
     convolution; 0 leaves either out.
     """
 
-    stem_width: Count
+    stem_width: Channels
     stem_stride: Literal[1, 2] = 2
-    first_width: Natural = 0
+    first_width: ChannelsOrNone = 0
     stages: Some[Stage]
-    head_width: Natural = 0
+    head_width: ChannelsOrNone = 0
     activation: ActivationName = "relu"
 
 

@@ -7,7 +7,18 @@ import re
 from anybudget.errors import ConfigError
 from anybudget.spaces.blocks import ActivationName, ClassifierSpec, ConvSpec, strided
 from anybudget.spaces.choice_blocks import ChoiceBlockSpace
-from anybudget.spaces.settings import Classes, Count, LayerShape, Pixels, Settings, Some, Stage, stage_shapes, stages
+from anybudget.spaces.settings import (
+    Channels,
+    Classes,
+    Count,
+    LayerShape,
+    Pixels,
+    Settings,
+    Some,
+    Stage,
+    stage_shapes,
+    stages,
+)
 from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec
 
 _KERNEL = re.compile(r"(?P<kernel>\d{1,2})x(?P=kernel)")
@@ -20,12 +31,12 @@ class ShuffleNetSettings(Settings):
     """
 
     input_size: Pixels = 224
-    input_channels: Count = 3
+    input_channels: Channels = 3
     classes: Classes = 1000
-    stem_width: Count = 16
+    stem_width: Channels = 16
     stem_stride: Count = 2
     stages: Some[Stage] = stages((64, 4, 2), (160, 4, 2), (320, 8, 2), (640, 4, 2))
-    head_width: Count = 1024
+    head_width: Channels = 1024
     activation: ActivationName = "relu"
     operations: Some[str] = ("3x3", "5x5", "7x7", "xception")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import combinations_with_replacement
+from math import comb
 from typing import Annotated
 
 import numpy as np
@@ -16,6 +17,9 @@ from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
 from anybudget.spaces.blocks import Branch, InvertedBottleneckSpec
 from anybudget.spaces.settings import Count, LayerShape, Macro, Some, outline
 
+MOST_CHOICES = 20_000
+"""Configurations that a layer may have: they are listed one by one, and every cost is counted for each."""
+
 
 class UnifiedSettings(Macro):
     """The macro-architecture of a unified space, its kernel sizes and expansion rates.
@@ -24,7 +28,7 @@ class UnifiedSettings(Macro):
     of its own; the ablations of SGNAS Fig. 6a switch them off.
     """
 
-    kernels: Some[Count] = (3, 5, 7)
+    kernels: Some[Annotated[int, Field(ge=1, le=99)]] = (3, 5, 7)
     min_expansion: Count = 2
     max_expansion: Annotated[int, Field(ge=1, le=12)] = 6
     forced_sampling: bool = True
@@ -56,11 +60,18 @@ class UnifiedSpace(SearchSpace):
             )
         if list(kernels) != sorted(set(kernels)) or any(kernel % 2 == 0 for kernel in kernels):
             raise ConfigError(f"kernels {list(kernels)} must be distinct odd sizes in ascending order")
+        rates = range(settings.min_expansion, settings.max_expansion + 1)
+        count = sum(comb(len(kernels) + expansion - 1, expansion) for expansion in rates)
+        if count > MOST_CHOICES:
+            raise ConfigError(
+                f"{len(kernels)} kernels and expansion rates {rates.start} to {rates.stop - 1} make {count:,} "
+                f"configurations of a layer, more than {MOST_CHOICES:,}; take fewer kernels or a lower max_expansion"
+            )
         self.settings = settings
         self.skip = len(kernels)
         choices = tuple(
             multiset + (self.skip,) * (settings.max_expansion - expansion)
-            for expansion in range(settings.min_expansion, settings.max_expansion + 1)
+            for expansion in rates
             for multiset in combinations_with_replacement(range(len(kernels)), expansion)
         )
         operations = (*(f"{kernel}x{kernel}" for kernel in kernels), "skip")

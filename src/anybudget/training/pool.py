@@ -59,6 +59,14 @@ class CandidatePool:
         members = list(self._losses)
         return members[int(rng.integers(len(members)))]
 
+    def state_dict(self) -> dict[str, Any]:
+        """The members as they came in, which `sample` depends on, and their losses."""
+        return {"members": [[list(member.choices), loss] for member, loss in self._losses.items()]}
+
+    def load_state_dict(self, state: dict[str, Any], space: str) -> None:
+        """Go on from such a state, of a pool over the space of that name."""
+        self._losses = {Architecture(space, tuple(choices)): loss for choices, loss in state["members"]}
+
     def to_rows(self) -> list[dict[str, Any]]:
         """Plain data, from the lowest loss to the highest: `[{"architecture": ..., "loss": ...}, ...]`."""
         return [{"architecture": member.to_dict(), "loss": self._losses[member]} for member in self]

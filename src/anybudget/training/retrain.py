@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anybudget.data import DataSplits
-from anybudget.progress import Progress, SilentProgress
-from anybudget.training.loop import Log, Schedule, StepResult, no_log, run_epochs, step_result
+from anybudget.nets.synchronised import synchronised
+from anybudget.processes import Processes
+from anybudget.training.loop import Schedule, StepResult, Supervision, run_epochs, train_on
 
 
 def train_network(
@@ -17,34 +17,24 @@ def train_network(
     *,
     name: str = "retrain",
     seed: int = 0,
-    progress: Progress | None = None,
-    log: Log = no_log,
+    supervision: Supervision | None = None,
 ) -> None:
     """Train `network` on the training split and leave it in evaluation mode.
 
     Raises:
         TrainingError: the loss is not finite or diverges.
+        Stopped: training was asked to stop, and has been saved.
     """
+    supervision = supervision or Supervision(processes=Processes(next(network.parameters()).device))
+    processes = supervision.processes
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.1  # recalibration leaves a cumulative average, which would never forget the first steps
     network.train()
 
     def backward(images: Tensor, labels: Tensor) -> StepResult:
-        logits = network(images)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
-        return step_result(loss, logits, labels)
+        return train_on(images, labels, network, processes, schedule.accumulate)
 
-    run_epochs(
-        network.parameters(),
-        backward,
-        data,
-        schedule,
-        name=name,
-        seed=seed,
-        device=next(network.parameters()).device,
-        progress=progress or SilentProgress(),
-        log=log,
-    )
+    with synchronised(network, processes):
+        run_epochs(network, backward, data, schedule, supervision, name=name, seed=seed)
     network.eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,13 @@ class PathSampler(ABC):
     def finished(self) -> bool:
         """Whether more training would change nothing that the sampler looks at."""
         return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the sampler remembers from call to call, as plain data; most remember nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most have nothing to go on from
+        """Go on from such a state."""
 
 
 class FairSampler(PathSampler):
@@ -141,6 +149,24 @@ class GreedySampler(PathSampler):
         self._round += 1
         self._look_back()
         return [drawn[index] for index in best]
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `PathSampler.state_dict`."""
+        before = None if self._before is None else sorted(member.choices for member in self._before)
+        return {
+            "pool": self.pool.state_dict(),
+            "warm": self._warm,
+            "round": self._round,
+            "before": before,
+            "steady": self._steady,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `PathSampler.load_state_dict`."""
+        self.pool.load_state_dict(state["pool"], self.space.name)
+        self._warm, self._round, self._steady = state["warm"], state["round"], state["steady"]
+        members = state["before"]
+        self._before = None if members is None else frozenset(Architecture(self.space.name, tuple(m)) for m in members)
 
     def _look_back(self) -> None:
         """Every `window` rounds, compare the pool with what it was."""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anybudget.checkpoints import NumpyRandom
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet, iterate_batches
 from anybudget.nets import Supernet
+from anybudget.nets.synchronised import synchronised
 from anybudget.nets.trie import forward_many
-from anybudget.progress import Progress, SilentProgress
+from anybudget.processes import Processes
 from anybudget.spaces import Spelling
-from anybudget.training.loop import Log, Schedule, StepResult, merge, no_log, run_epochs, step_result
-from anybudget.training.samplers import PathSampler
+from anybudget.training.loop import Schedule, StepResult, Supervision, merge, run_epochs, train_on
+from anybudget.training.samplers import PathSampler, ScorePaths
 
 
 @dataclass(slots=True)
@@ -52,6 +58,15 @@ class Accounting:
             "images_corrected": corrected,
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """What has been counted so far."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
 
 def train_supernet(
     supernet: Supernet,
@@ -62,8 +77,7 @@ def train_supernet(
     paths_per_step: int = 1,
     score_images: int = 1000,
     seed: int = 0,
-    progress: Progress | None = None,
-    log: Log = no_log,
+    supervision: Supervision | None = None,
 ) -> Accounting:
     """Train the shared weights on the training split, then gather the norms' running statistics.
 
@@ -73,40 +87,48 @@ def train_supernet(
 
     Raises:
         TrainingError: the loss is not finite or diverges.
+        Stopped: training was asked to stop, and has been saved.
     """
-    device = next(supernet.parameters()).device
+    supervision = supervision or Supervision(processes=Processes(next(supernet.parameters()).device))
+    processes = supervision.processes
     spent = Accounting()
     count_macs = build_costs(supernet.space, ("macs",))["macs"].cost
-    score = path_scorer(supernet, data, score_images, seed, spent)
-    paths = _endless(sampler, np.random.default_rng(seed), score)
+    score = PathScorer(supernet, data, score_images, seed, spent, processes)
+    paths = PathQueue(sampler, np.random.default_rng(seed), score)
     supernet.train()
+
+    failed: list[Spelling] = []
 
     def backward(images: Tensor, labels: Tensor) -> StepResult:
         results = []
         for _ in range(paths_per_step):
-            path = next(paths)
+            path = paths.next()
             started = time.perf_counter()
-            logits = supernet(images, path)
-            loss = F.cross_entropy(logits, labels)
-            loss.backward()
-            results.append(step_result(loss, logits, labels))
+            results.append(train_on(images, labels, partial(supernet, path=path), processes, schedule.accumulate))
+            if not math.isfinite(results[-1].loss):
+                failed[:] = [path]
+            trained = len(images) * processes.count
             spent.seconds_trained += time.perf_counter() - started
-            spent.images_trained += len(images)
-            spent.macs_trained += len(images) * count_macs(supernet.space.canonical(path))
+            spent.images_trained += trained
+            spent.macs_trained += trained * count_macs(supernet.space.canonical(path))
         return merge(results)
 
-    run_epochs(
-        supernet.parameters(),
-        backward,
-        data,
-        schedule,
-        name="supernet",
-        seed=seed,
-        device=device,
-        progress=progress or SilentProgress(),
-        log=log,
-        finished=lambda: sampler.finished,
-    )
+    def trained_on() -> str:
+        return f", on path {supernet.space.canonical(failed[0]).to_dict()['choices']}" if failed else ""
+
+    with synchronised(supernet, processes):
+        run_epochs(
+            supernet,
+            backward,
+            data,
+            schedule,
+            supervision,
+            name="supernet",
+            seed=seed,
+            parts={"paths": paths, "scores": score, "spent": spent},
+            finished=lambda: sampler.finished,
+            trained_on=trained_on,
+        )
     record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
     return spent
 
@@ -116,29 +138,76 @@ def steps_of(data: DataSplits, schedule: Schedule, paths_per_step: int = 1) -> i
     return schedule.epochs * max(1, len(data.train) // schedule.batch_size) * paths_per_step
 
 
-def path_scorer(
-    supernet: Supernet, data: DataSplits, images: int, seed: int, spent: Accounting
-) -> Callable[[Sequence[Spelling]], list[float]]:
-    """A function that gives the loss of paths on a class-balanced validation batch, drawn anew at every call.
+class PathScorer:
+    """The loss of paths on a class-balanced validation batch, drawn anew at every call, with the norms of the batch.
 
     Source: GreedyNAS §3.2: a surrogate of 1,000 images is enough to tell good paths from weak ones.
     """
-    device = next(supernet.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    count_macs = build_costs(supernet.space, ("macs",))["macs"].cost
 
-    def score(paths: Sequence[Spelling]) -> list[float]:
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: DataSplits,
+        images: int,
+        seed: int,
+        spent: Accounting,
+        processes: Processes | None = None,
+    ) -> None:
+        self._supernet, self._data, self._images, self._spent = supernet, data, images, spent
+        self._processes = processes or Processes()
+        self._generator = torch.Generator().manual_seed(seed)
+        self._macs = build_costs(supernet.space, ("macs",))["macs"].cost
+
+    def __call__(self, paths: Sequence[Spelling]) -> list[float]:
+        """The loss of each path."""
         started = time.perf_counter()
-        batch = balanced(data.validation, images, generator)
-        x = data.normalise(batch.images.to(device)).contiguous(memory_format=torch.channels_last)
+        device, spent = next(self._supernet.parameters()).device, self._spent
+        batch = balanced(self._data.validation, self._images, self._generator)
+        x = self._data.normalise(batch.images.to(device)).contiguous(memory_format=torch.channels_last)
         labels = batch.labels.to(device)
-        losses = [float(F.cross_entropy(logits, labels)) for logits in forward_many(supernet, paths, x)]
+        with self._processes.precision():
+            losses = [float(F.cross_entropy(logits, labels)) for logits in forward_many(self._supernet, paths, x)]
         spent.seconds_scored += time.perf_counter() - started
         spent.images_scored += len(batch) * len(paths)
-        spent.macs_scored += len(batch) * sum(count_macs(supernet.space.canonical(path)) for path in paths)
-        return losses
+        spent.macs_scored += len(batch) * sum(self._macs(self._supernet.space.canonical(path)) for path in paths)
+        # Devices may round differently, and all processes have to take the same paths.
+        return self._processes.same(losses)
 
-    return score
+    def state_dict(self) -> dict[str, Any]:
+        """The source of the next batches."""
+        return {"random": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self._generator.set_state(state["random"])
+
+
+class PathQueue:
+    """The paths of a sampler, one by one; a round of the sampler may span several steps."""
+
+    def __init__(self, sampler: PathSampler, rng: np.random.Generator, score: ScorePaths) -> None:
+        self._sampler, self._rng, self._score = sampler, NumpyRandom(rng), score
+        self._waiting: deque[Spelling] = deque()
+
+    def next(self) -> Spelling:
+        """The next path."""
+        while not self._waiting:
+            self._waiting.extend(self._sampler.paths(self._rng.generator, self._score))
+        return self._waiting.popleft()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rest of the round, the sampler's state and the source of the next rounds."""
+        return {
+            "waiting": [[path.space, path.operations] for path in self._waiting],
+            "sampler": self._sampler.state_dict(),
+            "random": self._rng.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self._waiting = deque(Spelling(space, tuple(map(tuple, slots))) for space, slots in state["waiting"])
+        self._sampler.load_state_dict(state["sampler"])
+        self._rng.load_state_dict(state["random"])
 
 
 def balanced(images: ImageSet, count: int, generator: torch.Generator) -> ImageSet:
@@ -167,13 +236,6 @@ def record_statistics(supernet: Supernet, data: DataSplits, *, seed: int, batch_
         for path in supernet.space.fair_round(rng):
             supernet.record_statistics(next(batches), path)
     supernet.eval()
-
-
-def _endless(
-    sampler: PathSampler, rng: np.random.Generator, score: Callable[[Sequence[Spelling]], list[float]]
-) -> Iterator[Spelling]:
-    while True:
-        yield from sampler.paths(rng, score)
 
 
 def _batches(data: DataSplits, batch_size: int, seed: int, device: torch.device) -> Iterator[Tensor]:

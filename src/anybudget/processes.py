@@ -1,0 +1,167 @@
+"""Owns how training is spread: the device, the precision, and the processes that share each batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from anybudget.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+T = TypeVar("T")
+
+
+class Processes:
+    """One process on one device in full precision; what training uses unless it is given another.
+
+    All processes draw the same batches and paths from the same seeds, and each trains on its share of every batch. So
+    all have the same state at every step, whatever their number, and a run may go on with another number of them.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device or torch.device("cpu")
+        self.rank = 0
+        self.count = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def share(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """This process's part of a batch."""
+        return images[self.rank :: self.count], labels[self.rank :: self.count]
+
+    def check_batch(self, size: int) -> None:
+        """Check that a batch can be shared out evenly: a mean of means is the mean of all only then.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if size % self.count:
+            raise ConfigError(
+                f"batch_size {size} cannot be shared out evenly among {self.count} processes; take a multiple"
+            )
+
+    def optimiser(self, optimiser: torch.optim.Optimizer) -> Any:
+        """The optimiser as the precision needs it."""
+        return optimiser
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Within, forwards are computed in the chosen precision."""
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss to the parameters."""
+        loss.backward()
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace the gradients of those parameters that have one by their mean over the processes."""
+
+    def mean(self, values: Sequence[float]) -> list[float]:
+        """Numbers averaged over the processes."""
+        return list(values)
+
+    def same(self, value: T) -> T:
+        """The main process's value, everywhere."""
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the precision keeps from step to step, such as the scale of the loss."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+
+
+class FabricProcesses(Processes):
+    """Processes, device and precision by Lightning Fabric.
+
+    Gradients are averaged here, not by DistributedDataParallel: every step uses only the parameters of its paths, which
+    all processes know, so that nobody has to look for unused ones; and one reduction of one flat tensor does it.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, `mps`, or a device with an index.
+        devices: how many processes a machine runs, each with a device (or a part of the cores); under torchrun as many
+            as it has started.
+        nodes: how many machines there are; under torchrun as many as it knows.
+        precision: `32-true`, `bf16-mixed`, `16-mixed`, or what else Fabric offers.
+
+    Raises:
+        ConfigError: the device is not there, or these do not go together.
+    """
+
+    def __init__(self, device: str = "auto", *, devices: int = 1, nodes: int = 1, precision: str = "32-true") -> None:
+        from lightning_fabric import Fabric
+
+        local, world = (int(os.environ.get(name, "0")) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+        if local and world:
+            devices, nodes = local, world // local
+        kind, _, index = device.partition(":")
+        try:
+            self._fabric: Fabric = Fabric(
+                accelerator=kind,
+                devices=[int(index)] if index and kind != "cpu" else devices,
+                num_nodes=nodes,
+                strategy="ddp" if devices * nodes > 1 else "auto",
+                precision=precision,  # type: ignore[arg-type]
+            )
+            self._fabric.launch()
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"device {device}, devices {devices}, nodes {nodes}, precision {precision}: {error}"
+            ) from None
+        super().__init__(self._fabric.device)
+        self.rank, self.count = self._fabric.global_rank, self._fabric.world_size
+
+    def optimiser(self, optimiser: torch.optim.Optimizer) -> Any:
+        """See `Processes.optimiser`."""
+        return self._fabric.setup_optimizers(optimiser)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """See `Processes.precision`."""
+        return self._fabric.autocast()
+
+    def backward(self, loss: Tensor) -> None:
+        """See `Processes.backward`."""
+        self._fabric.backward(loss)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """See `Processes.average_gradients`."""
+        if self.count == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= self.count
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def mean(self, values: Sequence[float]) -> list[float]:
+        """See `Processes.mean`."""
+        if self.count == 1:
+            return list(values)
+        numbers = torch.tensor(values, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
+        numbers = numbers.to(self.device)
+        torch.distributed.all_reduce(numbers)
+        return [float(number) for number in numbers / self.count]
+
+    def same(self, value: T) -> T:
+        """See `Processes.same`."""
+        return self._fabric.broadcast(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Processes.state_dict`."""
+        return self._fabric._precision.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Processes.load_state_dict`."""
+        self._fabric._precision.load_state_dict(state)

@@ -1,0 +1,108 @@
+"""Owns the check that work in a run folder survives kills: killed at random moments and gone on with, it ends the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+TIMES = ("seconds", "cost_ratio", "images_corrected", "finished", "created", "command")
+"""Keys that hold times, or what follows from them: nobody expects these to be the same."""
+TIMED = ("provenance.json", "report.html", ".lock")
+"""Files that are of one process's own."""
+
+
+def check_resume(
+    begin: Path,
+    work: Callable[[Path], object],
+    scratch: Path,
+    *,
+    kills: int = 3,
+    seed: int = 0,
+    stop: int = signal.SIGKILL,
+) -> int:
+    """Check that work that is killed and gone on with leaves the same files as work that is not.
+
+    Works on copies of a run folder, each time in a process of its own, so it needs `os.fork`.
+
+    Args:
+        begin: a run folder as it is before the work.
+        work: does the work in the folder that it is given, from the beginning or from what it finds there.
+        scratch: a folder for the copies.
+        kills: how often the work is killed, each time after a random part of the time that all of it takes.
+        seed: draws the moments.
+        stop: the signal.
+
+    Returns:
+        How often a process was really killed; one may have been done before.
+
+    Raises:
+        AssertionError: the work fails, or a file differs; says which.
+    """
+    whole, broken = scratch / "whole", scratch / "broken"
+    for folder in (whole, broken):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(begin, folder)
+    started = time.perf_counter()
+    assert _run(work, whole) == 0, "the work fails without any kill"
+    total = time.perf_counter() - started
+    draw = random.Random(seed)
+    killed = sum(_run(work, broken, after=draw.uniform(0.1, 0.7) * total, stop=stop) != 0 for _ in range(kills))
+    assert _run(work, broken) == 0, f"the work fails after {killed} kills"
+    different = differing_files(whole, broken)
+    assert not different, f"after {killed} kills these differ: {', '.join(different)}"
+    return killed
+
+
+def differing_files(first: Path, second: Path) -> list[str]:
+    """Files that are in one of two run folders only, or differ in more than times."""
+    names = sorted({str(p.relative_to(f)) for f in (first, second) for p in f.rglob("*") if p.is_file()})
+    return [
+        name for name in names if Path(name).name not in TIMED and _content(first / name) != _content(second / name)
+    ]
+
+
+def _run(work: Callable[[Path], object], folder: Path, after: float | None = None, stop: int = signal.SIGKILL) -> int:
+    """Do the work in a new process, which gets a signal `after` some seconds; how it ended, 0 if well."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            work(folder)
+            code = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, stop)
+    return os.waitpid(child, 0)[1]
+
+
+def _content(path: Path) -> Any:
+    if not path.exists():
+        return None
+    if path.suffix == ".json":
+        return _timeless(json.loads(path.read_text()))
+    if path.suffix == ".jsonl":
+        return [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.suffix == ".csv":
+        return [_timeless(row) for row in csv.DictReader(io.StringIO(path.read_text()))]
+    return path.read_bytes()
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _timeless(item) for key, item in value.items() if not key.startswith(TIMES)}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value

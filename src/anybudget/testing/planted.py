@@ -1,0 +1,69 @@
+"""Owns the planted judge: top-1 from a table, so that brute force knows what a search should have found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+
+from anybudget.architecture import Architecture
+from anybudget.costs import CostTerms
+from anybudget.evaluation import Evaluator, Score, Spending
+from anybudget.nets import Supernet
+from anybudget.progress import Task
+from anybudget.spaces import SearchSpace
+
+
+def planted_objective(space: SearchSpace, seed: int = 0) -> CostTerms:
+    """A top-1 for every architecture, 0 to 100 percent: the sum of a random worth of each choice of each decision."""
+    rng = np.random.default_rng(seed)
+    most = 100 / len(space.decisions)
+    return CostTerms(0.0, tuple(rng.uniform(0, most, len(decision.choices)) for decision in space.decisions))
+
+
+class PlantedEvaluator(Evaluator):
+    """The evaluator of a judge without images or networks: top-1 is `objective`, and the loss is minus that.
+
+    It has `scores`, `score`, `scored` and `spent`, which counts evaluations only. It refuses architectures that are not
+    canonical, which an evaluator would take for other networks and judge again.
+
+    Args:
+        space: whose architectures are judged.
+        objective: top-1 in percent; by default `planted_objective(space)`.
+        supernet: for strategies that train against it; without one there is only its space.
+    """
+
+    def __init__(
+        self, space: SearchSpace, objective: CostTerms | None = None, *, supernet: Supernet | None = None
+    ) -> None:
+        # Nothing of the evaluator's own constructor, which makes a judge of images.
+        self.supernet = supernet or cast(Supernet, SimpleNamespace(space=space))
+        self.objective = objective or planted_objective(space)
+        self.spent = Spending()
+        self.given: list[Architecture] = []
+        self._planted: dict[Architecture, Score] = {}
+
+    def top1(self, architecture: Architecture) -> float:
+        """The planted top-1, judging nothing."""
+        return self.objective.cost(architecture.choices)
+
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
+        """See `Evaluator.scores`; `given` remembers every architecture that was asked for, in order."""
+        for architecture in architectures:
+            assert self.supernet.space.simplified(architecture) == architecture, (
+                f"{architecture} is not canonical: judged as it is, its network would be judged once for every spelling"
+            )
+            self.given.append(architecture)
+            if architecture not in self._planted:
+                self._planted[architecture] = Score(self.top1(architecture), -self.top1(architecture))
+                self.spent.evaluations += 1
+                if progress is not None:
+                    progress.advance()
+        return [self._planted[architecture] for architecture in architectures]
+
+    @property
+    def scored(self) -> Mapping[Architecture, Score]:
+        """See `Evaluator.scored`."""
+        return self._planted

@@ -1,0 +1,95 @@
+"""Owns long work in a run folder: where it saves itself, who trains it, and how it ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anybudget.checkpoints import FileCheckpoint
+from anybudget.errors import TrainingError
+from anybudget.journal import Journal
+from anybudget.processes import Processes
+from anybudget.progress import Progress
+from anybudget.stopping import StopRequest
+from anybudget.training.loop import Log, Supervision, no_log
+
+FOLDER = "checkpoints"
+"""Where in a run folder unfinished work is kept."""
+
+
+class Work:
+    """One piece of long work: makes its checkpoints and journals, and removes them when its results are written.
+
+    Args:
+        folder: the run folder.
+        name: names the files.
+        settings: everything that decides the results.
+        request: noted wishes to stop.
+        progress: where it says how far it is.
+        processes: gives those that train together; asked only when something is trained.
+        seconds: how long between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        settings: Mapping[str, Any],
+        request: StopRequest,
+        *,
+        progress: Progress,
+        processes: Callable[[], Processes],
+        seconds: float,
+    ) -> None:
+        self.request = request
+        self._folder, self._name, self._settings = folder / FOLDER, name, settings
+        self._progress, self._processes, self._seconds = progress, processes, seconds
+        self._files: list[FileCheckpoint | Journal] = []
+
+    def supervision(self, log: Log = no_log, rollbacks: int = 0, part: str = "") -> Supervision:
+        """Who watches over a training; `part` tells several within one work apart."""
+        path = self._path(part, "checkpoint")
+        checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
+        self._files.append(checkpoint)
+        return Supervision(checkpoint, self._processes(), self._progress, log, rollbacks)
+
+    def journal(self, part: str = "") -> Journal:
+        """Where scores are kept as they come; `part` tells several within one work apart."""
+        journal = Journal(self._path(part, "jsonl"), self._settings, request=self.request)
+        self._files.append(journal)
+        return journal
+
+    def clear(self) -> None:
+        """Remove what was kept: the results are written."""
+        for file in self._files:
+            file.clear()
+
+    def _path(self, part: str, extension: str) -> Path:
+        words = re.findall(r"[\w.]+", f"{self._name} {part}")
+        return self._folder / f"{'-'.join(words)}.{extension}"
+
+
+@contextmanager
+def explained_memory() -> Iterator[None]:
+    """Say what helps when memory runs out.
+
+    Raises:
+        TrainingError: it has.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        wanting = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text
+        if not wanting:
+            raise
+        raise TrainingError(
+            f"out of memory ({text.strip().splitlines()[0] if text.strip() else 'no details'}); lower batch_size, or "
+            "raise accumulate, which splits a batch into parts, or lower supernet.paths_per_step, "
+            "generator.networks_per_step or search.calibration_images; what was saved before is kept"
+        ) from None

@@ -1,0 +1,88 @@
+"""Long work is killed at random moments and gone on with: what it leaves is what it leaves when nothing happens."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anybudget import evaluation
+from anybudget.budgets import BudgetSet
+from anybudget.config import load_recipe
+from anybudget.stages import Run
+from anybudget.strategies import STRATEGIES
+from anybudget.testing import check_resume
+from anybudget.training.samplers import SAMPLERS
+from conftest import RECIPE, write_images
+
+EVERY_STEP = ["checkpoint_seconds=0"]
+LONGER = ["supernet.epochs=4", "generator.epochs=6", "retrain.epochs=6", "search.candidates=12"]
+GREEDY = ["supernet.greedy.score_images=12", "supernet.greedy.pool_size=20", "supernet.greedy.window=3"]
+SHORT_SEARCHES = [
+    "search.evolution.population=8",
+    "search.evolution.generations=4",
+    "search.nsga2.population=8",
+    "search.nsga2.generations=4",
+    "search.linear.samples=20",
+    "search.refined.candidates=6",
+    "search.refined.rounds=2",
+]
+BUDGETS = [BudgetSet.parse(text) for text in ("macs<=30k", "macs<=60k, params<=1500")]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    path = folder / "tiny.toml"
+    path.write_text(RECIPE.format(source=write_images(folder / "images.npz", per_class=80)))
+    return path
+
+
+def begin(recipe: Path, folder: Path, *overrides: str) -> Run:
+    return Run.create(load_recipe(recipe, [*EVERY_STEP, *LONGER, *SHORT_SEARCHES, *overrides]), folder)
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a supernet and a generator, with a pool."""
+    run = begin(recipe, tmp_path_factory.mktemp("trained") / "run", "supernet.sampler=greedy", *GREEDY)
+    run.train_supernet()
+    run.train_generator()
+    return run.folder.path
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_supernet_training(sampler: str, recipe: Path, tmp_path: Path) -> None:
+    run = begin(recipe, tmp_path / "begin", f"supernet.sampler={sampler}", *GREEDY)
+    assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path)
+
+
+def test_generator_training(trained: Path, tmp_path: Path) -> None:
+    assert check_resume(trained, lambda path: Run.open(path).train_generator(), tmp_path)
+
+
+@pytest.mark.parametrize("inherit", [False, True])
+def test_retraining(inherit: bool, trained: Path, tmp_path: Path) -> None:
+    architecture = Run.open(trained).space.sample(np.random.default_rng(0))
+    assert check_resume(trained, lambda path: Run.open(path).retrain(architecture, inherit=inherit), tmp_path)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_searching(name: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "GROUP", 3)
+    assert check_resume(trained, lambda path: Run.open(path).search_with(name, BUDGETS), tmp_path)
+
+
+def test_comparing(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "GROUP", 3)
+    assert check_resume(trained, lambda path: Run.open(path).compare(["random", "linear"], BUDGETS), tmp_path)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_whole_run(stop: signal.Signals, recipe: Path, tmp_path: Path) -> None:
+    run = begin(recipe, tmp_path / "begin", "checkpoint_seconds=1e9" if stop != signal.SIGKILL else "seed=0")
+    work: Callable[[Path], None] = lambda path: Run.open(path).run_all(lambda _line: None)  # noqa: E731
+    assert check_resume(run.folder.path, work, tmp_path, kills=6, stop=stop)
