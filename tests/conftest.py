@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +28,8 @@ from anybudget.spaces import (
     stages,
 )
 from anybudget.testing import randomise_norms
+
+pytest.register_assert_rewrite("mistakes")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -218,10 +217,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
     return code, captured.out, captured.err
 
 
-# What the tests of mistakes share. A mistake is a row of a table: what is done to a copy of the folder `prepared`, the
-# command line, and what the one message must name.
-
-FEW = """
+SMALL_SEARCHES = """
 [supernet.greedy]
 sampled = 4
 kept = 2
@@ -241,7 +237,6 @@ samples = 10
 candidates = 2
 """
 RECIPES = Path(__file__).parents[1] / "recipes"
-PROGRESS = re.compile(r"━| left |finished before, kept$")
 
 
 @pytest.fixture(scope="session")
@@ -250,7 +245,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     write_images(folder / "images.npz")
     text = RECIPE.format(source="images.npz").replace("[supernet]", '[supernet]\nsampler = "greedy"')
-    (folder / "tiny.toml").write_text(text + FEW)
+    (folder / "tiny.toml").write_text(text + SMALL_SEARCHES)
     with contextlib.chdir(folder):
         for command in ("run tiny.toml --out run", "supernet tiny.toml --out half"):
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -267,39 +262,3 @@ def workshop(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     return folder
-
-
-def mistake(
-    identifier: str,
-    arguments: str | Sequence[str],
-    names: str,
-    prepare: Callable[[Path], object] | None = None,
-    broken: str = "",
-) -> Any:
-    """One row: `names` is a part of the message; `broken` says why the product does not refuse it properly yet."""
-    words = tuple(shlex.split(arguments)) if isinstance(arguments, str) else tuple(arguments)
-    marks = [pytest.mark.xfail(strict=True, reason=broken)] if broken else []
-    return pytest.param(words, names, prepare, id=identifier, marks=marks)
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder, hidden files too: bytes of files, None for folders."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-def refuse(capsys: pytest.CaptureFixture[str], folder: Path, arguments: Sequence[str], names: str) -> None:
-    """Check that a command ends with code 2 and one message with `names` in it, and leaves the folder as it was."""
-    before = contents(folder)
-    code, out, err = call(capsys, *arguments)
-    assert "Traceback" not in out + err
-    assert (code, out) == (2, ""), err
-    lines = [line for line in err.splitlines() if line.strip() and not PROGRESS.search(line)]
-    messages = [line for line in lines if line.lower().startswith("error: ")]
-    assert len(messages) == 1, err
-    others = [line for line in lines if line not in messages]
-    if messages[0].startswith("Error: "):  # click's own, behind a line on usage
-        others = [line for line in others if not line.startswith(("Usage: anybudget ", "Try 'anybudget "))]
-    assert not others, err
-    assert names in messages[0]
-    assert len(messages[0]) < 1000
-    assert contents(folder) == before

@@ -94,6 +94,11 @@ class TrainingSection(Section):
                 f"{name}.warmup_epochs: {self.warmup_epochs:g} are more than the {self.epochs} of {name}.epochs; take "
                 "fewer"
             )
+        if 2 * self.accumulate > self.batch_size:
+            yield (
+                f"{name}.accumulate: {self.accumulate} parts of {self.batch_size} images ({name}.batch_size) leave "
+                "less than two in each; take fewer parts"
+            )
         if self.crop_padding >= image_size:
             yield (
                 f"{name}.crop_padding: {self.crop_padding} pixels around images of {image_size} (space.input_size) "
@@ -222,8 +227,8 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: Annotated[str, Field(min_length=1)] = "auto"
-    devices: Count = 1
-    nodes: Count = 1
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     checkpoint_seconds: NonNegative = 300.0
     data: DataSection = DataSection()

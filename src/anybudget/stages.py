@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -220,7 +220,8 @@ class Run:
             yield work
             if self.folder.writes:
                 work.clear()
-            self.meet()
+            if work.shared:
+                self.meet()
             request.check()
 
     def meet(self) -> None:
@@ -411,7 +412,7 @@ class Run:
             if work is None:
                 return Supervision(processes=Processes(self.device), progress=self.progress)
             # A search runs in one process, whatever trained the supernet.
-            return replace(work.supervision(part=f"{part} {name}"), processes=Processes(self.device))
+            return work.supervision(part=f"{part} {name}", processes=Processes(self.device))
 
         evaluator = self.new_evaluator(work.journal(part) if work else None)
         cost = conditioning_cost(self.recipe, self.costs)

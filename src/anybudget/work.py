@@ -47,16 +47,28 @@ class Work:
         seconds: float,
     ) -> None:
         self.request = request
+        self.shared = False
+        """Whether all processes of the run take part."""
         self._folder, self._name, self._settings = folder / FOLDER, name, settings
         self._progress, self._processes, self._seconds = progress, processes, seconds
         self._files: list[FileCheckpoint | Journal] = []
 
-    def supervision(self, log: Log = no_log, rollbacks: int = 0, part: str = "") -> Supervision:
-        """Who watches over a training; `part` tells several within one work apart."""
+    def supervision(
+        self, log: Log = no_log, rollbacks: int = 0, part: str = "", processes: Processes | None = None
+    ) -> Supervision:
+        """Who watches over a training.
+
+        Args:
+            log: gets one row of metrics per epoch.
+            rollbacks: see `Supervision`.
+            part: tells several trainings within one work apart.
+            processes: those that train together; all of the run if None.
+        """
+        self.shared = self.shared or processes is None
         path = self._path(part, "checkpoint")
         checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
         self._files.append(checkpoint)
-        return Supervision(checkpoint, self._processes(), self._progress, log, rollbacks)
+        return Supervision(checkpoint, processes or self._processes(), self._progress, log, rollbacks)
 
     def journal(self, part: str = "") -> Journal:
         """Where scores are kept as they come; `part` tells several within one work apart."""

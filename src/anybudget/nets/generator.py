@@ -62,11 +62,12 @@ class ArchitectureGenerator(nn.Module):
     def prior(self, choices: Tensor) -> Tensor:
         """One-hot maps `[B, decisions, slots * operations]` of the choice indices `[B, decisions]`.
 
-        Zeros where the generator was made without a random prior (the ablation of SGNAS Fig. 7).
+        The same map for all where the generator was made without a random prior (the ablation of SGNAS Fig. 7): one of
+        zeros would leave a network without biases, whose logits can only grow with the budget, all in proportion.
         """
         rows = torch.arange(len(self.encoding), device=choices.device)
         maps = self.encoding[rows, choices]
-        return maps if self.random_prior else torch.zeros_like(maps)
+        return maps if self.random_prior else torch.full_like(maps, 0.5)
 
     def forward(self, budget: Tensor, prior: Tensor) -> Tensor:
         """Log-probabilities `[B, decisions, choices]`; padded choices have `-inf`.

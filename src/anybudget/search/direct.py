@@ -113,7 +113,7 @@ class DirectStrategy(Strategy):
             lambda _draws: (positions, positions),  # no prior: there is nothing to vary
             name=self.name,
             seed=self.seed,
-            supervision=self._supervision(str(budgets)),
+            supervision=self._supervision(_exact(budgets)),
         )
         with torch.inference_mode():
             rows = model(positions[:1], positions[:1])[0].double().cpu().numpy()
@@ -137,3 +137,8 @@ class DirectStrategy(Strategy):
     def log_probability(self, architecture: Architecture) -> float:
         """See `Strategy.log_probability`."""
         return self._decoded[architecture]
+
+
+def _exact(budgets: BudgetSet) -> str:
+    """The budgets with all their digits: what prints alike need not be the same."""
+    return " ".join(f"{cost} {limit!r}" for cost, limit in budgets.limits().items())

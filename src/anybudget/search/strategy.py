@@ -14,7 +14,7 @@ from anybudget.costs import CostModel
 from anybudget.errors import BudgetError
 from anybudget.evaluation import Evaluator, Spending
 from anybudget.progress import Progress, SilentProgress
-from anybudget.search.decoding import check_reachable
+from anybudget.search.decoding import check_jointly_reachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Strategy(ABC):
             BudgetError: a budget set cannot be met by any architecture of the space.
         """
         for budget_set in budgets:
-            check_reachable(self.terms, budget_set)
+            check_jointly_reachable(self.terms, budget_set)
         return [self.answer(budget_set) for budget_set in budgets]
 
     def answer(self, budgets: BudgetSet) -> Candidate:

@@ -1,0 +1,369 @@
+"""Run folders that are none, not far enough or damaged: each command says which file, and leaves all as it was."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from mistakes import Prepare, edited, made_folder, mistake, refuse, removed, written
+
+
+def values(name: str, change: Callable[[Any], object]) -> Prepare:
+    """Change the object of a JSON file, or of the first line of a JSONL file, in place."""
+
+    def prepare(folder: Path) -> None:
+        first, *rest = (folder / name).read_text().splitlines() if name.endswith("l") else [(folder / name).read_text()]
+        data = json.loads(first)
+        change(data)
+        (folder / name).write_text("\n".join([json.dumps(data), *rest]) + "\n")
+
+    return prepare
+
+
+def weights(name: str, change: Callable[[dict[str, Any]], object]) -> Prepare:
+    """Change the tensors of a safetensors file in place."""
+
+    def prepare(folder: Path) -> None:
+        tensors = load_file(folder / name)
+        change(tensors)
+        save_file(tensors, folder / name)
+
+    return prepare
+
+
+def retrained(change: Callable[[Path], Prepare]) -> Prepare:
+    """Change the result of the network that the run has retrained."""
+
+    def prepare(folder: Path) -> None:
+        (result,) = folder.glob("run/retrain/*/result.json")
+        change(result.relative_to(folder))(folder)
+
+    return prepare
+
+
+DEEP = "[" * 100_000
+NAN = float("nan")
+NETWORK = {"space": "unified", "choices": [0, 0]}
+SEARCH = "search run --strategy random"
+RANK = "rank run --paths 3 --images 9"
+AGAIN = "run tiny.toml --out run"
+
+NO_RUNS = [
+    mistake(f"no-run-{command.split()[0]}-{where}", command.format(where), f"{where}{message}")
+    for where, message in (("none", ": not a run folder"), ("tiny.toml", ": not a run folder"))
+    for command in ("generator {}", "generate {}", "search {}", "compare {}", "rank {}", "retrain {} arch.json")
+] + [
+    mistake("no-run-report-none", "report none", "run folder none does not exist"),
+    mistake("no-run-report-file", "report images.npz", "images.npz is not a run folder"),
+    mistake("no-run-report-folder", "report data", "data is not a run folder", made_folder("data")),
+    mistake("no-run-folder", "generate data", "data: not a run folder (no recipe.toml)", made_folder("data")),
+    mistake("no-run-without-recipe", "generate run", "run: not a run folder", removed("run/recipe.toml")),
+    mistake("no-run-name-too-long", ["generate", "x" * 5000], "File name too long"),
+    mistake("no-run-report-too-long", ["report", "x" * 5000], "File name too long"),
+    mistake("no-run-supernet-too-long", ["supernet", "x" * 5000], "File name too long"),
+    mistake("not-begun-generator", "generator nas-bench-201", "nas-bench-201: the supernet stage has not finished"),
+    mistake("not-begun-generate", "generate nas-bench-201", "the supernet stage has not finished"),
+    mistake("not-begun-rank", "rank nas-bench-201 --paths 3", "the supernet stage has not finished"),
+    mistake("half-generate", "generate half", "half: the generator stage has not finished; run: anybudget generator"),
+    mistake("half-compare", "compare half", "half: the generator stage has not finished"),
+    mistake("half-refined", "search half --strategy refined", "half: the generator stage has not finished"),
+    mistake("out-not-empty", "run tiny.toml --out .", ".: the folder is not empty and holds no run; choose"),
+    mistake("out-file", "run tiny.toml --out images.npz", "images.npz: cannot write the run folder"),
+    mistake("out-below-file", "run tiny.toml --out images.npz/run", "images.npz/run: cannot write the run folder"),
+    mistake("out-too-long", ["run", "tiny.toml", "--out", "x" * 300], "File name too long"),
+    mistake(
+        "out-too-long-below",
+        ["run", "tiny.toml", "--out", "new/" + "x" * 300],
+        "File name too long",
+        broken="runs.py, create: the folders above one that cannot be made are left behind",
+    ),
+    mistake("out-other-settings", "run tiny.toml --out run --set seed=5", "run: holds a run with other settings (seed"),
+    mistake("out-other-run", "supernet tiny.toml --out nas-bench-201", "nas-bench-201: holds a run with other"),
+    mistake("supernet-of-a-run-out", "supernet run --out new", "--out and --set need a recipe (.toml)"),
+    mistake("supernet-of-a-run-set", "supernet run --set seed=1", "--out and --set need a recipe (.toml)"),
+    mistake("run-of-a-run", "run run", "run: cannot read the recipe: Is a directory"),
+]
+
+
+def damaged(identifier: str, name: str, content: str | bytes, command: str, names: str = "", broken: str = "") -> Any:
+    """A row about a file of the run `run` that holds something else."""
+    return mistake(f"{name}-{identifier}", command, f"run/{name}{names}", written(f"run/{name}", content), broken)
+
+
+RECIPES = [
+    damaged("empty", "recipe.toml", "", "generate run", ": key name is missing"),
+    damaged("not-utf8", "recipe.toml", b"\xff", "generate run", ": damaged: 'utf-8' codec"),
+    damaged("not-toml", "recipe.toml", "name = ", "search run", ": damaged: Invalid value"),
+    damaged("json", "recipe.toml", "{}", "rank run", ": damaged"),
+    damaged("deep", "recipe.toml", f"x = {DEEP}", "generate run", "", "runs.py: RecursionError of tomllib"),
+    damaged("huge-number", "recipe.toml", f"seed = {'9' * 5000}", "generate run", ": damaged"),
+    damaged("report", "recipe.toml", "name = ", "report run", ": not TOML"),
+    damaged("report-not-utf8", "recipe.toml", b"\xff", "report run", ", line 1: not UTF-8 text"),
+    damaged("report-deep", "recipe.toml", f"x = {DEEP}", "report run", ": not TOML"),
+    mistake(
+        "recipe.toml-unknown-key",
+        "generate run",
+        "run/recipe.toml: unknown key sed; did you mean seed?",
+        edited("run/recipe.toml", lambda data: data.replace(b"seed", b"sed")),
+    ),
+    mistake(
+        "recipe.toml-bad-value",
+        SEARCH,
+        "run/recipe.toml: supernet.batch_size: input should be",
+        edited("run/recipe.toml", lambda data: data.replace(b"batch_size = 16", b"batch_size = 0")),
+    ),
+    mistake(
+        "recipe.toml-other-space",
+        "generate run",
+        "run/supernet.safetensors: weights of another network than the run's recipe describes",
+        edited("run/recipe.toml", lambda data: data.replace(b"stem_width = 4", b"stem_width = 5")),
+    ),
+    mistake(
+        "recipe.toml-other-generator",
+        "generate run",
+        "run/generator.safetensors: weights of another network",
+        edited("run/recipe.toml", lambda data: data.replace(b"hidden = 32", b"hidden = 31")),
+    ),
+    mistake("images-gone", SEARCH, "'images.npz': no such file or folder", removed("images.npz")),
+    mistake("images-damaged", RANK, "images.npz: not an .npz archive", written("images.npz", "garbage")),
+]
+
+STAGES = [
+    damaged(identifier, "stages.json", content, command, names, broken)
+    for identifier, content, command, names, broken in (
+        ("empty", "", "generate run", ": damaged", ""),
+        ("cut", '{"supernet": {', SEARCH, ": damaged", ""),
+        ("list", "[1]", "generate run", ": damaged: not an object", ""),
+        ("null", "null", AGAIN, ": damaged: not an object", ""),
+        ("not-utf8", b"\xff", RANK, ": damaged", ""),
+        ("deep", DEEP, "generate run", "", "runs.py: RecursionError of json"),
+        ("report-cut", "{", "report run", ", line 1: not JSON", ""),
+        ("report-number", '{"supernet": 3}', "report run", ': "supernet" must be an object', ""),
+        ("report-negative", '{"a": {"seconds": -1, "finished": ""}}', "report run", ': "a": "seconds" must not be', ""),
+    )
+] + [
+    mistake("stages.json-folder", "generate run", "run/stages.json: damaged", made_folder("run/stages.json")),
+    mistake("stages.json-none", "generate run", "run: the ", written("run/stages.json", "{}")),
+]
+
+DAMAGES: dict[str, tuple[Callable[[str], Prepare], str]] = {
+    "empty": (lambda name: written(name, ""), "damaged"),
+    "garbage": (lambda name: written(name, "garbage"), "damaged"),
+    "pickle": (lambda name: written(name, b"\x80\x04K\x01."), "damaged"),
+    "cut": (lambda name: edited(name, lambda data: data[:-10]), "damaged"),
+    "cut-header": (lambda name: edited(name, lambda data: data[:20]), "damaged"),
+    "longer": (lambda name: edited(name, lambda data: data + b"x"), "damaged"),
+    "giant-header": (lambda name: edited(name, lambda data: b"\xff" * 8 + data[8:]), "damaged"),
+    "unknown-type": (lambda name: edited(name, lambda data: data.replace(b'"F32"', b'"F99"')), "damaged"),
+    "missing": (removed, ""),
+    "folder": (made_folder, ""),
+    "less": (lambda name: weights(name, dict.popitem), "weights of another network"),
+}
+WEIGHTS = [
+    mistake(f"{name}-{identifier}", command, f"run/{name}: {names}", damage(f"run/{name}"))
+    for name, command in (("supernet.safetensors", SEARCH), ("generator.safetensors", "generate run"))
+    for identifier, (damage, names) in DAMAGES.items()
+] + [
+    mistake(
+        "supernet.safetensors-of-the-generator",
+        "generate run",
+        "run/supernet.safetensors: weights of another network",
+        lambda folder: shutil.copy(folder / "run" / "generator.safetensors", folder / "run" / "supernet.safetensors"),
+    ),
+    mistake(
+        "supernet.safetensors-of-nothing",
+        SEARCH,
+        "run/supernet.safetensors: weights of another network",
+        weights("run/supernet.safetensors", dict.clear),
+        "runs.py: the message lists every missing tensor, in 17,000 characters",
+    ),
+    mistake(
+        "supernet.safetensors-integers",
+        SEARCH,
+        "run/supernet.safetensors: ",
+        edited("run/supernet.safetensors", lambda data: data.replace(b'"F32"', b'"I32"')),
+        "runs.py: weights of another number type are converted without a word",
+    ),
+    mistake(
+        "supernet.safetensors-nan",
+        SEARCH,
+        "run/supernet.safetensors: ",
+        weights("run/supernet.safetensors", lambda tensors: [tensor.fill_(NAN) for tensor in tensors.values()]),
+        "runs.py: weights that are not finite are used without a word",
+    ),
+]
+
+NO_CATCH = "runs.py, read_lines: {} is not caught"
+READ_LATE = "stages.py, _generate: candidates.jsonl is read only after the work, of which a journal is then left"
+NOT_CHECKED = "stages.py: {} is not checked"
+ANSWERS = (
+    [
+        damaged(f"{command.split()[0]}-{identifier}", "candidates.jsonl", content, command, names, broken)
+        for identifier, content, command, names, broken in (
+            ("cut", '{"budgets": ', "generate run", ", line 1: not JSON", READ_LATE),
+            ("not-utf8", b"\xff", "generate run", "", NO_CATCH.format("UnicodeDecodeError")),
+            ("deep", DEEP, "generate run", "", NO_CATCH.format("RecursionError")),
+            ("number", "3", "generate run", "", NOT_CHECKED.format("candidates.jsonl")),
+            ("cut", '{"budgets": ', "report run", ", line 1: not JSON", ""),
+            ("not-utf8", b"\xff", "report run", ", line 1: not UTF-8", ""),
+            ("deep", DEEP, "report run", ", line 1: not JSON", ""),
+            ("number", "3", "report run", ", line 1: expected a JSON object, found 3", ""),
+            ("empty-object", "{}", "report run", ', line 1: lacks "budgets"; found nothing', ""),
+            ("number", "3", AGAIN, ", line 1: expected a JSON object, found 3", ""),
+        )
+    ]
+    + [
+        mistake(
+            f"candidates.jsonl-{key}-{value!r}",
+            "report run",
+            f"run/candidates.jsonl, line 1: {names}",
+            values("run/candidates.jsonl", lambda row, key=key, value=value: row.update({key: value})),
+        )
+        for key, value, names in (
+            ("budgets", {}, '"budgets" must hold at least one budget'),
+            ("budgets", {"macs": -1}, 'the budget "macs" must be above 0'),
+            ("budgets", {"watts": 1}, '"costs": lacks "watts"'),
+            ("architecture", 3, '"architecture": expected an object'),
+            ("supernet_top1_percent", None, '"supernet_top1_percent" must be a number'),
+            ("supernet_top1_percent", NAN, '"supernet_top1_percent" must be a finite number'),
+            ("seconds", 10**400, '"seconds" must be a finite number'),
+            ("layers", 3, '"layers" must be a list'),
+        )
+    ]
+    + [
+        mistake(
+            "candidates.jsonl-folder",
+            "generate run",
+            "candidates.jsonl",
+            made_folder("run/candidates.jsonl"),
+            READ_LATE,
+        ),
+        mistake(
+            "candidates.jsonl-retrain-none",
+            AGAIN,
+            "run/candidates.jsonl",
+            lambda folder: (
+                values("run/stages.json", lambda stages: stages.pop("retrain"))(folder),
+                written("run/candidates.jsonl", "")(folder),
+            ),
+            NOT_CHECKED.format("that candidates.jsonl has an answer to a pick"),
+        ),
+        damaged("cut", "generator.json", "{", "generate run", ": cannot be read"),
+        damaged("number", "generator.json", "3", "generate run", "", NOT_CHECKED.format("generator.json")),
+        damaged("other-keys", "generator.json", '{"a": 1}', "generate run", "", NOT_CHECKED.format("generator.json")),
+        mistake(
+            "generator.json-gone", "generate run", "run/generator.json: cannot be read", removed("run/generator.json")
+        ),
+    ]
+)
+
+POOL = "search run --strategy nsga2"
+BAD_LOSS = "training/pool.py: the loss is not checked"
+CHECKPOINTS = [
+    *(
+        mistake(
+            f"checkpoint-{identifier}",
+            "generator half",
+            f"half/checkpoints/generator.checkpoint: {names}",
+            written("half/checkpoints/generator.checkpoint", content),
+        )
+        for identifier, content, names in (
+            ("empty", "", "damaged, or no checkpoint"),
+            ("garbage", b"\xff\n\xff", "damaged, or no checkpoint"),
+            ("pickle", b"\x80\x04K\x01.", "damaged, or no checkpoint"),
+            ("deep", DEEP, "damaged, or no checkpoint"),
+            ("list", "[]\n", "no checkpoint of this version"),
+            ("number", "3\n", "no checkpoint of this version"),
+            ("other-version", '{"format": "anybudget checkpoint", "version": 99}\n', "no checkpoint of this version"),
+            ("cut", '{"format": "anybudget checkpoint", "version": 1, "bytes": 9}\nx', "truncated: 1 of 9 bytes"),
+            ("no-hash", '{"format": "anybudget checkpoint", "version": 1, "bytes": 1}\nx', "corrupted: its content"),
+        )
+    ),
+    *(
+        mistake(
+            f"journal-{identifier}",
+            "search half --strategy random",
+            f"half/checkpoints/search-random.jsonl: {names}",
+            written("half/checkpoints/search-random.jsonl", content),
+        )
+        for identifier, content, names in (
+            ("empty", "", "damaged, or no journal of this version"),
+            ("garbage", b"\xff", "damaged, or no journal of this version"),
+            ("deep", DEEP, "damaged, or no journal of this version"),
+            ("list", "[]", "damaged, or no journal of this version"),
+            ("version", '{"format": "anybudget journal", "version": 99}', "damaged, or no journal of this version"),
+        )
+    ),
+    mistake(
+        "journal-settings",
+        "search half --strategy random",
+        "half/checkpoints/search-random.jsonl: ",
+        written(
+            "half/checkpoints/search-random.jsonl", '{"format": "anybudget journal", "version": 1, "settings": 3}\n'
+        ),
+        "journal.py: settings that are no object end in a TypeError",
+    ),
+]
+
+OTHERS = (
+    [
+        damaged(identifier, "pool.jsonl", content, POOL, names, broken)
+        for identifier, content, names, broken in (
+            ("cut", "{", ", line 1: not JSON", ""),
+            ("number", "3", ", entry 1: expected an object with architecture and loss", ""),
+            ("not-utf8", b"\xff", "", NO_CATCH.format("UnicodeDecodeError")),
+            ("deep", DEEP, "", NO_CATCH.format("RecursionError")),
+            ("no-architecture", '{"architecture": 3, "loss": 1}', ", entry 1: expected an object", ""),
+            ("text", json.dumps({"architecture": NETWORK, "loss": "x"}), "", BAD_LOSS),
+            ("null", json.dumps({"architecture": NETWORK, "loss": None}), "", BAD_LOSS),
+            ("nan", json.dumps({"architecture": NETWORK, "loss": NAN}), "", BAD_LOSS),
+        )
+    ]
+    + [
+        mistake(f"result.json-{command.split()[0]}-{identifier}", command, "result.json", retrained(change), broken)
+        for identifier, change, in_rank in (
+            ("cut", lambda name: written(name, "{"), "json.JSONDecodeError"),
+            ("number", lambda name: written(name, "3"), "AttributeError"),
+            ("empty", lambda name: written(name, "{}"), "KeyError"),
+            ("not-utf8", lambda name: written(name, b"\xff"), "UnicodeDecodeError"),
+        )
+        for command, broken in ((RANK, f"stages.py, _retrained: {in_rank}"), ("report run", ""))
+    ]
+    + [
+        damaged(f"report-{identifier}", name, content, "report run", names)
+        for name, identifier, content, names in (
+            ("random.jsonl", "cut", "{", ", line 1: not JSON"),
+            ("random.jsonl", "number", "3", ", line 1: expected a JSON object"),
+            ("compare.json", "cut", "{", ", line 1: not JSON"),
+            ("compare.json", "empty", "{}", ': lacks "budgets"'),
+            ("compare.json", "deep", DEEP, ": not JSON"),
+            ("provenance.json", "list", "[]", ": expected a JSON object"),
+            ("provenance.json", "not-utf8", b"\xff", ", line 1: not UTF-8"),
+            ("supernet.csv", "other", "a,b\n1,2\n", ', line 1: lacks the column "epoch"'),
+            ("supernet.csv", "short-row", "epoch,loss\n1\n", ", line 2: has 1 values for 2 columns"),
+            ("generator.csv", "text", "epoch,loss\n1,x\n", ', line 2: "loss" must be a number'),
+            ("generator.csv", "quote", '"', ", line 1: not CSV"),
+        )
+    ]
+    + [
+        mistake(
+            "report.html-folder", "report run", "run/report.html: cannot be written", made_folder("run/report.html")
+        ),
+        mistake("rank.json-folder", RANK, "run/rank.json: cannot write", made_folder("run/rank.json")),
+    ]
+)
+
+CASES = [*NO_RUNS, *RECIPES, *STAGES, *WEIGHTS, *ANSWERS, *CHECKPOINTS, *OTHERS]
+
+
+@pytest.mark.parametrize(("arguments", "names", "prepare"), CASES)
+def test_a_damaged_run_is_refused(
+    workshop: Path, capsys: pytest.CaptureFixture[str], arguments: Sequence[str], names: str, prepare: Prepare | None
+) -> None:
+    if prepare is not None:
+        prepare(workshop)
+    refuse(capsys, workshop, arguments, names)

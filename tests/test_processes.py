@@ -1,0 +1,210 @@
+"""Training in several processes that share each batch: the same weights as one process finds with the whole batch."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anybudget.checkpoints import FileCheckpoint, read
+from anybudget.config import load_recipe
+from anybudget.errors import ConfigError
+from anybudget.files import is_main_process
+from anybudget.processes import FabricProcesses, Processes
+from anybudget.stages import Run
+from anybudget.stopping import Stopped
+from conftest import RECIPE, write_images
+
+
+LIMIT_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("processes")
+    path = folder / "tiny.toml"
+    path.write_text(RECIPE.format(source=write_images(folder / "images.npz")))
+    return path
+
+
+def together(count: int, work: Callable[[], object]) -> list[int]:
+    """Do the work in `count` processes that find each other as under torchrun; the exit code of each."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child:
+            children.append(child)
+            continue
+        os.environ.update(
+            {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(count),
+                "LOCAL_WORLD_SIZE": str(count),
+                "GROUP_RANK": "0",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "TORCHELASTIC_RUN_ID": "test",
+            }
+        )
+        code = 1
+        signal.alarm(LIMIT_SECONDS)  # processes that wait for each other would wait for good
+        try:
+            torch.set_num_threads(1)
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def furthest(first: Path, second: Path) -> float:
+    """The greatest difference of any weight."""
+    a, b = load_file(first), load_file(second)
+    assert a.keys() == b.keys()
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def column(path: Path, key: str) -> list[float]:
+    """One column of metrics."""
+    return [float(row[key]) for row in csv.DictReader(path.open())]
+
+
+def train_alike(count: int, recipe: Path, folder: Path, work: Callable[[Run], object], *settings: str) -> None:
+    """Do the same work in a run of one process, `folder / "one"`, and in one of several."""
+    loaded = load_recipe(recipe, settings)
+    work(Run.create(loaded, folder / "one"))
+    assert together(count, lambda: work(Run.create(loaded, folder / "several"))) == [0] * count
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_fair_round_is_that_of_one_process(count: int, recipe: Path, tmp_path: Path) -> None:
+    """One step on all paths of a round, which train every operation of every layer equally often."""
+    space = load_recipe(recipe).build_space()
+    paths = len(space.fair_round(np.random.default_rng(0)))
+    settings = ["supernet.epochs=1", "supernet.batch_size=48", f"supernet.paths_per_step={paths}"]
+    train_alike(count, recipe, tmp_path, Run.train_supernet, *settings)
+    assert furthest(*(tmp_path / name / "supernet.safetensors" for name in ("one", "several"))) <= 1e-6
+    # The counts are of all processes, and the loss is the mean over the whole batch.
+    one, several = (Run.open(tmp_path / name).folder for name in ("one", "several"))
+    assert one.read_json("supernet.json")["images_trained"] == several.read_json("supernet.json")["images_trained"]
+
+
+@pytest.mark.parametrize("sampler", ["greedy", "uniform"])
+def test_many_steps_stay_close(sampler: str, recipe: Path, tmp_path: Path) -> None:
+    settings = [f"supernet.sampler={sampler}", "supernet.greedy.score_images=9", "supernet.greedy.warmup=0.1"]
+    train_alike(2, recipe, tmp_path, Run.train_supernet, *settings)
+    assert furthest(*(tmp_path / name / "supernet.safetensors" for name in ("one", "several"))) <= 1e-4
+
+
+def test_generator_and_retraining_stay_close(recipe: Path, tmp_path: Path) -> None:
+    architecture = load_recipe(recipe).build_space().sample(np.random.default_rng(0))
+
+    def work(run: Run) -> None:
+        run.train_supernet()
+        run.train_generator()
+        run.retrain(architecture)
+
+    train_alike(2, recipe, tmp_path, work)
+    for name in ("supernet.safetensors", f"retrain/{architecture.short_id}/weights.safetensors"):
+        assert furthest(tmp_path / "one" / name, tmp_path / "several" / name) <= 1e-4, name
+    # Adam takes steps of one size down gradients of any, so weights without one differ; the losses must not.
+    for key in ("cross_entropy", "budget_gap_percent"):
+        one, several = (column(tmp_path / name / "generator.csv", key) for name in ("one", "several"))
+        assert several == pytest.approx(one, rel=1e-4), key
+
+
+def test_a_whole_run_in_two_processes(recipe: Path, tmp_path: Path) -> None:
+    """Only the first process searches and writes; the other waits for it and helps to retrain."""
+    train_alike(2, recipe, tmp_path, lambda run: run.run_all(lambda _line: None))
+    assert Run.open(tmp_path / "several").folder.finished("retrain")
+    assert (tmp_path / "several" / "report.html").exists()
+    assert not list((tmp_path / "several" / "checkpoints").iterdir())
+
+
+def test_training_goes_on_with_another_number_of_processes(recipe: Path, tmp_path: Path) -> None:
+    """Stopped after an epoch in two processes, gone on with in four and then in one."""
+    whole = Run.create(load_recipe(recipe, ["supernet.epochs=3"]), tmp_path / "whole")
+    whole.train_supernet()
+    path = tmp_path / "broken"
+
+    def stopping_after(steps: int) -> Callable[[], None]:
+        def work() -> None:
+            run = Run.create(load_recipe(recipe, ["supernet.epochs=3"]), path)
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+                ticks = iter(range(1000))
+                patch.setattr(FileCheckpoint, "stopping", property(lambda _self: next(ticks) >= steps))
+                run.train_supernet()
+
+        return work
+
+    assert together(2, stopping_after(5)) == [0, 0]
+    assert together(4, stopping_after(3)) == [0, 0, 0, 0]
+    state = read(path / "checkpoints" / "supernet.checkpoint")
+    assert state["loop"]["epoch"] == 2
+    assert state["schedule"]["last_epoch"] == 10
+    Run.open(path).train_supernet()
+    assert furthest(tmp_path / "whole" / "supernet.safetensors", path / "supernet.safetensors") <= 1e-4
+
+
+def test_mixed_precision_trains_as_well(recipe: Path, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        run = Run.create(load_recipe(recipe, [f"precision={precision}", "supernet.epochs=4"]), tmp_path / precision)
+        run.train_supernet()
+        losses[precision] = column(tmp_path / precision / "supernet.csv", "loss")[-1]
+    assert losses["bf16-mixed"] != losses["32-true"]
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.1)
+
+
+def test_batches_that_cannot_be_shared_out_are_refused() -> None:
+    processes = Processes()
+    processes.count = 3
+    with pytest.raises(ConfigError, match="batch_size 16 cannot be shared out evenly among 3 processes"):
+        processes.check_batch(16)
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="device cuda"):
+        FabricProcesses("cuda")
+
+
+@pytest.mark.parametrize(
+    ("environment", "main"),
+    [
+        ({}, True),
+        ({"RANK": "0"}, True),
+        ({"RANK": "3", "LOCAL_RANK": "0"}, False),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, False),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, True),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, True),
+    ],
+)
+def test_the_main_process_is_known_from_the_environment(
+    environment: dict[str, str], main: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_main_process() is main
