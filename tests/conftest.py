@@ -7,6 +7,7 @@ import io
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from anybudget import cli
+from anybudget.checkpoints import FileCheckpoint
 from anybudget.config import load_recipe, resolved
 from anybudget.data import DataSplits, load_splits
 from anybudget.nets import UnifiedSupernet, build_supernet
@@ -27,6 +29,7 @@ from anybudget.spaces import (
     UnifiedSpace,
     stages,
 )
+from anybudget.stopping import Stopped
 from anybudget.testing import randomise_norms
 
 pytest.register_assert_rewrite("mistakes")
@@ -262,3 +265,12 @@ def workshop(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def stop_after(steps: int, work: Callable[[], object]) -> None:
+    """Do work that is asked to stop after some steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        ticks = iter(range(1000))
+        patch.setattr(FileCheckpoint, "stopping", property(lambda _self: next(ticks) >= steps))
+        with pytest.raises(Stopped):
+            work()

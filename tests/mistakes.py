@@ -55,17 +55,30 @@ def made_folder(name: str) -> Prepare:
     return prepare
 
 
+def linked(name: str, target: str | Path) -> Prepare:
+    """Make a link to somewhere else."""
+    return lambda folder: (folder / name).symlink_to(target)
+
+
+def both(*prepares: Prepare) -> Prepare:
+    """Do several things, one after another."""
+
+    def prepare(folder: Path) -> None:
+        for each in prepares:
+            each(folder)
+
+    return prepare
+
+
 def mistake(
     identifier: str,
     arguments: str | Sequence[str],
     names: str,
     prepare: Prepare | None = None,
-    broken: str = "",
 ) -> Any:
-    """One row: `names` is a part of the message; `broken` says why the product does not refuse it properly yet."""
+    """One row: `names` is a part of the message."""
     words = tuple(shlex.split(arguments)) if isinstance(arguments, str) else tuple(arguments)
-    marks = [pytest.mark.xfail(strict=True, reason=broken)] if broken else []
-    return pytest.param(words, names, prepare, id=identifier, marks=marks)
+    return pytest.param(words, names, prepare, id=identifier)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mistakes import Prepare, mistake, refuse, written
+from conftest import RECIPES
+from mistakes import Prepare, both, linked, made_folder, mistake, refuse, written
 
 RUN = ("run", "tiny.toml", "--out", "new")
 
@@ -80,15 +81,41 @@ FILES = [
     bad("supernet-command", changed("epochs = 2", "epochs = 0"), "supernet.epochs", "supernet bad.toml --out new"),
 ]
 
+PATH = 'base: expected the path of a recipe, relative to this one, such as "../demo.toml"'
 BASES = [
     bad("base-missing", recipe('base = "none.toml"'), "base: none.toml: no such recipe"),
-    bad("base-number", recipe("base = 3"), "base: expected the path of a recipe, relative to this one, found 3"),
-    bad("base-empty", recipe('base = ""'), "base: expected the path of a recipe, relative to this one, found ''"),
-    bad("base-folder", recipe('base = "run"'), "base: run: cannot read the recipe: Is a directory"),
-    bad("base-images", recipe('base = "images.npz"'), "base: images.npz: cannot read the recipe"),
+    bad("base-number", recipe("base = 3"), f"{PATH}, found 3"),
+    bad("base-empty", recipe('base = ""'), f"{PATH}, found ''"),
+    bad("base-folder", recipe('base = "run"'), f"{PATH}, found 'run'"),
+    bad("base-images", recipe('base = "images.npz"'), f"{PATH}, found 'images.npz'"),
+    bad("base-other-ending", recipe('base = "tiny.toml~"'), f"{PATH}, found 'tiny.toml~'"),
+    bad("base-absolute", recipe(f'base = "{RECIPES / "demo.toml"}"'), f"{PATH}, found '{RECIPES}"),
+    bad("base-password", recipe('base = "/etc/passwd"'), f"{PATH}, found '/etc/passwd'"),
+    bad("base-above", recipe('base = "../../tiny.toml"'), "base: '../../tiny.toml': leads out of "),
+    bad(
+        "base-above-and-back",
+        recipe('base = "run/../../../x/tiny.toml"'),
+        "base: 'run/../../../x/tiny.toml': leads out",
+    ),
+    bad(
+        "base-link-out",
+        both(linked("link.toml", RECIPES / "demo.toml"), recipe('base = "link.toml"')),
+        "base: 'link.toml': leads out",
+    ),
+    bad("base-link-circle", both(linked("link.toml", "link.toml"), recipe('base = "link.toml"')), "base: "),
+    bad(
+        "base-no-utf8",
+        both(written("x.toml", b"\xff"), recipe('base = "x.toml"')),
+        "base: x.toml: cannot read the recipe: 'utf-8' codec",
+    ),
+    bad(
+        "base-is-a-folder",
+        both(made_folder("x.toml"), recipe('base = "x.toml"')),
+        "base: x.toml: cannot read the recipe: Is a directory",
+    ),
     bad("base-itself", recipe('base = "bad.toml"'), "base: bad.toml has a base itself; one level is enough"),
-    bad("base-nul", recipe('base = "a\\u0000b"'), r"base: a\x00b: cannot read the recipe: embedded null byte"),
-    bad("base-too-long", recipe(f"base = '{'x' * 5000}'"), "base: xxx"),
+    bad("base-nul", recipe('base = "a\\u0000b.toml"'), r"base: 'a\x00b.toml': cannot be a path: embedded null byte"),
+    bad("base-too-long", recipe(f"base = '{'x' * 5000}.toml'"), "base: xxx"),
     bad(
         "base-value-for-table", recipe('base = "tiny.toml"\nsupernet = 3'), "supernet: input should be a table, found 3"
     ),

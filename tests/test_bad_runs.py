@@ -3,13 +3,15 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
-from mistakes import Prepare, edited, made_folder, mistake, refuse, removed, written
+from mistakes import Prepare, both, edited, made_folder, mistake, refuse, removed, written
 
 
 def values(name: str, change: Callable[[Any], object]) -> Prepare:
@@ -45,9 +47,17 @@ def retrained(change: Callable[[Path], Prepare]) -> Prepare:
     return prepare
 
 
+def not_retrained(change: Prepare) -> Prepare:
+    """Do one more thing to a run, the last stage of which is to be done again."""
+    return both(values("run/stages.json", lambda stages: stages.pop("retrain")), change)
+
+
 DEEP = "[" * 100_000
 NAN = float("nan")
 NETWORK = {"space": "unified", "choices": [0, 0]}
+OTHER_SPACE = json.dumps({"budgets": {"macs": 1}, "architecture": NETWORK | {"space": "mbconv"}})
+SPENT = ("evaluations", "images", "macs", "seconds")
+ASK = 'which retrain.picks names; ask for it with: anybudget generate run --budget "macs<=30k"'
 SEARCH = "search run --strategy random"
 RANK = "rank run --paths 3 --images 9"
 AGAIN = "run tiny.toml --out run"
@@ -79,7 +89,6 @@ NO_RUNS = [
         "out-too-long-below",
         ["run", "tiny.toml", "--out", "new/" + "x" * 300],
         "File name too long",
-        broken="runs.py, create: the folders above one that cannot be made are left behind",
     ),
     mistake("out-other-settings", "run tiny.toml --out run --set seed=5", "run: holds a run with other settings (seed"),
     mistake("out-other-run", "supernet tiny.toml --out nas-bench-201", "nas-bench-201: holds a run with other"),
@@ -89,9 +98,9 @@ NO_RUNS = [
 ]
 
 
-def damaged(identifier: str, name: str, content: str | bytes, command: str, names: str = "", broken: str = "") -> Any:
+def damaged(identifier: str, name: str, content: str | bytes, command: str, names: str = "") -> Any:
     """A row about a file of the run `run` that holds something else."""
-    return mistake(f"{name}-{identifier}", command, f"run/{name}{names}", written(f"run/{name}", content), broken)
+    return mistake(f"{name}-{identifier}", command, f"run/{name}{names}", written(f"run/{name}", content))
 
 
 RECIPES = [
@@ -99,7 +108,7 @@ RECIPES = [
     damaged("not-utf8", "recipe.toml", b"\xff", "generate run", ": damaged: 'utf-8' codec"),
     damaged("not-toml", "recipe.toml", "name = ", "search run", ": damaged: Invalid value"),
     damaged("json", "recipe.toml", "{}", "rank run", ": damaged"),
-    damaged("deep", "recipe.toml", f"x = {DEEP}", "generate run", "", "runs.py: RecursionError of tomllib"),
+    damaged("deep", "recipe.toml", f"x = {DEEP}", "generate run", ": damaged: nested too deeply"),
     damaged("huge-number", "recipe.toml", f"seed = {'9' * 5000}", "generate run", ": damaged"),
     damaged("report", "recipe.toml", "name = ", "report run", ": not TOML"),
     damaged("report-not-utf8", "recipe.toml", b"\xff", "report run", ", line 1: not UTF-8 text"),
@@ -133,17 +142,17 @@ RECIPES = [
 ]
 
 STAGES = [
-    damaged(identifier, "stages.json", content, command, names, broken)
-    for identifier, content, command, names, broken in (
-        ("empty", "", "generate run", ": damaged", ""),
-        ("cut", '{"supernet": {', SEARCH, ": damaged", ""),
-        ("list", "[1]", "generate run", ": damaged: not an object", ""),
-        ("null", "null", AGAIN, ": damaged: not an object", ""),
-        ("not-utf8", b"\xff", RANK, ": damaged", ""),
-        ("deep", DEEP, "generate run", "", "runs.py: RecursionError of json"),
-        ("report-cut", "{", "report run", ", line 1: not JSON", ""),
-        ("report-number", '{"supernet": 3}', "report run", ': "supernet" must be an object', ""),
-        ("report-negative", '{"a": {"seconds": -1, "finished": ""}}', "report run", ': "a": "seconds" must not be', ""),
+    damaged(identifier, "stages.json", content, command, names)
+    for identifier, content, command, names in (
+        ("empty", "", "generate run", ": damaged"),
+        ("cut", '{"supernet": {', SEARCH, ": damaged"),
+        ("list", "[1]", "generate run", ": damaged: not an object"),
+        ("null", "null", AGAIN, ": damaged: not an object"),
+        ("not-utf8", b"\xff", RANK, ": damaged"),
+        ("deep", DEEP, "generate run", ": damaged: nested too deeply"),
+        ("report-cut", "{", "report run", ", line 1: not JSON"),
+        ("report-number", '{"supernet": 3}', "report run", ': "supernet" must be an object'),
+        ("report-negative", '{"a": {"seconds": -1, "finished": ""}}', "report run", ': "a": "seconds" must not be'),
     )
 ] + [
     mistake("stages.json-folder", "generate run", "run/stages.json: damaged", made_folder("run/stages.json")),
@@ -177,43 +186,51 @@ WEIGHTS = [
     mistake(
         "supernet.safetensors-of-nothing",
         SEARCH,
-        "run/supernet.safetensors: weights of another network",
+        " tensors are missing, the first before.0.conv.weight; delete run/stages.json and run again",
         weights("run/supernet.safetensors", dict.clear),
-        "runs.py: the message lists every missing tensor, in 17,000 characters",
     ),
     mistake(
         "supernet.safetensors-integers",
         SEARCH,
-        "run/supernet.safetensors: ",
+        "run/supernet.safetensors: damaged: the tensor before.0.conv.weight holds torch.int32, expected torch.float32",
         edited("run/supernet.safetensors", lambda data: data.replace(b'"F32"', b'"I32"')),
-        "runs.py: weights of another number type are converted without a word",
     ),
     mistake(
         "supernet.safetensors-nan",
         SEARCH,
-        "run/supernet.safetensors: ",
-        weights("run/supernet.safetensors", lambda tensors: [tensor.fill_(NAN) for tensor in tensors.values()]),
-        "runs.py: weights that are not finite are used without a word",
+        "run/supernet.safetensors: damaged: the tensor before.0.conv.weight holds numbers that are not finite",
+        weights("run/supernet.safetensors", lambda tensors: tensors["before.0.conv.weight"].view(-1)[-1].fill_(NAN)),
+    ),
+    mistake(
+        "supernet.safetensors-too-many",
+        SEARCH,
+        "run/supernet.safetensors: weights of another network than the run's recipe describes: 1 tensors too many",
+        weights("run/supernet.safetensors", lambda tensors: tensors.update(more=torch.ones(2))),
+    ),
+    mistake(
+        "generator.safetensors-infinite",
+        "generate run",
+        "run/generator.safetensors: damaged: the tensor ",
+        weights("run/generator.safetensors", lambda tensors: next(iter(tensors.values())).fill_(float("inf"))),
     ),
 ]
 
-NO_CATCH = "runs.py, read_lines: {} is not caught"
-READ_LATE = "stages.py, _generate: candidates.jsonl is read only after the work, of which a journal is then left"
-NOT_CHECKED = "stages.py: {} is not checked"
 ANSWERS = (
     [
-        damaged(f"{command.split()[0]}-{identifier}", "candidates.jsonl", content, command, names, broken)
-        for identifier, content, command, names, broken in (
-            ("cut", '{"budgets": ', "generate run", ", line 1: not JSON", READ_LATE),
-            ("not-utf8", b"\xff", "generate run", "", NO_CATCH.format("UnicodeDecodeError")),
-            ("deep", DEEP, "generate run", "", NO_CATCH.format("RecursionError")),
-            ("number", "3", "generate run", "", NOT_CHECKED.format("candidates.jsonl")),
-            ("cut", '{"budgets": ', "report run", ", line 1: not JSON", ""),
-            ("not-utf8", b"\xff", "report run", ", line 1: not UTF-8", ""),
-            ("deep", DEEP, "report run", ", line 1: not JSON", ""),
-            ("number", "3", "report run", ", line 1: expected a JSON object, found 3", ""),
-            ("empty-object", "{}", "report run", ', line 1: lacks "budgets"; found nothing', ""),
-            ("number", "3", AGAIN, ", line 1: expected a JSON object, found 3", ""),
+        damaged(f"{command.split()[0]}-{identifier}", "candidates.jsonl", content, command, names)
+        for identifier, content, command, names in (
+            ("cut", '{"budgets": ', "generate run", ", line 1: not JSON"),
+            ("not-utf8", b"\xff", "generate run", ", line 1: not JSON: 'utf-8' codec"),
+            ("deep", DEEP, "generate run", ", line 1: not JSON: nested too deeply; mend or remove that line"),
+            ("number", "3", "generate run", ", line 1: expected a JSON object, found 3"),
+            ("empty-object", "{}", "generate run", ', line 1: lacks "budgets"; found nothing; mend or remove'),
+            ("other-space", OTHER_SPACE, "generate run", ", line 1: architecture of space 'mbconv' given to"),
+            ("cut", '{"budgets": ', "report run", ", line 1: not JSON"),
+            ("not-utf8", b"\xff", "report run", ", line 1: not UTF-8"),
+            ("deep", DEEP, "report run", ", line 1: not JSON"),
+            ("number", "3", "report run", ", line 1: expected a JSON object, found 3"),
+            ("empty-object", "{}", "report run", ', line 1: lacks "budgets"; found nothing'),
+            ("number", "3", AGAIN, ", line 1: expected a JSON object, found 3"),
         )
     ]
     + [
@@ -240,29 +257,38 @@ ANSWERS = (
             "generate run",
             "candidates.jsonl",
             made_folder("run/candidates.jsonl"),
-            READ_LATE,
+        ),
+        *(
+            mistake(
+                f"candidates.jsonl-retrain-{identifier}", AGAIN, f"run/candidates.jsonl{names}", not_retrained(change)
+            )
+            for identifier, change, names in (
+                ("none", written("run/candidates.jsonl", ""), f": has no answer to the budget macs<=30k, {ASK}"),
+                ("empty-object", written("run/candidates.jsonl", "{}"), ', line 1: lacks "budgets"'),
+            )
+        ),
+        *(
+            mistake(f"result.json-retrain-{identifier}", AGAIN, "result.json: ", not_retrained(retrained(change)))
+            for identifier, change in (
+                ("number", lambda name: written(name, "3")),
+                ("empty", lambda name: written(name, "{}")),
+                ("folder", made_folder),
+            )
+        ),
+        damaged("cut", "generator.json", "{", "generate run", ": damaged"),
+        damaged("number", "generator.json", "3", "generate run", ": damaged: not an object but 3; delete run/stages"),
+        damaged("other-keys", "generator.json", '{"a": 1}', "generate run", ': lacks "evaluations"; found a; delete'),
+        damaged(
+            "text", "generator.json", json.dumps(dict.fromkeys(SPENT, "x")), "generate run", ': "evaluations" must'
         ),
         mistake(
-            "candidates.jsonl-retrain-none",
-            AGAIN,
-            "run/candidates.jsonl",
-            lambda folder: (
-                values("run/stages.json", lambda stages: stages.pop("retrain"))(folder),
-                written("run/candidates.jsonl", "")(folder),
-            ),
-            NOT_CHECKED.format("that candidates.jsonl has an answer to a pick"),
-        ),
-        damaged("cut", "generator.json", "{", "generate run", ": cannot be read"),
-        damaged("number", "generator.json", "3", "generate run", "", NOT_CHECKED.format("generator.json")),
-        damaged("other-keys", "generator.json", '{"a": 1}', "generate run", "", NOT_CHECKED.format("generator.json")),
-        mistake(
-            "generator.json-gone", "generate run", "run/generator.json: cannot be read", removed("run/generator.json")
+            "generator.json-gone", "generate run", "run/generator.json: damaged: No such", removed("run/generator.json")
         ),
     ]
 )
 
+WHOLE = {"format": "anybudget checkpoint", "version": 1, "bytes": 1, "sha256": sha256(b"x").hexdigest()}
 POOL = "search run --strategy nsga2"
-BAD_LOSS = "training/pool.py: the loss is not checked"
 CHECKPOINTS = [
     *(
         mistake(
@@ -298,40 +324,63 @@ CHECKPOINTS = [
             ("version", '{"format": "anybudget journal", "version": 99}', "damaged, or no journal of this version"),
         )
     ),
-    mistake(
-        "journal-settings",
-        "search half --strategy random",
-        "half/checkpoints/search-random.jsonl: ",
-        written(
-            "half/checkpoints/search-random.jsonl", '{"format": "anybudget journal", "version": 1, "settings": 3}\n'
-        ),
-        "journal.py: settings that are no object end in a TypeError",
+    *(
+        mistake(
+            f"journal-settings-{identifier}",
+            "search half --strategy random",
+            f"half/checkpoints/search-random.jsonl: {names}",
+            written(
+                "half/checkpoints/search-random.jsonl", f'{{"format": "anybudget journal", "version": 1, {settings}}}\n'
+            ),
+        )
+        for identifier, settings, names in (
+            ("number", '"settings": 3', "damaged, or no journal of this version"),
+            ("none", '"settings": {}', "a search with other settings (recipe"),
+        )
+    ),
+    *(
+        mistake(
+            f"checkpoint-settings-{identifier}",
+            "generator half",
+            f"half/checkpoints/generator.checkpoint: {names}",
+            written("half/checkpoints/generator.checkpoint", f"{json.dumps(WHOLE | settings)}\nx"),
+        )
+        for identifier, settings, names in (
+            ("number", {"settings": 3}, "no checkpoint of this version"),
+            ("missing", {}, "no checkpoint of this version"),
+            ("none", {"settings": {}}, "a checkpoint made with other settings (recipe"),
+        )
     ),
 ]
 
 OTHERS = (
     [
-        damaged(identifier, "pool.jsonl", content, POOL, names, broken)
-        for identifier, content, names, broken in (
-            ("cut", "{", ", line 1: not JSON", ""),
-            ("number", "3", ", entry 1: expected an object with architecture and loss", ""),
-            ("not-utf8", b"\xff", "", NO_CATCH.format("UnicodeDecodeError")),
-            ("deep", DEEP, "", NO_CATCH.format("RecursionError")),
-            ("no-architecture", '{"architecture": 3, "loss": 1}', ", entry 1: expected an object", ""),
-            ("text", json.dumps({"architecture": NETWORK, "loss": "x"}), "", BAD_LOSS),
-            ("null", json.dumps({"architecture": NETWORK, "loss": None}), "", BAD_LOSS),
-            ("nan", json.dumps({"architecture": NETWORK, "loss": NAN}), "", BAD_LOSS),
+        damaged(identifier, "pool.jsonl", content, POOL, names)
+        for identifier, content, names in (
+            ("cut", "{", ", line 1: not JSON"),
+            ("number", "3", ", line 1: expected a JSON object, found 3; mend or remove that line"),
+            ("not-utf8", b"\xff", ", line 1: not JSON: 'utf-8' codec"),
+            ("deep", DEEP, ", line 1: not JSON: nested too deeply"),
+            ("no-loss", '{"architecture": 3}', ", entry 1: expected an object with architecture and loss"),
+            ("no-architecture", '{"architecture": 3, "loss": 1}', ", entry 1: expected an object"),
+            ("other-space", json.dumps(json.loads(OTHER_SPACE) | {"loss": 1}), ", entry 1: expected an object with"),
+            ("outside", '{"architecture": {"space": "unified", "choices": [0, 99]}, "loss": 1}', ", entry 1: "),
+            ("text", json.dumps({"architecture": NETWORK, "loss": "x"}), ', entry 1: "loss" must be a finite number'),
+            ("null", json.dumps({"architecture": NETWORK, "loss": None}), ', entry 1: "loss" must be a finite number'),
+            ("nan", json.dumps({"architecture": NETWORK, "loss": NAN}), ', entry 1: "loss" must be a finite number'),
+            ("huge", json.dumps({"architecture": NETWORK, "loss": 10**400}), ', entry 1: "loss" must be a finite'),
         )
     ]
     + [
-        mistake(f"result.json-{command.split()[0]}-{identifier}", command, "result.json", retrained(change), broken)
-        for identifier, change, in_rank in (
-            ("cut", lambda name: written(name, "{"), "json.JSONDecodeError"),
-            ("number", lambda name: written(name, "3"), "AttributeError"),
-            ("empty", lambda name: written(name, "{}"), "KeyError"),
-            ("not-utf8", lambda name: written(name, b"\xff"), "UnicodeDecodeError"),
+        mistake(f"result.json-{command.split()[0]}-{identifier}", command, "result.json", retrained(change))
+        for identifier, change in (
+            ("cut", lambda name: written(name, "{")),
+            ("number", lambda name: written(name, "3")),
+            ("empty", lambda name: written(name, "{}")),
+            ("not-utf8", lambda name: written(name, b"\xff")),
+            ("folder", made_folder),
         )
-        for command, broken in ((RANK, f"stages.py, _retrained: {in_rank}"), ("report run", ""))
+        for command in (RANK, "report run")
     ]
     + [
         damaged(f"report-{identifier}", name, content, "report run", names)

@@ -81,6 +81,20 @@ def test_a_recipe_holds_what_differs_from_its_base(tmp_path: Path, recipe_file: 
     ]
 
 
+def test_a_base_may_lie_in_the_folder_above(tmp_path: Path, recipe_file: Path) -> None:
+    above = tmp_path / "ablations" / "above.toml"
+    above.parent.mkdir()
+    above.write_text(f'base = "../{recipe_file.name}"\nname = "above"\n')
+    assert differences(resolved(load_recipe(recipe_file)), resolved(load_recipe(above))) == ["name: 'tiny' -> 'above'"]
+    (above.parent / "further").mkdir()
+    further = above.rename(above.parent / "further" / "above.toml")
+    further.write_text(f'base = "../../{recipe_file.name}"\n')
+    with pytest.raises(
+        ConfigError, match=r"further/above\.toml: base: '../../tiny\.toml': leads out of .*ablations, the"
+    ):
+        load_recipe(further)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

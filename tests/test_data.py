@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import pickle
@@ -21,8 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anybudget import data as data_package
+from anybudget.config import load_recipe
 from anybudget.data import Augmentation, DataSplits, ImageSet, iterate_batches, load_splits, sources
 from anybudget.errors import DataError
+from anybudget.progress import SilentProgress
+from anybudget.runs import RunFolder
+from anybudget.stages import Run
 
 GREY, COLOUR = (6, 5), (6, 5, 3)
 
@@ -496,6 +501,105 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
     broken = save_image(root / "cat" / "9.jpg", (40, 40, 3))
     broken.write_bytes(broken.read_bytes()[:-200])
     fails(root, str(broken), "truncated", image_size=5)
+
+
+def spoil(*files: Path) -> None:
+    """Damage images: one cannot even be recognised, the others break off, which is noticed only on decoding."""
+    for number, file in enumerate(files):
+        content = save_image(file, (40, 40, 3)).read_bytes()
+        file.write_bytes(content[: len(content) // 2] if number else b"")
+
+
+@pytest.mark.parametrize("allowed", [2, 3])
+@pytest.mark.parametrize("shipped", ["", "test"])
+def test_unreadable_images_are_left_out_as_if_they_were_not_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shipped: str, allowed: int
+) -> None:
+    root = class_folders(tmp_path / "data" / ("train" if shipped else ""), count=9)
+    if shipped:
+        class_folders(tmp_path / "data" / "test", count=2)
+    broken = [root / "dog" / "1.png", root / "cat" / "0.png"]
+    for file in broken:
+        file.unlink()
+    without = load_splits(str(tmp_path / "data"), seed=3, image_size=5)
+    assert not caplog.records
+    spoil(*broken)
+    loaded = load_splits(str(tmp_path / "data"), seed=3, image_size=5, skip_unreadable=allowed)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2
+    for message, file in zip(said, broken, strict=True):
+        assert message.startswith(f"{file}: cannot be decoded as an image (")
+        assert message.endswith("; left out")
+    assert loaded.mean == without.mean
+    for part, same in zip(splits_of(loaded), splits_of(without), strict=True):
+        assert torch.equal(part.images, same.images)
+        assert torch.equal(part.labels, same.labels)
+
+
+def test_more_unreadable_images_than_may_be_left_out(tmp_path: Path) -> None:
+    root = class_folders(tmp_path, count=9)
+    broken = [root / "dog" / "1.png", root / "cat" / "0.png", root / "cat" / "4.png"]
+    spoil(*broken)
+    fails(root, f"{broken[0]}: cannot be decoded", "or set data.skip_unreadable", image_size=5)
+    fails(
+        root,
+        f"{broken[2]}: cannot be decoded",
+        "and 2 other image(s) have been left out already",
+        "or raise data.skip_unreadable",
+        image_size=5,
+        skip_unreadable=2,
+    )
+    assert sum(map(len, splits_of(load_splits(str(root), seed=0, image_size=5, skip_unreadable=3)))) == 15
+    fails(root, "skip_unreadable -1", skip_unreadable=-1)
+
+
+@pytest.mark.parametrize("part", ["", "train", "test"])
+def test_a_class_must_keep_an_image(tmp_path: Path, part: str) -> None:
+    for name in ("train", "test") if part else ("",):
+        class_folders(tmp_path / name)
+    folder = tmp_path / part / "dog"
+    spoil(*folder.iterdir())
+    fails(tmp_path, f"{folder}: none of the 4 image(s) of this class", image_size=5, skip_unreadable=99)
+    spoil(*tmp_path.rglob("*.png"))
+    fails(tmp_path, "none of the 4 image(s) of this class can be decoded", image_size=5, skip_unreadable=99)
+
+
+def test_too_few_images_after_some_are_left_out(tmp_path: Path) -> None:
+    spoil(*(class_folders(tmp_path) / "dog" / f"{index}.png" for index in (1, 3)))
+    fails(tmp_path, "class 'dog' has 2 training image(s) but needs 3", image_size=5, skip_unreadable=2)
+
+
+def test_only_what_cannot_be_decoded_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = class_folders(tmp_path)
+    odd = save_image(root / "dog" / "0.png", GREY)
+    fails(root, f"{odd}: is grey", skip_unreadable=9)
+    save_image(odd, (9, 9, 3))
+    fails(root, f"{odd}: is 9×9 pixels", skip_unreadable=9)
+    save_image(odd)
+
+    def failing(*_: Any, **_options: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("anybudget.data.folders.ImageOps.exif_transpose", failing)
+    fails(root, f"{root / 'cat' / '0.png'}: cannot be decoded", "Input/output error", "try again", skip_unreadable=9)
+
+
+def test_other_sources_have_nothing_to_leave_out(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "d.npz", x=numbered(30), y=cycle(30))
+    first, second = load_splits(path, seed=0), load_splits(path, seed=0, skip_unreadable=5)
+    assert torch.equal(first.train.images, second.train.images)
+    (tmp_path / "d.npz").write_bytes(Path(path).read_bytes()[:-30])
+    fails(path, "not an .npz archive", skip_unreadable=5)
+
+
+def test_the_recipe_says_how_many_may_be_left_out(recipe_file: Path, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "images", ("a", "b", "c"))
+    spoil(root / "b" / "0.png")
+    settings = [f"data.source={str(root)!r}", "space.input_channels=3"]
+    with pytest.raises(DataError, match=r"data\.skip_unreadable"):
+        _ = Run(RunFolder(tmp_path / "run"), load_recipe(recipe_file, settings), SilentProgress()).data
+    recipe = load_recipe(recipe_file, [*settings, "data.skip_unreadable=1"])
+    assert sum(map(len, splits_of(Run(RunFolder(tmp_path / "run"), recipe, SilentProgress()).data))) == 11
 
 
 @pytest.mark.parametrize("limit", [150, 50], ids=["Pillow warns", "Pillow refuses"])

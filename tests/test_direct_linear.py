@@ -383,7 +383,9 @@ def test_a_constant_cost_has_no_gap(supernet: UnifiedSupernet, data: DataSplits)
 
 
 def test_a_loss_that_is_not_finite_ends_training(supernet: UnifiedSupernet, data: DataSplits) -> None:
-    with pytest.raises(TrainingError, match=r"direct: the loss became nan in epoch 1; lower"):
+    with pytest.raises(
+        TrainingError, match=r"direct: the loss became nan in epoch 1, step 2; lower generator\.learning_rate"
+    ):
         direct(supernet, data, learning_rate=float("inf")).find(BudgetSet.parse("macs<=60k"))
 
 

@@ -6,6 +6,7 @@ import csv
 import os
 import signal
 import socket
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,16 +16,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
-from anybudget.checkpoints import FileCheckpoint, read
+from anybudget.checkpoints import read
 from anybudget.config import load_recipe
+from anybudget.data import iterate_batches
 from anybudget.errors import ConfigError
 from anybudget.files import is_main_process
+from anybudget.nets import build_supernet
 from anybudget.processes import FabricProcesses, Processes
 from anybudget.stages import Run
-from anybudget.stopping import Stopped
-from conftest import RECIPE, write_images
-
+from anybudget.training.samplers import uniform_path
+from conftest import RECIPE, stop_after, write_images
 
 LIMIT_SECONDS = 60
 
@@ -108,6 +111,36 @@ def test_a_fair_round_is_that_of_one_process(count: int, recipe: Path, tmp_path:
     assert one.read_json("supernet.json")["images_trained"] == several.read_json("supernet.json")["images_trained"]
 
 
+def test_own_paths_average_over_those_that_used_a_weight(recipe: Path, tmp_path: Path) -> None:
+    """One step of two processes on a path each: what plain autograd gives for two paths on half a batch each."""
+    settings = ["supernet.epochs=1", "supernet.batch_size=84", "supernet.same_paths=false", "supernet.sampler=uniform"]
+    loaded = load_recipe(recipe, [*settings, "supernet.weight_decay=0.0", "supernet.momentum=0.0"])
+    path = tmp_path / "several"
+    assert together(2, lambda: Run.create(loaded, path).train_supernet()) == [0, 0]
+
+    run = Run.create(loaded, tmp_path / "one")
+    torch.manual_seed(loaded.seed)
+    net = build_supernet(run.space).train()
+    rng = np.random.default_rng(loaded.seed)
+    generator = torch.Generator().manual_seed(loaded.seed)
+    ((images, labels),) = iterate_batches(
+        run.data.train, 84, generator=generator, augment=None, normalise=run.data.normalise, device=run.device
+    )
+    gradients = []
+    for rank in range(2):
+        net.zero_grad()
+        F.cross_entropy(net(images[rank::2], uniform_path(run.space, rng)), labels[rank::2]).backward()
+        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()])
+    found = load_file(path / "supernet.safetensors")
+    users = 0.0
+    for (name, parameter), *both in zip(net.named_parameters(), *gradients, strict=True):
+        count = sum((gradient != 0).float() for gradient in both).clamp_min(1)
+        expected = parameter.detach() - loaded.supernet.learning_rate * sum(both) / count
+        assert torch.allclose(found[name], expected, atol=1e-6), name
+        users = max(users, float(count.max()))
+    assert users == 2  # the stem at least was used by both
+
+
 @pytest.mark.parametrize("sampler", ["greedy", "uniform"])
 def test_many_steps_stay_close(sampler: str, recipe: Path, tmp_path: Path) -> None:
     settings = [f"supernet.sampler={sampler}", "supernet.greedy.score_images=9", "supernet.greedy.warmup=0.1"]
@@ -137,7 +170,18 @@ def test_a_whole_run_in_two_processes(recipe: Path, tmp_path: Path) -> None:
     train_alike(2, recipe, tmp_path, lambda run: run.run_all(lambda _line: None))
     assert Run.open(tmp_path / "several").folder.finished("retrain")
     assert (tmp_path / "several" / "report.html").exists()
-    assert not list((tmp_path / "several" / "checkpoints").iterdir())
+    assert not (tmp_path / "several" / "checkpoints").exists()
+
+
+def test_the_command_line_starts_its_own_processes(recipe: Path, tmp_path: Path) -> None:
+    """`devices` alone does, by Fabric's launcher; one process speaks."""
+    command = [sys.executable, "-m", "anybudget", "supernet", str(recipe), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*command, "--set", "devices=2"], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("supernet: done") == 1
+    assert Run.open(tmp_path / "run").folder.finished("supernet")
 
 
 def test_training_goes_on_with_another_number_of_processes(recipe: Path, tmp_path: Path) -> None:
@@ -149,10 +193,7 @@ def test_training_goes_on_with_another_number_of_processes(recipe: Path, tmp_pat
     def stopping_after(steps: int) -> Callable[[], None]:
         def work() -> None:
             run = Run.create(load_recipe(recipe, ["supernet.epochs=3"]), path)
-            with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-                ticks = iter(range(1000))
-                patch.setattr(FileCheckpoint, "stopping", property(lambda _self: next(ticks) >= steps))
-                run.train_supernet()
+            stop_after(steps, run.train_supernet)
 
         return work
 
@@ -170,7 +211,12 @@ def test_mixed_precision_trains_as_well(recipe: Path, tmp_path: Path) -> None:
     for precision in ("32-true", "bf16-mixed"):
         run = Run.create(load_recipe(recipe, [f"precision={precision}", "supernet.epochs=4"]), tmp_path / precision)
         run.train_supernet()
-        losses[precision] = column(tmp_path / precision / "supernet.csv", "loss")[-1]
+        run.train_generator()
+        path = run.folder.path
+        losses[precision] = (
+            column(path / "supernet.csv", "loss")[-1],
+            column(path / "generator.csv", "cross_entropy")[-1],
+        )
     assert losses["bf16-mixed"] != losses["32-true"]
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.1)
 

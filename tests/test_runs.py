@@ -1,6 +1,7 @@
 """The run folder: atomic writes, finished stages, damaged files."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,24 @@ def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("calls", [1, 2, 3, 4])
+def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    left = calls
+    synchronise = os.fsync
+
+    def broken(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise OSError(28, "No space left on device")
+        synchronise(descriptor)
+
+    monkeypatch.setattr("os.fsync", broken)
+    with pytest.raises(RunError, match="No space left"):
+        RunFolder.create(tmp_path / "new" / "run", {"name": "tiny"})
+    assert not list(tmp_path.iterdir())
+
+
 def test_opening_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         RunFolder.open(tmp_path)
@@ -62,9 +81,18 @@ def test_lines_append_and_damage_is_named(run: RunFolder) -> None:
     run.append_lines("x.jsonl", [{"a": 2}])
     assert run.read_lines("x.jsonl") == [{"a": 1}, {"a": 2}]
     assert run.read_lines("none.jsonl") == []
-    (run.path / "x.jsonl").write_text('{"a": 1}\n{"a"')
-    with pytest.raises(RunError, match="line 2: not JSON"):
-        run.read_lines("x.jsonl")
+    for damage, message in (
+        (b'{"a"', "line 2: not JSON: Expecting ':' delimiter"),
+        (b"\xff", "line 2: not JSON: 'utf-8' codec"),
+        (b"[" * 100_000, "line 2: not JSON: nested too deeply"),
+        (b"3", "line 2: expected a JSON object, found 3"),
+    ):
+        (run.path / "x.jsonl").write_bytes(b'{"a": 1}\n' + damage)
+        with pytest.raises(RunError, match=rf"x\.jsonl, {message}"):
+            run.read_lines("x.jsonl")
+    (run.path / "folder.jsonl").mkdir()
+    with pytest.raises(RunError, match=r"folder\.jsonl: cannot be read: Is a directory"):
+        run.read_lines("folder.jsonl")
 
 
 def test_weights_round_trip_and_are_no_pickle(run: RunFolder) -> None:
@@ -94,7 +122,22 @@ def test_bad_weights_are_named(run: RunFolder) -> None:
         run.load_weights("w.safetensors", net)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_weights_that_are_no_weights_are_named(run: RunFolder) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    run.save_weights("w.safetensors", net.half())
+    with pytest.raises(RunError, match=r"w\.safetensors: damaged: the tensor 0\.weight holds torch\.float16, expected"):
+        run.load_weights("w.safetensors", net.float())
+    with torch.no_grad():
+        net[1].running_var[1] = float("inf")
+    run.save_weights("w.safetensors", net)
+    with pytest.raises(RunError, match=r"the tensor 1\.running_var holds numbers that are not finite; delete .*stages"):
+        run.load_weights("w.safetensors", net)
+    run.save_weights("w.safetensors", nn.Sequential())
+    with pytest.raises(RunError, match=r"7 of 7 tensors are missing, the first 0\.weight; delete"):
+        run.load_weights("w.safetensors", net)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 100_000, "\xff"])
 def test_damaged_stages_are_named(run: RunFolder, text: str) -> None:
     (run.path / "stages.json").write_text(text)
     with pytest.raises(RunError, match=r"stages\.json: damaged"):

@@ -192,17 +192,27 @@ def read(path: Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any
         raise DamagedError(f"{path}: truncated: {len(payload):,} of {header.get('bytes')} bytes")
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
         raise DamagedError(f"{path}: corrupted: its content does not match its hash")
-    if settings is not None and header.get("settings") != settings:
-        listed = "; ".join(differences(header.get("settings", {}), settings))
+    made_with = header.get("settings")
+    if not isinstance(made_with, dict):
+        raise DamagedError(f"{path}: no checkpoint of this version of anybudget")
+    if settings is not None and made_with != settings:
+        listed = "; ".join(differences(made_with, settings))
         raise RunError(f"{path}: a checkpoint made with other settings ({listed}); use those, or delete it")
     try:
         size = int.from_bytes(payload[:8], "little")
         metadata = json.loads(payload[8 : 8 + size])["__metadata__"]
         state = _restore(json.loads(metadata["state"]), load_tensors(payload))
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:  # a hash that fits, and yet not ours
+    # A hash that fits, and yet not ours.
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{path}: no checkpoint of anybudget ({type(error).__name__})") from None
     assert isinstance(state, dict)
     return state
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """The settings that a whole checkpoint was made with."""
+    with path.open("rb") as file:
+        return dict(json.loads(file.readline())["settings"])
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -19,11 +19,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shorten, shown
 
 if TYPE_CHECKING:
     from anybudget.budgets import BudgetSet
+    from anybudget.engines import Factory
     from anybudget.stages import Run
 
 app = typer.Typer(
@@ -61,11 +63,31 @@ TargetArgument = Annotated[
 ]
 
 
+EngineOption = Annotated[
+    str, typer.Option("--engine", metavar="[local|ray]", help="What judges candidates: this process, or Ray's workers.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", metavar="HOST:PORT", help="A Ray cluster to join; without, one is started.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Ray's workers; as many as there are cores if not given.")
+]
+
+
 @app.command()
-def run(recipe: RecipeArgument, out_dir: OutOption = None, overrides: SetOption = None) -> None:
+def run(
+    recipe: RecipeArgument,
+    out_dir: OutOption = None,
+    overrides: SetOption = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+) -> None:
     """Run all stages: supernet, generator, search, random baseline, retraining, report."""
-    opened = _create(recipe, out_dir, overrides, all_stages=True)
-    opened.run_all(err.print)
+    with _engine(engine, address, workers) as judging:
+        opened = _create(recipe, out_dir, overrides, all_stages=True)
+        opened.engine = judging
+        opened.run_all(err.print)
     print_results(opened)
     out.print(f"report: {opened.folder.path / 'report.html'}", markup=False)
 
@@ -106,10 +128,18 @@ def generator(target: RunArgument) -> None:
 
 
 @app.command()
-def generate(target: RunArgument, budget: BudgetOption = None, as_json: JsonOption = False) -> None:
+def generate(
+    target: RunArgument,
+    budget: BudgetOption = None,
+    as_json: JsonOption = False,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+) -> None:
     """Answer budgets with the trained generator; never over any of them."""
-    opened = _open(target)
-    candidates = opened.generate(_budgets(opened, budget))
+    with _engine(engine, address, workers) as judging:
+        opened = _open_for(target, judging)
+        candidates = opened.generate(_budgets(opened, budget))
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
     else:
@@ -122,10 +152,14 @@ def search(
     strategy: Annotated[str, typer.Option(metavar="NAME", help=STRATEGY_HELP)] = "generator",
     budget: BudgetOption = None,
     as_json: JsonOption = False,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Answer budgets with any strategy; never over any of them."""
-    opened = _open(target)
-    candidates = [found.to_dict() for found in opened.search_with(strategy, _budgets(opened, budget))]
+    with _engine(engine, address, workers) as judging:
+        opened = _open_for(target, judging)
+        candidates = [found.to_dict() for found in opened.search_with(strategy, _budgets(opened, budget))]
     if as_json:
         out.print_json(json.dumps(candidates))
     else:
@@ -140,11 +174,15 @@ def compare(
     ] = "generator,refined,random,evolution,nsga2,linear",
     budget: BudgetOption = None,
     as_json: JsonOption = False,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Answer the same budgets with several strategies and compare what they find and spend."""
-    opened = _open(target)
     names = [name.strip() for name in strategies.split(",") if name.strip()]
-    found = opened.compare(names, _budgets(opened, budget))
+    with _engine(engine, address, workers) as judging:
+        opened = _open_for(target, judging)
+        found = opened.compare(names, _budgets(opened, budget))
     report_path = opened.report()
     if as_json:
         out.print_json(json.dumps(found))
@@ -204,6 +242,25 @@ def report(target: RunArgument) -> None:
     out.print(f"report: {write_report(target)}", markup=False)
 
 
+@app.command()
+def doctor(
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="The folder of a run to look at, besides the installation.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what anybudget runs on, and whether a run folder is sound and can be gone on with; changes nothing."""
+    from anybudget.doctor import examine
+
+    found = examine(target)
+    if as_json:
+        out.print_json(json.dumps(found))
+    else:
+        print_examination(found)
+    if found["problems"]:
+        sys.exit(2)
+
+
 def main() -> None:
     """Run the command line; a user's mistake gives one message and exit code 2, Ctrl-C exit code 130, SIGTERM 143."""
     from anybudget.files import is_main_process
@@ -215,6 +272,7 @@ def main() -> None:
     logger = logging.getLogger("anybudget")
     logger.handlers = [_Notices()]
     logger.propagate = False
+    logger.setLevel(logging.INFO)
     code: object = 0
     try:
         code = app(prog_name="anybudget", standalone_mode=False)
@@ -251,10 +309,14 @@ class _Notices(logging.Handler):
 
 def _fail(message: str) -> NoReturn:
     """Print the one message of a mistake and exit; on one line, whatever characters files and arguments hold."""
-    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
+    line = _printable(message)
     line = re.sub(r"\S{400,}", lambda match: f"{match[0][:120]}…{match[0][-120:]}", line)  # a path may be any length
     err.print(f"error: {line}", style="bold red", markup=False)
     sys.exit(2)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def _divert_native_output() -> None:
@@ -333,6 +395,26 @@ def _open(path: Path) -> Run:
     return Run.open(path, RichProgress())
 
 
+@contextmanager
+def _engine(name: str, address: str | None, workers: int | None) -> Iterator[Factory | None]:
+    """What gives a run its engine, whose workers end with this; None judges in this process."""
+    from anybudget.engines import engine_factory
+
+    factory = engine_factory(name, address=address, workers=workers)
+    try:
+        yield factory
+    finally:
+        if factory is not None:
+            factory.close()
+
+
+def _open_for(path: Path, engine: Factory | None) -> Run:
+    """Open a run whose candidates an engine judges."""
+    opened = _open(path)
+    opened.engine = engine
+    return opened
+
+
 def _open_or_create(target: Path, out_dir: Path | None, overrides: Sequence[str] | None) -> Run:
     if not target.is_dir():
         return _create(target, out_dir, overrides)
@@ -378,6 +460,29 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     for position, column in enumerate(columns):
         table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
     return table
+
+
+def print_examination(found: Mapping[str, Any]) -> None:
+    """Print what `examine` found: the installation, and a line for everything that was looked at in a run folder."""
+    from anybudget.doctor import facts
+
+    table = _table("environment", ("", ""))
+    table.show_header = False
+    for name, value in facts(found["environment"]):
+        table.add_row(name, Text(_printable(value)))
+    out.print(table)
+    if found["run"] is None:
+        return
+    table = Table(title=Text(f"run {_printable(found['run'])}"), title_justify="left", title_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("looked at", header_style="bold", overflow="fold")
+    table.add_column("found", header_style="bold", overflow="fold")
+    styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
+    for check in found["checks"]:
+        state = Text(check["state"], styles[check["state"]])
+        table.add_row(state, *(Text(_printable(check[key])) for key in ("check", "found")))
+    out.print(table)
+    out.print(f"{found['problems'] or 'no'} problem{'' if found['problems'] == 1 else 's'}")
 
 
 def print_space(summary: Mapping[str, Any]) -> None:

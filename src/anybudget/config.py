@@ -32,11 +32,16 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """`[data]`: where the images come from and how they are split."""
+    """`[data]`: where the images come from and how they are split.
+
+    `skip_unreadable` is how many images of class folders may be left out because they cannot be decoded; each is named
+    in a warning. It has no effect on other sources.
+    """
 
     source: Annotated[str, Field(min_length=1)] = "fashion-mnist-subset"
     validation_fraction: Fraction = 0.15
     test_fraction: Fraction = 0.15
+    skip_unreadable: Natural = 0
 
     def contradictions(self) -> Iterator[str]:
         """What the settings say against each other, each with the keys."""
@@ -120,10 +125,14 @@ class GreedySection(Section):
 
 
 class SupernetSection(TrainingSection):
-    """`[supernet]`: how the shared weights are trained."""
+    """`[supernet]`: how the shared weights are trained.
+
+    With `same_paths = false` several processes train paths of their own in a step.
+    """
 
     sampler: Literal["fair", "fair-canonical", "uniform", "greedy"] = "fair"
     paths_per_step: Count = 1
+    same_paths: bool = True
     greedy: GreedySection = GreedySection()
 
 
@@ -276,7 +285,8 @@ class Recipe(Section):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe and apply `key=value` overrides, such as `supernet.epochs=3`.
 
-    A recipe with `base = "other.toml"` holds only what differs from that one, which is found relative to it.
+    A recipe with `base = "other.toml"` holds only what differs from that one, which is found relative to it and lies
+    within the folder above its own.
 
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown, or a value is wrong; names the key.
@@ -284,10 +294,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     data = _read(path)
     if "base" in data:
         base = data.pop("base")
-        if not isinstance(base, str) or not base:
-            raise ConfigError(f"{path}: base: expected the path of a recipe, relative to this one, found {shown(base)}")
         try:
-            below = _read(path.parent / base)
+            below = _read(_base_path(path, base))
         except ConfigError as error:
             raise ConfigError(f"{path}: base: {error}") from None
         if "base" in below:
@@ -351,6 +359,25 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {reason(error)}") from None
+
+
+def _base_path(path: Path, base: Any) -> Path:
+    """Where the base of the recipe at `path` is: a recipe that is handed on must not read files of all the machine."""
+    if not isinstance(base, str) or not base.endswith(".toml") or Path(base).is_absolute():
+        raise ConfigError(
+            f'expected the path of a recipe, relative to this one, such as "../demo.toml", found {shown(base)}'
+        )
+    found = path.parent / base
+    try:
+        inside = found.resolve().is_relative_to(path.parent.resolve().parent)
+    except (OSError, ValueError, RuntimeError) as error:  # a null byte, or links in a circle
+        raise ConfigError(f"{shown(base)}: cannot be a path: {reason(error)}") from None
+    if not inside:
+        raise ConfigError(
+            f"{shown(base)}: leads out of {path.parent.resolve().parent}, the folder above this recipe's own; "
+            "copy the base there"
+        )
+    return found
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,9 @@ class Judge:
             return {architectures[0]: score}
         return self.together(architectures, progress)
 
-    def together(self, architectures: Sequence[Architecture], progress: Task | None = None) -> dict[Architecture, Score]:
+    def together(
+        self, architectures: Sequence[Architecture], progress: Task | None = None
+    ) -> dict[Architecture, Score]:
         """As `scores`, and to the last bit what each has in any company: one alone is walked like many."""
         correct, loss = np.zeros(len(architectures)), np.zeros(len(architectures))
         for index, chunk, logits in self.logits(architectures, progress):

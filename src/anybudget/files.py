@@ -8,7 +8,6 @@ from pathlib import Path
 
 from anybudget.errors import RunError
 
-
 UNFINISHED = ".unfinished"
 """How the names of temporary files end; a kill leaves them behind."""
 

@@ -6,6 +6,7 @@ import json
 import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,36 +77,62 @@ class Journal:
         return json.dumps({"format": MAGIC, "version": VERSION, "settings": self.settings}).encode() + b"\n"
 
     def _read(self) -> None:
-        try:
-            lines = self.path.read_bytes().splitlines(keepends=True)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be read: {error}") from None
-        try:
-            header = json.loads(lines[0])
-            known = header["format"] == MAGIC and header["version"] == VERSION
-            made_with = header["settings"]
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-            known, made_with = False, {}
-        if not known:
-            raise RunError(f"{self.path}: damaged, or no journal of this version; delete it to start this search anew")
-        if made_with != self.settings:
-            listed = "; ".join(differences(made_with, self.settings))
+        found = read(self.path)
+        if found.settings != self.settings:
+            listed = "; ".join(differences(found.settings, self.settings))
             raise RunError(f"{self.path}: a search with other settings ({listed}); use those, or delete it")
-        whole = 1
-        for line in lines[1:]:
-            entry = _parse(line)
-            if entry is None:
-                break
-            self.entries[entry[0]] = entry[1]
-            whole += 1
-        if whole < len(lines):
+        self.entries = found.entries
+        if found.lost:
             log.warning(
                 "%s: damaged from line %d on; %d scores before that are kept, later ones are judged again",
                 self.path,
-                whole + 1,
+                len(found.whole) + 1,
                 len(self.entries),
             )
-            write_whole(self.path, b"".join(lines[:whole]))
+            write_whole(self.path, b"".join(found.whole))
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a journal file holds: its settings, the scores before the first damaged line, and the `whole` lines up to it.
+
+    `lost` is the number of lines from there on.
+    """
+
+    settings: dict[str, Any]
+    entries: dict[tuple[int, ...], Mapping[str, float]]
+    whole: list[bytes]
+    lost: int
+
+
+def read(path: Path) -> Contents:
+    """What a journal file holds; the file is not touched.
+
+    Raises:
+        RunError: it cannot be read, or does not begin like a journal of this version.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}") from None
+    try:
+        header = json.loads(lines[0])
+        known = header["format"] == MAGIC and header["version"] == VERSION
+        settings = header["settings"]
+        known = known and isinstance(settings, dict)
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        known, settings = False, {}
+    if not known:
+        raise RunError(f"{path}: damaged, or no journal of this version; delete it to start this search anew")
+    entries: dict[tuple[int, ...], Mapping[str, float]] = {}
+    whole = 1
+    for line in lines[1:]:
+        entry = _parse(line)
+        if entry is None:
+            break
+        entries[entry[0]] = entry[1]
+        whole += 1
+    return Contents(settings, entries, lines[:whole], len(lines) - whole)
 
 
 def _line(choices: Sequence[int], known: Mapping[str, float]) -> bytes:
@@ -121,5 +148,5 @@ def _parse(line: bytes) -> Entry | None:
             return None
         choices, known = json.loads(text)
         return tuple(int(choice) for choice in choices), {str(name): float(value) for name, value in known.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None

@@ -63,7 +63,17 @@ class Processes:
         loss.backward()
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace the gradients of those parameters that have one by their mean over the processes."""
+        """Replace the gradients of those parameters that have one by their mean over the processes.
+
+        All processes must have gradients of the same parameters.
+        """
+
+    def average_used_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over those processes that used the weight; processes may differ in which.
+
+        Weight by weight, since a path may use a slice of a parameter: a gradient of exactly 0 counts as not used.
+        Parameters that no process used have no gradient afterwards.
+        """
 
     def mean(self, values: Sequence[float]) -> list[float]:
         """Numbers averaged over the processes."""
@@ -138,12 +148,28 @@ class FabricProcesses(Processes):
         if self.count == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        total = self._summed(gradients)
+        for gradient, part in zip(gradients, total, strict=True):
+            gradient.copy_(part / self.count)
+
+    def average_used_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """See `Processes.average_used_gradients`."""
+        if self.count == 1:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        given = torch.tensor([float(p.grad is not None) for p in trained], device=self.device)
+        torch.distributed.all_reduce(given)
+        total, users = self._summed(gradients), self._summed([(g != 0).to(g.dtype) for g in gradients])
+        for parameter, part, count, anyone in zip(trained, total, users, given.tolist(), strict=True):
+            parameter.grad = part / count.clamp_min(1) if anyone else None
+
+    def _summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The sum of each tensor over the processes, by one reduction of a flat one."""
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        flat /= self.count
-        parts = flat.split([gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view(gradient.shape))
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
     def mean(self, values: Sequence[float]) -> list[float]:
         """See `Processes.mean`."""

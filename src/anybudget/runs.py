@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,11 +22,27 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import FileLock, Timeout
 
-from anybudget.errors import RunError
+from anybudget.errors import RunError, reason, shown
 from anybudget.files import is_main_process, remove_unfinished, write_whole
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+LOCK, HOLDER = ".lock", ".holder.json"
+"""The file that work in a run folder locks, and the one that says who has."""
+
+
+@contextmanager
+def explained(where: object, problem: str, way_out: str = "") -> Iterator[None]:
+    """Within, a file is read: whatever its damage raises becomes one message, "where: problem: reason; way out".
+
+    Raises:
+        RunError: the file cannot be opened, is no UTF-8, does not parse, or is nested too deeply to.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{where}: {problem}: {reason(error)}{way_out and f'; {way_out}'}") from None
 
 
 class RunFolder:
@@ -49,8 +66,8 @@ class RunFolder:
         if not self.writes or self._lock is not None:
             yield
             return
-        holder = self.path / ".holder.json"
-        lock = FileLock(self.path / ".lock", timeout=0)
+        holder = self.path / HOLDER
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
@@ -69,6 +86,15 @@ class RunFolder:
             self._lock = None
             holder.unlink(missing_ok=True)
             lock.release()
+
+    def holder(self) -> tuple[str, bool | None] | None:
+        """Who says to be at work here, and whether the lock agrees (None: cannot be told); None if nobody says so.
+
+        Nothing is written. The lock is tried only where somebody says to have it, so that work that begins just now is
+        not turned away.
+        """
+        path = self.path / HOLDER
+        return (_holder(path), _is_locked(self.path / LOCK)) if path.exists() else None
 
     def digest(self, name: str) -> str:
         """The SHA-256 of a file, in hexadecimal.
@@ -91,16 +117,33 @@ class RunFolder:
         run = cls(path)
         if not run.writes:
             return run
+        made: list[Path] = []
         try:
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             if not run.exists():
                 if any(path.iterdir()):
                     raise RunError(f"{path}: the folder is not empty and holds no run; choose another --out")
-                run.write_json("provenance.json", provenance(recipe))
-                run.write_text("recipe.toml", tomli_w.dumps(recipe))
-        except OSError as error:
+                run._begin(recipe)
+        except (OSError, RunError) as error:
+            for folder in made:  # the innermost first; those that were not made after all are passed over
+                with suppress(OSError):
+                    folder.rmdir()
+            if isinstance(error, RunError):
+                raise
             raise RunError(f"{path}: cannot write the run folder: {error}") from None
         return run
+
+    def _begin(self, recipe: Mapping[str, Any]) -> None:
+        """Write what makes a folder a run: both files or, where one fails, none."""
+        try:
+            self.write_json("provenance.json", provenance(recipe))
+            self.write_text("recipe.toml", tomli_w.dumps(recipe))
+        except RunError:
+            # Left behind, it would make the folder one that is not empty and holds no run.
+            for name in ("recipe.toml", "provenance.json"):
+                (self.path / name).unlink(missing_ok=True)
+            raise
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -126,10 +169,9 @@ class RunFolder:
         Raises:
             RunError: the file is damaged.
         """
-        try:
-            return tomllib.loads((self.path / "recipe.toml").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / 'recipe.toml'}: damaged: {error}") from None
+        path = self.path / "recipe.toml"
+        with explained(path, "damaged", "put the file back as it was, or begin anew with another --out"):
+            return tomllib.loads(path.read_text(encoding="utf-8"))
 
     def finish(self, stage: str, seconds: float) -> None:
         """Note that a stage is finished and how long it took."""
@@ -158,17 +200,18 @@ class RunFolder:
         """Write a JSON file."""
         return self.write_text(name, json.dumps(data, indent=2) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """The content of a JSON file.
+    def read_json(self, name: str, way_out: str = "") -> dict[str, Any]:
+        """The object in a JSON file; the message on a file that holds none ends with `way_out`.
 
         Raises:
             RunError: there is no such file, or it is damaged.
         """
         path = self.path / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{path}: cannot be read ({error}); run the stage that writes it again") from None
+        with explained(path, "damaged", way_out):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"not an object but {shown(found)}")
+        return found
 
     def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write a JSONL file, one object per line."""
@@ -182,17 +225,21 @@ class RunFolder:
         """The objects of a JSONL file; none if there is no such file.
 
         Raises:
-            RunError: a line is not JSON.
+            RunError: the file cannot be read, or a line is no JSON object.
         """
         path = self.path / name
         if not path.exists():
             return []
+        with explained(path, "cannot be read", "put the file back as it was, or move it away"):
+            lines = path.read_bytes().splitlines()
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise RunError(f"{path}, line {number}: not JSON: {error}") from None
+        for number, line in enumerate(lines, start=1):
+            where, way_out = f"{path}, line {number}", "mend or remove that line"
+            with explained(where, "not JSON", way_out):
+                row = json.loads(line.decode())
+            if not isinstance(row, dict):
+                raise RunError(f"{where}: expected a JSON object, found {shown(row)}; {way_out}")
+            rows.append(row)
         return rows
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -213,38 +260,77 @@ class RunFolder:
         """Read what `save_weights` wrote.
 
         Raises:
-            RunError: the file is missing, damaged, or of another network.
+            RunError: the file is missing, damaged, of another network, or holds what is no weight.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         path = self.path / name
+        way_out = f"delete {self.path / 'stages.json'} and run again to train anew"
         try:
-            module.load_state_dict(load(path.read_bytes()))
+            tensors = load(path.read_bytes())
         except FileNotFoundError:
-            raise RunError(f"{path}: missing; delete {self.path / 'stages.json'} and run again to train anew") from None
+            raise RunError(f"{path}: missing; {way_out}") from None
+        except KeyError as error:  # a number type of safetensors that torch has not
+            raise RunError(f"{path}: damaged: unknown number type {error}; {way_out}") from None
         except (SafetensorError, OSError) as error:
-            raise RunError(f"{path}: damaged or not safetensors: {error}") from None
-        except RuntimeError as error:
-            first = str(error).strip().splitlines()[-1].strip()
-            raise RunError(f"{path}: weights of another network than the run's recipe describes: {first}") from None
+            raise RunError(f"{path}: damaged or not safetensors: {reason(error)}; {way_out}") from None
+        problem = _misfit(tensors, module.state_dict())
+        if problem:
+            raise RunError(f"{path}: {problem}; {way_out}")
+        module.load_state_dict(tensors)
 
     def _stages(self) -> dict[str, Any]:
-        path = self.path / "stages.json"
-        try:
-            stages = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: damaged: {error}; delete it to run all stages again") from None
-        if not isinstance(stages, dict):
-            raise RunError(f"{path}: damaged: not an object; delete it to run all stages again")
-        return stages
+        name = "stages.json"
+        if not (self.path / name).exists():
+            return {}
+        return self.read_json(name, "delete it to run all stages again")
 
     def _write(self, name: str, content: bytes) -> Path:
         return write_whole(self.path / name, content) if self.writes else self.path / name
 
 
+def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Why tensors cannot be the weights of a network with those of `expected`; "" if they can."""
+    other = "weights of another network than the run's recipe describes"
+    missing = [name for name in expected if name not in found]
+    if missing:
+        return f"{other}: {len(missing)} of {len(expected)} tensors are missing, the first {missing[0]}"
+    unknown = [name for name in found if name not in expected]
+    if unknown:
+        return f"{other}: {len(unknown)} tensors too many, the first {shown(unknown[0])}"
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape:
+            return f"{other}: the tensor {name} is {list(found[name].shape)}, expected {list(tensor.shape)}"
+        # torch would convert these, and compute with them, without a word.
+        if found[name].dtype != tensor.dtype:
+            return f"damaged: the tensor {name} holds {found[name].dtype}, expected {tensor.dtype}"
+        if not found[name].isfinite().all():
+            return f"damaged: the tensor {name} holds numbers that are not finite"
+    return ""
+
+
 def _command() -> str:
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Whether some process has locked a file; None where this system does not tell."""
+    try:
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # pragma: no cover - not on every system
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EACCES, errno.EAGAIN) else None
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _holder(path: Path) -> str:
@@ -252,7 +338,7 @@ def _holder(path: Path) -> str:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return f"process {found['process']} on {found['host']}: {found['command']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "it has not said which"
 
 
@@ -264,7 +350,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str
         if isinstance(before, dict) and isinstance(after, dict):
             found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+            found.append(f"{prefix}{key}: {shown(before)} -> {shown(after)}")
     return found
 
 
@@ -278,11 +364,14 @@ def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        **{f"{name}_version": _version(name) for name in ("anybudget", "torch", "numpy", "scipy", "safetensors")},
+        **{
+            f"{name}_version": package_version(name) for name in ("anybudget", "torch", "numpy", "scipy", "safetensors")
+        },
     }
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """The version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:

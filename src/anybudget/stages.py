@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.config import Recipe, TrainingSection, essence, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import Augmentation, DataSplits, load_splits
-from anybudget.errors import ConfigError, RunError
+from anybudget.errors import ArchitectureError, ConfigError, RunError
 from anybudget.evaluation import Engine, Evaluator, Spending, evaluate
 from anybudget.journal import Journal
 from anybudget.nets import Supernet, build_network, build_supernet
@@ -32,6 +31,7 @@ from anybudget.processes import FabricProcesses, Processes
 from anybudget.progress import Progress, SilentProgress
 from anybudget.ranking import rank_run
 from anybudget.report import write_report
+from anybudget.report.reading import Record
 from anybudget.runs import RunFolder, differences
 from anybudget.search.compare import compare
 from anybudget.search.decoding import check_reachable
@@ -49,6 +49,11 @@ from anybudget.training.supernet import steps_of, train_supernet
 from anybudget.work import Work, explained_memory
 
 log = logging.getLogger(__name__)
+
+RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
+
+Limits = tuple[tuple[str, float], ...]
+"""The limit of each cost, in the order in which they were asked for."""
 
 RANDOM_WINDOW = 0.9
 """Random baseline architectures use at least this share of the budget."""
@@ -138,6 +143,7 @@ class Run:
             validation_fraction=section.validation_fraction,
             test_fraction=section.test_fraction,
             image_size=self.recipe.space.input_size,
+            skip_unreadable=section.skip_unreadable,
         )
         channels, classes = data.input_shape[0], data.classes
         wrong = [
@@ -250,7 +256,8 @@ class Run:
             supernet = self._build_supernet()
             schedule = _schedule(section)
             greedy = GreedySettings(**section.greedy.model_dump())
-            steps = steps_of(data, schedule, section.paths_per_step)
+            several = 1 if section.same_paths else self.processes.count
+            steps = steps_of(data, schedule, section.paths_per_step * several)
             sampler = SAMPLERS[section.sampler](self.space, greedy, steps)
             spent = train_supernet(
                 supernet,
@@ -259,6 +266,7 @@ class Run:
                 schedule,
                 paths_per_step=section.paths_per_step,
                 score_images=greedy.score_images,
+                same_paths=section.same_paths,
                 seed=self.recipe.seed,
                 supervision=supervision,
             )
@@ -297,6 +305,8 @@ class Run:
             return self._generate(work, budgets)
 
     def _generate(self, work: Work, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+        # Read first: a damaged file is to be noticed before the work, not after.
+        answered = self._answers()
         strategy = self.strategy("generator", work)
         with self.progress.task("generate", len(budgets)) as task:
             candidates = []
@@ -304,11 +314,26 @@ class Run:
                 candidates += strategy.search([budget_set])
                 task.advance(1, f"top-1 {candidates[-1].supernet_top1_percent:.2f}%")
         # An answer that is there already was written just before a kill, or by the same question asked twice.
-        there = {(str(row["budgets"]), str(row["architecture"])) for row in self.folder.read_lines("candidates.jsonl")}
-        rows = self._described(candidates)
-        new = [row for row in rows if (str(row["budgets"]), str(row["architecture"])) not in there]
-        self.folder.append_lines("candidates.jsonl", new)
+        new = [c for c in candidates if (_limits(c.budgets), c.architecture) not in answered]
+        self.folder.append_lines("candidates.jsonl", self._described(new))
         return candidates
+
+    def _answers(self) -> list[tuple[Limits, Architecture]]:
+        """The limits of every line of `candidates.jsonl`, and the architecture that was found for them."""
+        name = "candidates.jsonl"
+        rows = enumerate(self.folder.read_lines(name), start=1)
+        records = [Record(f"{self.folder.path / name}, line {number}", row) for number, row in rows]
+        with _advised("mend or remove that line"):
+            return [(tuple(r.numbers("budgets").items()), self._architecture(r)) for r in records]
+
+    def _architecture(self, record: Record) -> Architecture:
+        """The architecture of a record, which has to be one of this run's space."""
+        found = record.architecture("architecture")
+        try:
+            self.space.validate(found)
+        except ArchitectureError as error:
+            raise RunError(f"{record.where}: {error}") from None
+        return found
 
     def search_with(self, name: str, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """Answer budget sets with any strategy; writes `search/NAME.jsonl`.
@@ -365,14 +390,17 @@ class Run:
 
     def _retrained(self) -> dict[Architecture, float]:
         """Test top-1 in percent of the networks that were retrained as they were found."""
-        results = [
-            json.loads(path.read_text(encoding="utf-8")) for path in self.folder.path.glob("retrain/*/result.json")
-        ]
-        return {
-            Architecture.from_dict(result["architecture"]): result["test_top1_percent"]
-            for result in results
-            if not result.get("derived")
-        }
+        with _advised(RETRAIN_AGAIN):
+            records = [self._record(path) for path in self.folder.path.glob("retrain/*/result.json")]
+            return {
+                self._architecture(record): record.number("test_top1_percent")
+                for record in records
+                if not record.values.get("derived")
+            }
+
+    def _record(self, path: Path) -> Record:
+        """The object in a JSON file of the run folder."""
+        return Record(str(path), self.folder.read_json(path.relative_to(self.folder.path).as_posix()))
 
     def judging(self, name: str, *, stage: bool = False) -> AbstractContextManager[Work]:
         """Work, or a stage, that needs the trained supernet: one begun with other weights is not gone on with."""
@@ -402,11 +430,17 @@ class Run:
 
         def generator() -> tuple[ArchitectureGenerator, Spending]:
             trained = self.generator
-            return trained, Spending(**self.folder.read_json("generator.json"))
+            with _advised(f"delete {self.folder.path / 'stages.json'} and run again to train anew"):
+                spent = self._record(self.folder.path / "generator.json")
+                evaluations, images = int(spent.number("evaluations")), int(spent.number("images"))
+                return trained, Spending(evaluations, images, spent.number("macs"), spent.number("seconds"))
 
         def pool() -> list[Architecture]:
-            rows = self.folder.read_lines("pool.jsonl")
-            return list(CandidatePool.from_rows(rows, len(rows), str(self.folder.path / "pool.jsonl")))
+            rows, path = self.folder.read_lines("pool.jsonl"), str(self.folder.path / "pool.jsonl")
+            members = CandidatePool.from_rows(rows, len(rows), path)
+            for number, row in enumerate(rows, start=1):
+                self._architecture(Record(f"{path}, entry {number}", row))
+            return list(members)
 
         def supervision(name: str) -> Supervision:
             if work is None:
@@ -516,25 +550,40 @@ class Run:
 
     def retrain_picks(self) -> list[dict[str, Any]]:
         """Stage `retrain`: retrain what was found for the budgets that `retrain.picks` names."""
-        # The last answer to each budget counts: queries may have been added before and after the search.
-        found = {str(row["budgets"]): row["architecture"] for row in self.folder.read_lines("candidates.jsonl")}
-        budgets = [str(budget_set.limits()) for budget_set in self.recipe.budget_sets()]
-        section = self.recipe.retrain
+        picked = self._picked()
         results = []
         with self.stage("retrain"):
-            for pick in section.picks:
-                architecture = Architecture.from_dict(found[budgets[pick - 1]])
+            for architecture in picked:
                 result = self._result(architecture)
                 # One that was finished before the stage was interrupted need not be trained again.
-                if result is None or (result["epochs"], result["inherited"]) != (section.epochs, section.inherit):
-                    result = self.retrain(architecture)
-                results.append(result)
+                results.append(self.retrain(architecture) if result is None else result)
         return results
 
+    def _picked(self) -> list[Architecture]:
+        """What was found for the budgets that `retrain.picks` names."""
+        # The last answer to each budget counts: queries may have been added before and after the search.
+        found = dict(self._answers())
+        picked = []
+        for pick in self.recipe.retrain.picks:
+            text = self.recipe.search.budgets[pick - 1]
+            limits = _limits(BudgetSet.parse(text))
+            if limits not in found:
+                raise RunError(
+                    f"{self.folder.path / 'candidates.jsonl'}: has no answer to the budget {text}, which retrain.picks "
+                    f'names; ask for it with: anybudget generate {self.folder.path} --budget "{text}"'
+                )
+            picked.append(found[limits])
+        return picked
+
     def _result(self, architecture: Architecture) -> dict[str, Any] | None:
-        """What retraining this architecture gave; None if it has not been."""
-        name = f"retrain/{architecture.short_id}/result.json"
-        return self.folder.read_json(name) if (self.folder.path / name).exists() else None
+        """What retraining this architecture as the recipe says gave; None if it has not been."""
+        path, section = self.folder.path / "retrain" / architecture.short_id / "result.json", self.recipe.retrain
+        if not path.exists():
+            return None
+        with _advised(RETRAIN_AGAIN):
+            record = self._record(path)
+            same = (record.number("epochs"), record.flag("inherited")) == (section.epochs, section.inherit)
+        return record.values if same else None
 
     def report(self) -> Path:
         """Write `report.html` from what the folder holds."""
@@ -557,6 +606,19 @@ class Run:
                 stage()
             self.meet()  # processes that have nothing to search wait for the one that has
         self.report()
+
+
+def _limits(budgets: BudgetSet) -> Limits:
+    return tuple(budgets.limits().items())
+
+
+@contextmanager
+def _advised(way_out: str) -> Iterator[None]:
+    """Within, a message on a damaged file ends with what to do about it."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(f"{error}; {way_out}") from None
 
 
 def _schedule(section: TrainingSection) -> Schedule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ class Work:
         """Remove what was kept: the results are written."""
         for file in self._files:
             file.clear()
+        with suppress(OSError):  # not empty, or never made
+            self._folder.rmdir()
 
     def _path(self, part: str, extension: str) -> Path:
         words = re.findall(r"[\w.]+", f"{self._name} {part}")

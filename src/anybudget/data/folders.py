@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -16,6 +18,8 @@ from torch import Tensor
 from anybudget.data.sources import Part, Source, check_memory
 from anybudget.errors import DataError, reason
 
+log = logging.getLogger(__name__)
+
 PART_FOLDERS = {"train": ("train",), "validation": ("val", "valid"), "test": ("test",)}
 GREY_MODES = frozenset({"1", "L", "LA", "I"})  # and I;16 in its byte orders
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
@@ -23,8 +27,11 @@ COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCb
 # Pillow recognises these without decoding them itself; for EPS it would even start another program.
 UNDECODED_FORMATS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
+# These say nothing about the image: the next attempt may succeed, and splits would then be drawn from other images.
+PASSING_ERRORS = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
 
-def open_folder(root: Path, image_size: int | None) -> Source:
+
+def open_folder(root: Path, image_size: int | None, skip_unreadable: int = 0) -> Source:
     """Read class folders of images, either in `root` or in its folders `train` and `test` and/or `val` (or `valid`).
 
     Classes are the folder names, sorted; other folders beside `train` are then ignored, as are hidden files and files
@@ -32,9 +39,13 @@ def open_folder(root: Path, image_size: int | None) -> Source:
     to 8) give 1 channel, colour and palette images 3; transparency is laid over white; of an animation the first frame
     counts. With `image_size`, the shorter side is scaled to it by an antialiased filter and the centre square is cut.
 
+    Up to `skip_unreadable` images that cannot be decoded, of all parts together, are left out as if they were not
+    there; a warning names each. To find them before anything is drawn, all images are decoded once more.
+
     Raises:
-        DataError: there are no class folders, parts have different classes, a class has no image, an image cannot be
-            decoded, images differ in channels or (without `image_size`) in size, or they do not fit into memory.
+        DataError: there are no class folders, parts have different classes, a class has no image, more images than may
+            be left out cannot be decoded, images differ in channels or (without `image_size`) in size, or they do not
+            fit into memory.
     """
     folders = _part_folders(root)
     listed = {part: _list_classes(folder) for part, folder in folders.items()}
@@ -44,8 +55,18 @@ def open_folder(root: Path, image_size: int | None) -> Source:
             lacking = folders[part] if name not in classes else folders["train"]
             raise DataError(f"{lacking}: the class folder {name!r} is missing: give each part the same classes")
     files = [file for classes in listed.values() for images in classes.values() for file in images]
-    channels = _common_channels(files)
+    left_out = _LeftOut(skip_unreadable)
+    channels = _common_channels(files, left_out)
     decode = partial(_decode, channels=channels, image_size=image_size)
+    if skip_unreadable:
+        if image_size is not None:  # said before all images are decoded
+            check_memory(str(root), len(files), (channels, image_size, image_size))
+        left_out.find(files, decode)
+        listed = {
+            part: {name: left_out.rest(folders[part] / name, images) for name, images in classes.items()}
+            for part, classes in listed.items()
+        }
+        files = left_out.without(files)
     _, height, width = decode(files[0]).shape
     check_memory(str(root), len(files), (channels, height, width))
     read = partial(_read_all, decode=decode, shape=(channels, height, width), first=files[0])
@@ -116,13 +137,84 @@ def _image_extensions() -> frozenset[str]:
     return frozenset(extension for extension, name in Image.registered_extensions().items() if name in formats)
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
-    return DataError(f"{file}: cannot be decoded as an image ({reason(error)}): replace or remove the file")
+class _UndecodableError(DataError):
+    """An image cannot be decoded; `passing` if that may be no fault of the image."""
+
+    def __init__(self, file: Path, error: Exception) -> None:
+        self.file, self.said = file, f"{file}: cannot be decoded as an image ({reason(error)})"
+        self.passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING_ERRORS)
+        way_out = (
+            "try again when the system has room, and its disks and network work"
+            if self.passing
+            else "replace or remove the file, or set data.skip_unreadable to leave out up to so many such images"
+        )
+        super().__init__(f"{self.said}: {way_out}")
 
 
-def _common_channels(files: Sequence[Path]) -> int:
-    """1 if all images are grey, 3 if all are in colour, from their headers alone."""
-    first_mode, first_channels = "", 0
+class _LeftOut:
+    """The images that are left out because they cannot be decoded: at most `allowed`."""
+
+    def __init__(self, allowed: int) -> None:
+        self._allowed = allowed
+        self._files: set[Path] = set()
+
+    def add(self, error: _UndecodableError) -> None:
+        """Leave one more image out and say so.
+
+        Raises:
+            DataError: no more may be left out, or trying again may help.
+        """
+        if error.passing or not self._allowed:
+            raise error
+        if len(self._files) == self._allowed:
+            raise DataError(
+                f"{error.said}, and {self._allowed} other image(s) have been left out already, as many as "
+                "data.skip_unreadable allows: replace or remove these files, or raise data.skip_unreadable"
+            ) from error
+        self._files.add(error.file)
+        log.warning("%s; left out", error.said)
+
+    def find(self, files: Sequence[Path], decode: Callable[[Path], Tensor]) -> None:
+        """Decode files and leave out those that cannot be, in their order.
+
+        Raises:
+            DataError: these are more than may be left out.
+        """
+
+        def fault(file: Path) -> _UndecodableError | None:
+            try:
+                decode(file)
+            except _UndecodableError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor() as pool:
+            for error in pool.map(fault, self.without(files)):
+                if error is not None:
+                    self.add(error)
+
+    def without(self, files: Iterable[Path]) -> list[Path]:
+        """The files that are not left out."""
+        return [file for file in files if file not in self._files]
+
+    def rest(self, folder: Path, images: Sequence[Path]) -> list[Path]:
+        """The images of a class folder that are not left out.
+
+        Raises:
+            DataError: there is none.
+        """
+        rest = self.without(images)
+        if not rest:
+            raise DataError(
+                f"{folder}: none of the {len(images)} image(s) of this class can be decoded: replace them, or remove "
+                "the folder"
+            )
+        return rest
+
+
+def _common_channels(files: Sequence[Path], left_out: _LeftOut) -> int:
+    """1 if all images are grey, 3 if all are in colour, from their headers alone; 0 if all are left out."""
+    first, first_mode, first_channels = Path(), "", 0
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for file in files:
@@ -130,16 +222,17 @@ def _common_channels(files: Sequence[Path]) -> int:
                 with Image.open(file, formats=_image_formats()) as image:
                     mode = image.mode
             except Exception as error:  # Pillow's plugins fail on damaged files in many ways
-                raise _unreadable(file, error) from error
+                left_out.add(_UndecodableError(file, error))
+                continue
             channels = 1 if mode in GREY_MODES or mode.startswith("I;16") else 3
             if channels == 3 and mode not in COLOUR_MODES:
                 raise DataError(f"{file}: Pillow mode {mode} is not supported: convert the image to 8-bit grey or RGB")
             if not first_channels:
-                first_mode, first_channels = mode, channels
+                first, first_mode, first_channels = file, mode, channels
             if channels != first_channels:
                 kind = {1: "grey", 3: "colour"}
                 raise DataError(
-                    f"{file}: is {kind[channels]} (mode {mode}), but {files[0]} is {kind[first_channels]} (mode "
+                    f"{file}: is {kind[channels]} (mode {mode}), but {first} is {kind[first_channels]} (mode "
                     f"{first_mode}): convert all images to one kind"
                 )
     return first_channels
@@ -173,7 +266,7 @@ def _decode(file: Path, channels: int, image_size: int | None) -> Tensor:
             image = ImageOps.fit(image, (image_size, image_size), method=Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(image))
     except Exception as error:  # as in _common_channels; a truncated file is noticed only here
-        raise _unreadable(file, error) from error
+        raise _UndecodableError(file, error) from error
     return pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1)
 
 

@@ -93,6 +93,7 @@ def load_splits(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     image_size: int | None = None,
+    skip_unreadable: int = 0,
 ) -> DataSplits:
     """Load a data set into memory and split it into training, validation and test images.
 
@@ -101,7 +102,8 @@ def load_splits(
     test or validation part is drawn from the training part: of each class the given fraction, rounded, at least one
     image. The same seed draws the same images, and the test images do not depend on `validation_fraction`; images keep
     their order. With `image_size`, the shorter side is scaled to that many pixels, antialiased, and the centre square
-    is cut; without, all images must have the same size.
+    is cut; without, all images must have the same size. Of class folders, up to `skip_unreadable` images that cannot
+    be decoded are left out, with a warning for each; splits are drawn as if these were not there.
 
     Raises:
         DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
@@ -116,7 +118,9 @@ def load_splits(
         )
     if image_size is not None and image_size < 1:
         raise DataError(f"image size {image_size} must be at least 1 pixel")
-    opened = _open(source, image_size)
+    if skip_unreadable < 0:
+        raise DataError(f"skip_unreadable {skip_unreadable} must be 0 or more images")
+    opened = _open(source, image_size, skip_unreadable)
     drawn = [
         (name, fraction)
         for name, part, fraction in (
@@ -136,7 +140,7 @@ def load_splits(
     return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"])
 
 
-def _open(source: str, image_size: int | None) -> Source:
+def _open(source: str, image_size: int | None, skip_unreadable: int) -> Source:
     """Find out which kind of source this is and open it."""
     if source == FASHION_MNIST_SUBSET:
         return open_embedded(image_size)
@@ -152,7 +156,7 @@ def _open(source: str, image_size: int | None) -> Source:
         if has_idx_files(path):
             return open_idx(path, image_size)
         if has_class_folders(path):
-            return open_folder(path, image_size)
+            return open_folder(path, image_size, skip_unreadable)
     elif path.suffix.lower() == ".npz":
         return open_npz(path, image_size)
     raise DataError(

@@ -138,4 +138,4 @@ class Supernet(nn.Module, ABC):
 
     def _check_frozen(self) -> None:
         if self.training:
-            raise ConfigError("a mixture of paths needs the frozen supernet; call eval() on it first")
+            raise ConfigError("a mixture of paths needs the frozen supernet; put it in evaluation mode first")

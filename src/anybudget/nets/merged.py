@@ -54,7 +54,9 @@ def merged_bottleneck(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> T
         `[N, C_out, H / stride, W / stride]`, before the norm.
     """
     if frozen.activation in _CEILINGS:
-        return cast(Tensor, _MergedBottleneck.apply(x, weights, frozen))  # type: ignore[no-untyped-call]
+        # Its backward is written out for one precision, whatever the rest of the training is computed in.
+        with torch.autocast(x.device.type, enabled=False):
+            return cast(Tensor, _MergedBottleneck.apply(x.float(), weights.float(), frozen))  # type: ignore[no-untyped-call]
     act = F.hardswish
     kernel, bias = frozen.mixed(weights)
     hidden = act(F.conv2d(x, frozen.expand, frozen.expand_bias))

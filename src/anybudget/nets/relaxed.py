@@ -75,7 +75,7 @@ class RelaxedUnifiedBlock(nn.Module):
         """`[N, C_in, H, W]` and the layer's probabilities `[choices]` to `[N, C_out, H / stride, W / stride]`."""
         weights = torch.einsum("c,csk->sk", probabilities, self.usage)
         norm = self.affine if self.training else self.shadow
-        scale, shift = torch.einsum("c,cr,arw->aw", probabilities, self.rates, norm)
+        scale, shift = torch.einsum("c,cr,arw->aw", probabilities, self.rates, norm).to(norm.dtype)
         frozen = FrozenBottleneck(
             self.expand,
             self.expand_bias,

@@ -158,9 +158,8 @@ class _Trainer:
     def step(self, images: Tensor, labels: Tensor, draw: Draw, temperature: float, draws: torch.Generator) -> Figures:
         """One step of the optimiser down both losses; nothing changes where they are not finite."""
         started = time.perf_counter()
-        with self._processes.precision():
-            cross_entropy, gap = self._losses(images, labels, draw, temperature, draws)
-            loss = cross_entropy + self._schedule.penalty * gap
+        cross_entropy, gap = self._losses(images, labels, draw, temperature, draws)
+        loss = cross_entropy + self._schedule.penalty * gap
         figures = self._processes.mean([float(cross_entropy.detach()), float(gap.detach().sqrt())])
         _check(sum(figures), self._loop)
         self._plain.zero_grad(set_to_none=True)
@@ -202,7 +201,9 @@ class _Trainer:
             hard=self._schedule.straight_through,
             generator=draws,
         )
-        cross_entropy = torch.stack([F.cross_entropy(self._relaxed(images, sample), labels) for sample in samples])
+        with self._processes.precision():  # of the images; probabilities near 0 and 1 need all their digits
+            logits = [self._relaxed(images, sample) for sample in samples]
+        cross_entropy = torch.stack([F.cross_entropy(answers.float(), labels) for answers in logits])
         self._count(images, samples)
         return cross_entropy.mean(), gaps.mean()
 

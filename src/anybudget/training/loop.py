@@ -293,6 +293,7 @@ def run_epochs(
     name: str,
     seed: int,
     parts: Mapping[str, Stateful] | None = None,
+    alike: bool = True,
     finished: Callable[[], bool] = lambda: False,
     trained_on: Callable[[], str] = lambda: "",
 ) -> None:
@@ -307,6 +308,7 @@ def run_epochs(
         name: in progress and errors.
         seed: draws the order of images and the augmentation.
         parts: what else has a state.
+        alike: whether all processes train the same parameters in a step.
         finished: asked after each step whether to end before the last epoch.
         trained_on: what the last step trained, such as its path, for the message when it fails.
 
@@ -338,13 +340,14 @@ def run_epochs(
         augmentation=schedule.augmentation,
     )
     optimiser = processes.optimiser(plain)
+    average = processes.average_gradients if alike else processes.average_used_gradients
 
     def step(images: Tensor, labels: Tensor) -> Figures:
         plain.zero_grad(set_to_none=True)
         result = backward(images, labels)
         loss, correct, count = processes.mean([result.loss, result.correct, result.images])
         watch.check(loss, f"{loop.where}{trained_on()}")
-        processes.average_gradients(parameters)
+        average(parameters)
         loop.scale_rate(plain, scheduler)
         optimiser.step()
         scheduler.step()

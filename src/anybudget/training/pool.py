@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from anybudget.architecture import Architecture
-from anybudget.errors import RunError
+from anybudget.errors import RunError, shown
 
 
 class CandidatePool:
@@ -80,7 +81,12 @@ class CandidatePool:
         """
         pool = cls(size)
         for number, row in enumerate(rows, start=1):
+            where, way_out = f"{source}, entry {number}", "mend or remove that entry"
             if not isinstance(row, Mapping) or set(row) != {"architecture", "loss"}:
-                raise RunError(f"{source}, entry {number}: expected an object with architecture and loss")
-            pool.add(Architecture.from_dict(row["architecture"], f"{source}, entry {number}"), float(row["loss"]))
+                raise RunError(f"{where}: expected an object with architecture and loss; {way_out}")
+            loss = row["loss"]
+            # No comparison holds for nan, with which members would have no order.
+            if type(loss) not in (int, float) or not abs(loss) <= sys.float_info.max:
+                raise RunError(f'{where}: "loss" must be a finite number, found {shown(loss)}; {way_out}')
+            pool.add(Architecture.from_dict(row["architecture"], where), float(loss))
         return pool

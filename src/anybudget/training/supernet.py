@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -76,6 +77,7 @@ def train_supernet(
     *,
     paths_per_step: int = 1,
     score_images: int = 1000,
+    same_paths: bool = True,
     seed: int = 0,
     supervision: Supervision | None = None,
 ) -> Accounting:
@@ -84,6 +86,10 @@ def train_supernet(
     Each step draws one batch and runs `paths_per_step` paths on it; their gradients are added up before the one
     update, as FairNAS does. A round of the sampler may span several steps. A sampler that scores paths does so on
     `score_images` validation images, equally many of each class, drawn anew every time, with the norms of the batch.
+
+    Several processes train the same paths in a step, each on its share of the batch, and normalise by all of it. Without
+    `same_paths` each trains paths of its own: more paths a step, norms of its share alone, and every weight's gradient
+    is the mean over the processes that used it.
 
     Raises:
         TrainingError: the loss is not finite or diverges.
@@ -102,7 +108,7 @@ def train_supernet(
     def backward(images: Tensor, labels: Tensor) -> StepResult:
         results = []
         for _ in range(paths_per_step):
-            path = paths.next()
+            path = paths.next() if same_paths else [paths.next() for _ in range(processes.count)][processes.rank]
             started = time.perf_counter()
             results.append(train_on(images, labels, partial(supernet, path=path), processes, schedule.accumulate))
             if not math.isfinite(results[-1].loss):
@@ -116,7 +122,7 @@ def train_supernet(
     def trained_on() -> str:
         return f", on path {supernet.space.canonical(failed[0]).to_dict()['choices']}" if failed else ""
 
-    with synchronised(supernet, processes):
+    with synchronised(supernet, processes) if same_paths else nullcontext():
         run_epochs(
             supernet,
             backward,
@@ -126,6 +132,7 @@ def train_supernet(
             name="supernet",
             seed=seed,
             parts={"paths": paths, "scores": score, "spent": spent},
+            alike=same_paths,
             finished=lambda: sampler.finished,
             trained_on=trained_on,
         )

@@ -1,0 +1,450 @@
+"""Judging through Ray gives what judging here gives, whoever dies on the way; mistakes are said, not waited for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from anybudget import engines
+from anybudget.architecture import Architecture
+from anybudget.budgets import BudgetSet
+from anybudget.config import load_recipe
+from anybudget.costs import build_costs
+from anybudget.data import DataSplits, load_splits
+from anybudget.engines import cluster, crew, engine_factory
+from anybudget.engines.crew import DEATHS, Crew, Hello, Part, share_out
+from anybudget.engines.parcel import Parcel
+from anybudget.engines.ray import RayEngine, RayFactory
+from anybudget.errors import ConfigError, RunError
+from anybudget.evaluation import Evaluator, Judge, Score
+from anybudget.journal import Journal
+from anybudget.nets import Supernet, build_supernet
+from anybudget.nets.blocks import channels_last
+from anybudget.search.evolution import EvolutionStrategy
+from anybudget.spaces import UnifiedSpace
+from anybudget.stages import Run
+from anybudget.stopping import Stopped, StopRequest
+from anybudget.testing import randomise_norms
+from conftest import RECIPE, call, tiny_macro, write_images
+
+CALIBRATION = 32
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> DataSplits:
+    path = write_images(tmp_path_factory.mktemp("engines") / "images.npz")
+    return load_splits(str(path), seed=0, validation_fraction=0.3)
+
+
+@pytest.fixture(scope="module")
+def net() -> Supernet:
+    torch.manual_seed(0)
+    net = channels_last(build_supernet(UnifiedSpace(tiny_macro())))
+    randomise_norms(net, torch.Generator().manual_seed(1))
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def judge(net: Supernet, splits: DataSplits) -> Judge:
+    return Judge(net, splits, calibration_images=CALIBRATION, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def engine(judge: Judge) -> Iterator[RayEngine]:
+    """An engine of two workers on a cluster that is there already."""
+    cluster.start(cores=2, store=0)
+    with RayEngine(lambda: judge, workers=2) as engine:
+        yield engine
+    assert ray.is_initialized()
+    ray.shutdown()
+
+
+def sample(net: Supernet, count: int) -> list[Architecture]:
+    rng = np.random.default_rng(0)
+    found: dict[Architecture, None] = {}
+    while len(found) < count:
+        found[net.space.sample(rng)] = None
+    return list(found)
+
+
+def in_groups(architectures: Sequence[Architecture], *sizes: int) -> list[Sequence[Architecture]]:
+    groups, first = [], 0
+    for size in sizes:
+        groups.append(architectures[first : first + size])
+        first += size
+    assert first == len(architectures)
+    return groups
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within some seconds."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+# With workers.
+
+
+def test_scores_are_those_of_this_process(engine: RayEngine, judge: Judge, net: Supernet) -> None:
+    groups = in_groups(sample(net, 40), 1, 12, 9, 1, 14, 3)
+    here = {a: score for group in groups for a, score in judge.scores(group).items()}
+    random.Random(0).shuffle(groups)
+    found = [answer for scores in engine(groups) for answer in scores.items()]
+    assert len(found) == len(here)
+    assert dict(found) == here
+    first = engine.pids
+    assert len(set(first)) == 2
+    assert os.getpid() not in first
+    assert list(engine([])) == []
+    assert dict(answer for scores in engine(groups[:1]) for answer in scores.items()).items() <= here.items()
+    assert engine.pids == first
+
+
+def test_a_worker_that_is_killed_loses_nothing(
+    engine: RayEngine,
+    judge: Judge,
+    net: Supernet,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    architectures = sample(net, 60)
+    groups = in_groups(architectures, *[5] * 12)
+    found = []
+    killed = 0
+    for number, scores in enumerate(engine(groups)):
+        found += scores.items()
+        if number == 1:  # both are at work, or will be given work
+            killed = engine.pids[0]
+            os.kill(killed, signal.SIGKILL)
+    assert len(found) == len(architectures)
+    assert dict(found) == judge.scores(architectures)
+    assert f"process {killed}" in caplog.text
+    assert killed not in engine.pids
+    assert capfd.readouterr().out == ""
+
+
+def test_evolution_finds_the_same(engine: RayEngine, net: Supernet, splits: DataSplits) -> None:
+    def search(**elsewhere: Any) -> tuple[Any, Evaluator]:
+        evaluator = Evaluator(net, splits, calibration_images=CALIBRATION, batch_size=16, **elsewhere)
+        strategy = EvolutionStrategy(evaluator, build_costs(net.space), population=6, generations=4, parents=3, seed=1)
+        (candidate,) = strategy.search([BudgetSet.parse("macs<=60k")])
+        return (candidate.architecture, candidate.supernet_top1_percent), evaluator
+
+    expected, here = search()
+    found, elsewhere = search(engine=engine)
+    assert found == expected
+    assert elsewhere.scored == here.scored
+    assert elsewhere.spent.evaluations == here.spent.evaluations
+    assert (elsewhere.spent.images, elsewhere.spent.macs) == (here.spent.images, here.spent.macs)
+
+
+def test_a_search_that_is_stopped_goes_on_from_its_journal(
+    engine: RayEngine, judge: Judge, net: Supernet, splits: DataSplits, tmp_path: Path
+) -> None:
+    architectures = sample(net, 40)
+
+    def evaluator(request: StopRequest) -> Evaluator:
+        journal = Journal(tmp_path / "journal", {"seed": 0}, request=request)
+        options: dict[str, Any] = {"calibration_images": CALIBRATION, "batch_size": 16, "group": 5}
+        return Evaluator(net, splits, journal=journal, engine=engine, **options)
+
+    asked = StopRequest()
+    asked.signal = signal.SIGINT
+    assert not list(engine([]))
+    pids = engine.pids
+    with pytest.raises(Stopped):
+        evaluator(asked).scores(architectures)
+    assert engine.pids == []
+    assert all(map(gone, pids))
+    kept = len((tmp_path / "journal").read_text().splitlines()) - 1
+    assert 0 < kept < len(architectures)
+    resumed = evaluator(StopRequest())
+    asked_for: list[int] = []
+
+    def counting(groups: Sequence[Sequence[Architecture]]) -> Iterator[Mapping[Architecture, Score]]:
+        asked_for.extend(map(len, groups))
+        return engine(groups)
+
+    resumed._engine = counting
+    expected = judge.scores(architectures)
+    assert resumed.scores(architectures) == [expected[a] for a in architectures]
+    assert sum(asked_for) == len(architectures) - kept
+    assert resumed.spent.evaluations == len(architectures)
+    assert len((tmp_path / "journal").read_text().splitlines()) == 1 + len(architectures)
+
+
+def test_the_command_starts_and_ends_its_own_workers(tmp_path: Path) -> None:
+    """On a recipe's space, whose settings are of a class made on the fly."""
+    (tmp_path / "tiny.toml").write_text(RECIPE.format(source=write_images(tmp_path / "images.npz")))
+    short = ["supernet.epochs=1", "search.evolution.population=6", "search.evolution.generations=3"]
+    Run.create(load_recipe(tmp_path / "tiny.toml", short), tmp_path / "run").train_supernet()
+    words = [sys.executable, "-m", "anybudget", "search", "run", "--strategy", "evolution", "--json"]
+    runs = [
+        subprocess.run([*words, *more], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        for more in ([], ["--engine", "ray", "--workers", "1"])
+    ]
+    assert [run.returncode for run in runs] == [0, 0], runs[1].stderr
+    here, elsewhere = (
+        [{key: value for key, value in row.items() if key != "seconds"} for row in json.loads(run.stdout)]
+        for run in runs
+    )
+    assert elsewhere == here
+
+
+# Without workers.
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=8), st.integers(1, 80))
+def test_groups_are_shared_out_evenly(sizes: list[int], workers: int) -> None:
+    groups = [[Architecture("space", (group, index)) for index in range(size)] for group, size in enumerate(sizes)]
+    parts = share_out(groups, workers)
+    assert [a for part in parts for a in part.architectures] == [a for group in groups for a in group]
+    lengths = [len(part.architectures) for part in parts]
+    assert 0 < min(lengths) <= max(lengths) <= max(sizes)
+    assert all(part.alone == (sizes[part.architectures[0].choices[0]] == 1) for part in parts)
+    if len(sizes) == 1:
+        assert len(parts) == min(workers, sizes[0])
+        assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_parcel_holds_what_scores_depend_on_and_no_more(judge: Judge, net: Supernet) -> None:
+    parcel = Parcel.pack(judge)
+    before = torch.get_num_threads()
+    unpacked = parcel.unpack()
+    assert torch.get_num_threads() == parcel.threads == before
+    architectures = sample(net, 6)
+    assert unpacked.scores(architectures) == judge.scores(architectures)
+    assert len(unpacked.data.test()) == 0
+    assert len(unpacked.data.train) == CALIBRATION
+    images = CALIBRATION + len(judge.data.validation)
+    assert parcel.size == images * (64 + 8) + sum(t.nbytes for t in net.state_dict().values())
+
+
+def test_one_alone_is_told_from_one_of_many(judge: Judge, net: Supernet) -> None:
+    architectures = sample(net, 6)
+    together = judge.scores(architectures)
+    assert all(judge.together([a]) == {a: together[a]} for a in architectures)
+
+
+def crew_of(hires: Iterator[Any], size: int) -> Crew:
+    return Crew(lambda: next(hires), size)
+
+
+def actor(work: Callable[[Sequence[Architecture]], Any], hello: Callable[[], Any] | None = None) -> Any:
+    """What stands for a worker's handle: answers at once, by these functions."""
+
+    def remote(function: Callable[..., Any]) -> Any:
+        def call(*arguments: Any) -> Any:
+            future: Future[Any] = Future()
+            try:
+                future.set_result(function(*arguments))
+            except Exception as error:
+                future.set_exception(error)
+            return SimpleNamespace(future=lambda: future)
+
+        return SimpleNamespace(remote=call)
+
+    greeting = Hello(1, "here", crew._versions())
+    return SimpleNamespace(hello=remote(hello or (lambda: greeting)), scores=remote(lambda a, alone: work(a)))
+
+
+def dies(*_: object) -> Any:
+    raise ActorDiedError
+
+
+def answers(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+    return {a: Score(float(a.choices[0]), 0.0) for a in architectures}
+
+
+PARTS = [Architecture("space", (index,)) for index in range(6)]
+
+
+def parts() -> list[Part]:
+    return share_out([PARTS], 3)
+
+
+def test_work_that_kills_every_worker_is_given_up() -> None:
+    def bad(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+        return dies() if PARTS[2] in architectures else answers(architectures)
+
+    hired = []
+
+    def hires() -> Iterator[Any]:
+        while True:
+            hired.append(None)
+            yield actor(bad)
+
+    found: dict[Architecture, Score] = {}
+    with pytest.raises(RunError, match=f"{PARTS[2].short_id} to {PARTS[3].short_id}.*--engine local"):
+        for scores in crew_of(hires(), 2).judge(parts()):
+            assert not set(scores) & set(found)
+            found |= scores
+    assert len(hired) == 2 + DEATHS - 1
+    assert found == answers([a for a in found])
+
+
+def test_workers_that_died_idle_cost_the_work_nothing() -> None:
+    """All of a crew are gone when new work comes: each is found out, none of the work is given up."""
+    dead = DEATHS + 2
+    alive = [True]
+
+    def mortal(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+        return answers(architectures) if alive[0] else dies()
+
+    def greet() -> Hello:
+        return Hello(1, "here", crew._versions()) if alive[0] else dies()
+
+    def hires() -> Iterator[Any]:
+        for _ in range(dead):
+            yield actor(mortal, greet)
+        while True:
+            yield actor(answers)
+
+    workers = crew_of(hires(), dead)
+    first = [Part([a], True) for a in PARTS]
+    assert sum(map(len, workers.judge(first))) == len(PARTS)
+    alive[0] = False
+    (scores,) = workers.judge([Part(PARTS, False)])
+    assert scores == answers(PARTS)
+    assert len(workers.members) == dead
+
+
+def test_workers_that_cannot_start_end_the_search() -> None:
+    def hires() -> Iterator[Any]:
+        while True:
+            yield actor(answers, dies)
+
+    with pytest.raises(RunError, match="no worker can be started.*--engine local"):
+        list(crew_of(hires(), 2).judge(parts()))
+
+
+def test_other_versions_are_refused() -> None:
+    strange = Hello(1, "far", {**crew._versions(), "torch": "0.4.1"})
+    with pytest.raises(ConfigError, match=r"far: .* torch 0\.4\.1 \(here "):
+        list(crew_of(iter([actor(answers, lambda: strange)]), 1).judge(parts()))
+
+
+def test_the_judges_own_errors_come_through() -> None:
+    def fails(_: Sequence[Architecture]) -> Any:
+        raise RayTaskError("scores", "a long traceback", RunError("what is wrong"))
+
+    with pytest.raises(RunError, match=r"^what is wrong$"):
+        list(crew_of(iter([actor(fails)]), 1).judge(parts()))
+
+
+def test_the_user_is_told_when_no_worker_comes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    late: Future[Any] = Future()
+    waiting = actor(answers)
+    waiting.hello.remote = lambda: SimpleNamespace(future=lambda: late)
+    monkeypatch.setattr(crew, "PATIENCE", 0.01)
+
+    def give(record: logging.LogRecord) -> bool:
+        if "no worker has started" in record.getMessage():
+            late.set_result(Hello(1, "here", crew._versions()))
+        return True
+
+    monkeypatch.setattr(crew.log, "filters", [give])
+    assert sum(map(len, crew_of(iter([waiting]), 1).judge(parts()))) == len(PARTS)
+    assert caplog.text.count("no worker has started") == 1
+
+
+def test_a_run_has_one_engine_for_each_supernet(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = SimpleNamespace(supernet=judge.supernet, new_evaluator=lambda: SimpleNamespace(judge=judge))
+    factory = RayFactory()
+    first = factory(run)
+    assert factory(run) is first
+    closed: list[object] = []
+    monkeypatch.setattr(first, "close", lambda: closed.append(first))
+    run.supernet = object()
+    assert factory(run) is not first
+    assert closed == [first]
+    assert first.pids == []  # nothing is started before there is something to judge
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "workers", "message"),
+    [
+        ("slurm", None, None, "unknown engine 'slurm'; known are local, ray"),
+        ("local", "auto", None, "--address: the engine local"),
+        ("local", None, 2, "--workers: the engine local"),
+        ("ray", "10.0.0.5", None, "write HOST:PORT"),
+        ("ray", "10.0.0.5:port", None, "write HOST:PORT"),
+        ("ray", "10.0.0.5:70000", None, "write HOST:PORT"),
+        ("ray", "ray://10.0.0.5:10001", None, "write HOST:PORT"),
+        ("ray", "127.0.0.1:1", None, "--address 127.0.0.1:1: nothing answers there"),
+        ("ray", "nowhere.invalid:6379", None, "nothing answers there"),
+    ],
+)
+def test_wrong_options(name: str, address: str | None, workers: int | None, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        engine_factory(name, address=address, workers=workers)
+    assert message in str(error.value)
+
+
+def test_ray_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'anybudget\[ray\]'"):
+        engine_factory("ray")
+    assert engine_factory("local") is None
+    assert set(engines.ENGINES) == {"local", "ray"}
+
+
+def test_no_workers(judge: Judge) -> None:
+    with pytest.raises(ConfigError, match="--workers 0"):
+        RayEngine(lambda: judge, workers=0)
+
+
+def test_something_else_than_ray_answers(judge: Judge, net: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ray.is_initialized():
+        ray.shutdown()
+    monkeypatch.setattr(cluster, "JOIN", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        engine = RayEngine(lambda: judge, address=address)
+        with pytest.raises(ConfigError, match=f"--address {address}: no Ray cluster .* within 1 s"):
+            list(engine([sample(net, 4)]))
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("command", ["run tiny.toml", "search run", "generate run", "compare run"])
+def test_commands_say_mistakes_first(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["--engine", "slurm"], "unknown engine 'slurm'"),
+        (["--workers", "2"], "add --engine ray"),
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "nothing answers there"),
+    ):
+        name, target = command.split()
+        code, out, err = call(capsys, name, tmp_path / target, *arguments)
+        assert (code, out) == (2, "")
+        assert message in err
+    assert not list(tmp_path.iterdir())
