@@ -1,7 +1,7 @@
 """What kills, mistakes and lost workers cost: nothing. Stages killed at random moments, bad inputs, dead workers.
 
-Every stage of a tiny run is killed (SIGKILL) at random moments and gone on with, and all that it leaves is compared with
-an uninterrupted one's, to the last bit. Then the tests of bad inputs are run and counted, and workers that judge
+Every stage of a tiny run is killed (SIGKILL) at random moments and gone on with, and all that it leaves is compared
+with an uninterrupted one's, to the last bit. Then the tests of bad inputs are run and counted, and workers that judge
 candidates are killed.
 Run: python benchmarks/faults.py [--kills 10]
 """

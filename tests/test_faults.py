@@ -27,6 +27,7 @@ from anybudget.checkpoints import FileCheckpoint, read
 from anybudget.config import load_recipe
 from anybudget.errors import AnyBudgetError, ConfigError, RunError, TrainingError
 from anybudget.journal import Journal
+from anybudget.nets.device import pick_device
 from anybudget.runs import RunFolder
 from anybudget.stages import Run
 from anybudget.stopping import Stopped, StopRequest
@@ -469,4 +470,4 @@ def test_a_supernet_that_was_trained_again_makes_its_searches_void(trained: Path
 
 def test_unknown_devices_are_no_traceback() -> None:
     with pytest.raises(ConfigError):
-        stages.pick_device("nonsense")
+        pick_device("nonsense")

@@ -245,7 +245,7 @@ def report(target: RunArgument) -> None:
 @app.command()
 def doctor(
     target: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="The folder of a run to look at, besides the installation.")
+        Path | None, typer.Argument(metavar="RUN", help="The folder of a run to look at, besides the installation.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

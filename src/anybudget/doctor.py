@@ -30,14 +30,20 @@ from anybudget.work import FOLDER
 
 PACKAGES = ("anybudget", "torch", "numpy", "scipy", "pymoo", "lightning-fabric", "ray")
 
+POOL = "pool.jsonl"
+"""What greedy training leaves besides."""
+
 STAGE_FILES = {
-    "supernet": ("supernet.csv", "supernet.json", "supernet.safetensors"),
+    "supernet": ("supernet.csv", "supernet.json", "supernet.safetensors", POOL),
     "generator": ("generator.csv", "generator.json", "generator.safetensors"),
     "search": ("candidates.jsonl",),
     "random": ("random.jsonl",),
     "retrain": (),
 }
 """What every finished stage leaves; retraining has a folder for each network."""
+
+RECORDS = ("supernet.csv", "supernet.json", "generator.csv")
+"""Those of them that no command needs but reports."""
 
 NETWORK_FILES = ("architecture.json", "retrain.csv", "weights.safetensors", "result.json")
 """What a retrained network leaves, in the order of reading."""
@@ -214,16 +220,21 @@ class _Examination:
         yield from self._noted_stages()
         for stage, names in STAGE_FILES.items():
             yield self._stage(stage)
-            pool = stage == "supernet" and self.recipe is not None and self.recipe.supernet.sampler == "greedy"
-            for name in (*names, *(["pool.jsonl"] if pool else [])):
-                if self.run and stage in self.stages and name.endswith(".safetensors"):
+            finished = stage in self.stages
+            for name in names:
+                again = "do without, as only reports show it" if name in RECORDS else self._again(stage)
+                if self.run and finished and name.endswith(".safetensors"):
                     yield self._weights(name, self.run)
                 else:
-                    yield from self._file(name, self._again(stage), required=stage in self.stages)
+                    yield from self._file(name, again, required=finished and (name != POOL or self._greedy))
         yield from self._networks()
         yield from self._others()
         yield from self._unfinished()
         yield self._disk()
+
+    @property
+    def _greedy(self) -> bool:
+        return self.recipe is not None and self.recipe.supernet.sampler == "greedy"
 
     def _work(self) -> Check:
         holder = self.folder.holder()
@@ -275,7 +286,7 @@ class _Examination:
             except RunError as error:
                 yield Check(name, "problem", f"{error}; put it back as it was, or delete it and {again}")
         elif required:
-            yield Check(name, "problem", f"missing; put it back, or {again}")
+            yield Check(name, "note" if name in RECORDS else "problem", f"missing; put it back, or {again}")
 
     def _weights(self, name: str, run: Run) -> Check:
         """Load the weights that a finished stage has left."""
@@ -306,7 +317,7 @@ class _Examination:
 
     def _others(self) -> Iterator[Check]:
         """What no stage wrote."""
-        yield from self._file("provenance.json", "do without: only the report shows it")
+        yield from self._file("provenance.json", "do without, as only reports show it")
         for name in ("compare", "rank"):
             yield from self._file(f"{name}.json", f"run: anybudget {name} {self.path}")
         for path in sorted(self.path.glob("search/*.jsonl")):

@@ -94,7 +94,7 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a journal file holds: its settings, the scores before the first damaged line, and the `whole` lines up to it.
+    """What a journal file holds: settings, the scores up to the first damaged line, and the `whole` lines before that.
 
     `lost` is the number of lines from there on.
     """

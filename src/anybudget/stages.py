@@ -2,246 +2,45 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from anybudget.architecture import Architecture
 from anybudget.benchmarks.tables import load_table
 from anybudget.budgets import BudgetSet
-from anybudget.config import Recipe, TrainingSection, essence, parse_recipe, resolved
-from anybudget.costs import CostModel, build_costs
-from anybudget.data import Augmentation, DataSplits, load_splits
-from anybudget.errors import ArchitectureError, ConfigError, RunError
-from anybudget.evaluation import Engine, Evaluator, Spending, evaluate
-from anybudget.journal import Journal
-from anybudget.nets import Supernet, build_network, build_supernet
+from anybudget.config import TrainingSection
+from anybudget.data import Augmentation
+from anybudget.errors import ConfigError, RunError
+from anybudget.evaluation import evaluate
+from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.device import pick_device
-from anybudget.nets.generator import ArchitectureGenerator
-from anybudget.processes import FabricProcesses, Processes
-from anybudget.progress import Progress, SilentProgress
+from anybudget.opened import Limits, OpenRun, advised
 from anybudget.ranking import rank_run
 from anybudget.report import write_report
-from anybudget.report.reading import Record
-from anybudget.runs import RunFolder, differences
 from anybudget.search.compare import compare
-from anybudget.search.decoding import check_reachable
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import train_generator
-from anybudget.search.strategy import Candidate, Strategy, exact_costs
-from anybudget.spaces import SearchSpace, derive
-from anybudget.stopping import stop_requests
-from anybudget.strategies import STRATEGIES, Parts, check_names, conditioning_cost, generator_schedule
-from anybudget.training.loop import Schedule, Supervision
-from anybudget.training.pool import CandidatePool
+from anybudget.search.strategy import Candidate, exact_costs
+from anybudget.spaces import derive
+from anybudget.strategies import check_names, conditioning_cost, generator_schedule
+from anybudget.training.loop import Schedule
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
 from anybudget.training.supernet import steps_of, train_supernet
-from anybudget.work import Work, explained_memory
-
-log = logging.getLogger(__name__)
+from anybudget.work import Work
 
 RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
-
-Limits = tuple[tuple[str, float], ...]
-"""The limit of each cost, in the order in which they were asked for."""
 
 RANDOM_WINDOW = 0.9
 """Random baseline architectures use at least this share of the budget."""
 
 
-EngineFactory = Callable[["Run"], Engine]
-
-
-@dataclass
-class Run:
-    """An open run: its folder, its recipe, and what the stages need, loaded when first used."""
-
-    folder: RunFolder
-    recipe: Recipe
-    progress: Progress
-    engine: EngineFactory | None = None
-    """What judges candidates elsewhere than in this process."""
-
-    @classmethod
-    def create(cls, recipe: Recipe, path: Path, progress: Progress | None = None) -> Run:
-        """Start a run at `path`, or go on with the one that is there.
-
-        Raises:
-            RunError: a run with other settings is there already; lists what differs.
-        """
-        folder = RunFolder.create(path, resolved(recipe))
-        if not folder.writes:  # the main process looks after the folder
-            return cls(folder, recipe, progress or SilentProgress())
-        # Parsed first, so that a run from before a key existed has its default.
-        there = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
-        changed = differences(essence(there), essence(recipe))
-        if changed:
-            raise RunError(
-                f"{path}: holds a run with other settings ({'; '.join(changed)}); "
-                "choose another --out, or the same settings"
-            )
-        otherwise = differences(resolved(there), resolved(recipe))
-        if otherwise:
-            log.warning("%s: goes on with %s; results may differ in rounding", path, "; ".join(otherwise))
-        return cls(folder, recipe, progress or SilentProgress())
-
-    @classmethod
-    def open(cls, path: Path, progress: Progress | None = None) -> Run:
-        """Open the run at `path`.
-
-        Raises:
-            RunError: there is none, or its recipe is damaged.
-        """
-        folder = RunFolder.open(path)
-        return cls(folder, parse_recipe(folder.recipe(), str(path / "recipe.toml")), progress or SilentProgress())
-
-    @cached_property
-    def space(self) -> SearchSpace:
-        """The search space of the recipe."""
-        return self.recipe.build_space()
-
-    @cached_property
-    def costs(self) -> dict[str, CostModel]:
-        """Every registered cost of the space."""
-        return build_costs(self.space)
-
-    @cached_property
-    def cost(self) -> CostModel:
-        """The cost that the generator is conditioned on."""
-        return conditioning_cost(self.recipe, self.costs)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks run."""
-        return self.processes.device if "processes" in self.__dict__ else pick_device(self.recipe.device)
-
-    @cached_property
-    def processes(self) -> Processes:
-        """The processes that train together, joined when this is first asked for."""
-        recipe = self.recipe
-        return FabricProcesses(
-            str(pick_device(recipe.device)), devices=recipe.devices, nodes=recipe.nodes, precision=recipe.precision
-        )
-
-    @cached_property
-    def data(self) -> DataSplits:
-        """The data splits, checked against the space."""
-        section = self.recipe.data
-        data = load_splits(
-            section.source,
-            seed=self.recipe.seed,
-            validation_fraction=section.validation_fraction,
-            test_fraction=section.test_fraction,
-            image_size=self.recipe.space.input_size,
-            skip_unreadable=section.skip_unreadable,
-        )
-        channels, classes = data.input_shape[0], data.classes
-        wrong = [
-            f"space.{key}={found} (the recipe says {said})"
-            for key, found, said in (
-                ("input_channels", channels, self.space.input_shape[0]),
-                ("classes", classes, self.space.classes),
-            )
-            if found != said
-        ]
-        if wrong:
-            raise ConfigError(f"{section.source}: this data set needs {' and '.join(wrong)}; set it with --set")
-        return data
-
-    @cached_property
-    def supernet(self) -> Supernet:
-        """The trained supernet, in evaluation mode."""
-        self.folder.require("supernet", f"supernet {self.folder.path}")
-        supernet = self._build_supernet()
-        self.folder.load_weights("supernet.safetensors", supernet)
-        return supernet.eval()
-
-    @cached_property
-    def generator(self) -> ArchitectureGenerator:
-        """The trained architecture generator."""
-        self.folder.require("generator", f"generator {self.folder.path}")
-        generator = self._build_generator()
-        self.folder.load_weights("generator.safetensors", generator)
-        return generator.eval()
-
-    @cached_property
-    def evaluator(self) -> Evaluator:
-        """A judge for whoever looks at networks of this run."""
-        return self.new_evaluator()
-
-    def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
-        """Check every budget before any work.
-
-        Raises:
-            BudgetError: a cost is unknown or a budget cannot be met.
-        """
-        terms = {name: model.terms for name, model in self.costs.items()}
-        for budget_set in budgets:
-            check_reachable(terms, budget_set)
-
-    @contextmanager
-    def stage(self, name: str, **settings: Any) -> Iterator[Work]:
-        """Work that is noted as finished, with its time, if nothing goes wrong; see `work`."""
-        started = time.perf_counter()
-        with self.work(name, **settings) as work:
-            yield work
-            self.folder.finish(name, time.perf_counter() - started)
-
-    @contextmanager
-    def work(self, name: str, **settings: Any) -> Iterator[Work]:
-        """Long work that writes to the run folder: alone there, saved on the way, ready to stop.
-
-        Args:
-            name: names its checkpoints.
-            settings: what decides its results, besides the recipe.
-
-        Raises:
-            RunError: another process is at work in the run folder.
-            TrainingError: memory has run out.
-            Stopped: the work was asked to stop, and has saved itself.
-        """
-        if self.recipe.threads:
-            torch.set_num_threads(self.recipe.threads)
-        torch.manual_seed(self.recipe.seed)
-        with self.folder.locked(), stop_requests() as request, explained_memory():
-            work = Work(
-                self.folder.path,
-                name,
-                {"stage": name, "recipe": essence(self.recipe), **settings},
-                request,
-                progress=self.progress,
-                processes=lambda: self.processes,
-                seconds=self.recipe.checkpoint_seconds,
-            )
-            yield work
-            if self.folder.writes:
-                work.clear()
-            if work.shared:
-                self.meet()
-            request.check()
-
-    def meet(self) -> None:
-        """Wait for the other processes of this run, where any have been joined: they read what the main one writes."""
-        if "processes" in self.__dict__:
-            self.processes.same(None)
-
-    def _build_supernet(self) -> Supernet:
-        return channels_last(build_supernet(self.space).to(self.device))
-
-    def _build_generator(self) -> ArchitectureGenerator:
-        section = self.recipe.generator
-        generator = ArchitectureGenerator(self.space, hidden=section.hidden, random_prior=section.random_prior)
-        return generator.to(self.device)
+class Run(OpenRun):
+    """An open run with its stages as methods."""
 
     def train_supernet(self) -> None:
         """Stage `supernet`: train the shared weights.
@@ -318,23 +117,6 @@ class Run:
         self.folder.append_lines("candidates.jsonl", self._described(new))
         return candidates
 
-    def _answers(self) -> list[tuple[Limits, Architecture]]:
-        """The limits of every line of `candidates.jsonl`, and the architecture that was found for them."""
-        name = "candidates.jsonl"
-        rows = enumerate(self.folder.read_lines(name), start=1)
-        records = [Record(f"{self.folder.path / name}, line {number}", row) for number, row in rows]
-        with _advised("mend or remove that line"):
-            return [(tuple(r.numbers("budgets").items()), self._architecture(r)) for r in records]
-
-    def _architecture(self, record: Record) -> Architecture:
-        """The architecture of a record, which has to be one of this run's space."""
-        found = record.architecture("architecture")
-        try:
-            self.space.validate(found)
-        except ArchitectureError as error:
-            raise RunError(f"{record.where}: {error}") from None
-        return found
-
     def search_with(self, name: str, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """Answer budget sets with any strategy; writes `search/NAME.jsonl`.
 
@@ -390,68 +172,13 @@ class Run:
 
     def _retrained(self) -> dict[Architecture, float]:
         """Test top-1 in percent of the networks that were retrained as they were found."""
-        with _advised(RETRAIN_AGAIN):
+        with advised(RETRAIN_AGAIN):
             records = [self._record(path) for path in self.folder.path.glob("retrain/*/result.json")]
             return {
                 self._architecture(record): record.number("test_top1_percent")
                 for record in records
                 if not record.values.get("derived")
             }
-
-    def _record(self, path: Path) -> Record:
-        """The object in a JSON file of the run folder."""
-        return Record(str(path), self.folder.read_json(path.relative_to(self.folder.path).as_posix()))
-
-    def judging(self, name: str, *, stage: bool = False) -> AbstractContextManager[Work]:
-        """Work, or a stage, that needs the trained supernet: one begun with other weights is not gone on with."""
-        self.folder.require("supernet", f"supernet {self.folder.path}")
-        begin = self.stage if stage else self.work
-        return begin(name, supernet=self.folder.digest("supernet.safetensors"))
-
-    def new_evaluator(self, journal: Journal | None = None) -> Evaluator:
-        """A judge that has judged nothing yet, equal to all others; goes on with a journal that has entries."""
-        return Evaluator(
-            self.supernet,
-            self.data,
-            calibration_images=self.recipe.search.calibration_images,
-            seed=self.recipe.seed,
-            journal=journal,
-            engine=self.engine(self) if self.engine else None,
-        )
-
-    def strategy(self, name: str, work: Work | None = None, *, part: str = "") -> Strategy:
-        """A search strategy as the recipe sets it, with a judge of its own; the generator's counts its training in.
-
-        Args:
-            name: which, by its registered name.
-            work: what it is searching for, so that it is saved; None saves nothing.
-            part: tells several strategies of one work apart.
-        """
-
-        def generator() -> tuple[ArchitectureGenerator, Spending]:
-            trained = self.generator
-            with _advised(f"delete {self.folder.path / 'stages.json'} and run again to train anew"):
-                spent = self._record(self.folder.path / "generator.json")
-                evaluations, images = int(spent.number("evaluations")), int(spent.number("images"))
-                return trained, Spending(evaluations, images, spent.number("macs"), spent.number("seconds"))
-
-        def pool() -> list[Architecture]:
-            rows, path = self.folder.read_lines("pool.jsonl"), str(self.folder.path / "pool.jsonl")
-            members = CandidatePool.from_rows(rows, len(rows), path)
-            for number, row in enumerate(rows, start=1):
-                self._architecture(Record(f"{path}, entry {number}", row))
-            return list(members)
-
-        def supervision(name: str) -> Supervision:
-            if work is None:
-                return Supervision(processes=Processes(self.device), progress=self.progress)
-            # A search runs in one process, whatever trained the supernet.
-            return work.supervision(part=f"{part} {name}", processes=Processes(self.device))
-
-        evaluator = self.new_evaluator(work.journal(part) if work else None)
-        cost = conditioning_cost(self.recipe, self.costs)
-        parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool, supervision)
-        return STRATEGIES[name](parts)
 
     def _described(self, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
         return [{**c.to_dict(), "layers": self.space.describe(c.architecture)} for c in candidates]
@@ -580,7 +307,7 @@ class Run:
         path, section = self.folder.path / "retrain" / architecture.short_id / "result.json", self.recipe.retrain
         if not path.exists():
             return None
-        with _advised(RETRAIN_AGAIN):
+        with advised(RETRAIN_AGAIN):
             record = self._record(path)
             same = (record.number("epochs"), record.flag("inherited")) == (section.epochs, section.inherit)
         return record.values if same else None
@@ -610,15 +337,6 @@ class Run:
 
 def _limits(budgets: BudgetSet) -> Limits:
     return tuple(budgets.limits().items())
-
-
-@contextmanager
-def _advised(way_out: str) -> Iterator[None]:
-    """Within, a message on a damaged file ends with what to do about it."""
-    try:
-        yield
-    except RunError as error:
-        raise RunError(f"{error}; {way_out}") from None
 
 
 def _schedule(section: TrainingSection) -> Schedule:

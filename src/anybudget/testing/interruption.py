@@ -1,4 +1,4 @@
-"""Owns the check that work in a run folder survives kills: killed at random moments and gone on with, it ends the same."""
+"""Owns the check that work in a run folder survives kills: gone on with after any of them, it ends the same."""
 
 from __future__ import annotations
 

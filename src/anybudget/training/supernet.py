@@ -87,9 +87,9 @@ def train_supernet(
     update, as FairNAS does. A round of the sampler may span several steps. A sampler that scores paths does so on
     `score_images` validation images, equally many of each class, drawn anew every time, with the norms of the batch.
 
-    Several processes train the same paths in a step, each on its share of the batch, and normalise by all of it. Without
-    `same_paths` each trains paths of its own: more paths a step, norms of its share alone, and every weight's gradient
-    is the mean over the processes that used it.
+    Several processes train the same paths in a step, each on its share of the batch, and normalise by all of it.
+    Without `same_paths` each trains paths of its own: more paths a step, norms of its share alone, and every weight's
+    gradient is the mean over the processes that used it.
 
     Raises:
         TrainingError: the loss is not finite or diverges.
