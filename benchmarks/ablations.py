@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.budgets import BudgetSet
-from anybudget.cli import RichProgress
 from anybudget.config import load_recipe
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.stages import Run
+from anybudget.terminal import RichProgress
 from demo import ROOT
 from measure import machine
 

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from anybudget.cli import RichProgress
 from anybudget.config import load_recipe
 from anybudget.evaluation import Evaluator
 from anybudget.nets import UnifiedSupernet
 from anybudget.stages import Run
+from anybudget.terminal import RichProgress
 from demo import ROOT, spread
 
 ARCHITECTURES = 60

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from anybudget.cli import RichProgress
 from anybudget.config import load_recipe
 from anybudget.stages import Run
+from anybudget.terminal import RichProgress
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, pearsonr
 
-from anybudget.cli import RichProgress
 from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.search.decoding import reachable
 from anybudget.search.generator import random_priors, train_generator
 from anybudget.stages import Run
 from anybudget.strategies import generator_schedule
+from anybudget.terminal import RichProgress
 from anybudget.training.loop import Supervision
 from demo import ROOT
 from measure import machine

@@ -21,11 +21,11 @@ from rich.table import Table
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.cli import RichProgress
 from anybudget.config import load_recipe
 from anybudget.ranking import rank_correlation
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.stages import Run
+from anybudget.terminal import RichProgress
 from demo import ROOT
 from measure import machine
 

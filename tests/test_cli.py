@@ -331,6 +331,18 @@ def test_mistakes_end_with_one_message_and_code_2(
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
+def test_rows_without_what_is_printed_are_no_traceback(
+    finished: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row, *_) = [json.loads(line) for line in (finished / "candidates.jsonl").read_text().splitlines()]
+    del row["slack"]
+    (finished / "candidates.jsonl").write_text(json.dumps(row) + "\n")
+    code, _, err = call(capsys, "run", str(recipe_file), "--out", str(finished))
+    assert code == 2
+    assert "candidates.jsonl, random.jsonl or a result.json" in err
+    assert "'slack'" in err
+
+
 def test_damaged_weights_are_named(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (finished / "supernet.safetensors").write_bytes(b"garbage")
     code, _, err = call(capsys, "generate", finished)

@@ -22,10 +22,10 @@ from anybudget.errors import AnyBudgetError, RunError, reason
 from anybudget.files import UNFINISHED
 from anybudget.nets import build_supernet
 from anybudget.nets.device import pick_device
+from anybudget.opened import OpenRun
 from anybudget.progress import SilentProgress
 from anybudget.report.reading import read_curve, read_json, read_json_lines
 from anybudget.runs import RunFolder, differences, package_version
-from anybudget.stages import Run
 from anybudget.work import FOLDER
 
 PACKAGES = ("anybudget", "torch", "numpy", "scipy", "pymoo", "lightning-fabric", "ray")
@@ -159,7 +159,7 @@ def examine_run(path: Path) -> Iterator[Check]:
     yield Check("run folder", "ok" if writable else "note", said)
     recipe: Recipe | None = None
     try:
-        run = Run.open(path)
+        run = OpenRun.open(path)
         recipe = run.recipe
         yield Check("recipe.toml", "ok", f"{recipe.name}, space {run.space.name}, seed {recipe.seed}")
         yield Check("device", "ok", f"{recipe.device}: {run.device}")
@@ -208,7 +208,7 @@ class _Examination:
     def __init__(self, folder: RunFolder, recipe: Recipe | None) -> None:
         self.folder, self.path, self.recipe = folder, folder.path, recipe
         # Weights are looked at where there is always a device for them.
-        self.run = Run(folder, recipe.model_copy(update={"device": "cpu"}), SilentProgress()) if recipe else None
+        self.run = OpenRun(folder, recipe.model_copy(update={"device": "cpu"}), SilentProgress()) if recipe else None
         self.at_work = False
         self.stages: Mapping[str, Any] = {}
         self.sizes: dict[str, list[int]] = {}
@@ -288,7 +288,7 @@ class _Examination:
         elif required:
             yield Check(name, "note" if name in RECORDS else "problem", f"missing; put it back, or {again}")
 
-    def _weights(self, name: str, run: Run) -> Check:
+    def _weights(self, name: str, run: OpenRun) -> Check:
         """Load the weights that a finished stage has left."""
         try:
             module = run.supernet if name.startswith("supernet") else run.generator
@@ -406,7 +406,7 @@ class _Examination:
         return Check("disk", "problem", f"{said}, and {COPIES} are there while one is written; free some space")
 
 
-def _expected_checkpoint(run: Run) -> int:
+def _expected_checkpoint(run: OpenRun) -> int:
     """About how many bytes a checkpoint of supernet training takes: weights and momentum, once more for rollbacks."""
     with torch.device("meta"):  # which takes no memory
         tensors = build_supernet(run.space).state_dict().values()

@@ -16,6 +16,9 @@ from anybudget.evaluation import Evaluator, Spending
 from anybudget.progress import Progress, SilentProgress
 from anybudget.search.decoding import check_jointly_reachable
 
+_ROUNDING = 1 + 1e-9
+"""How far the sum of a table's numbers may be from the cost that it stands for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -126,7 +129,9 @@ class Strategy(ABC):
 
     def allowed(self, architecture: Architecture, budgets: BudgetSet) -> bool:
         """Whether an architecture meets the budgets exactly."""
-        return all(self.costs[budget.cost].cost(architecture) <= budget.limit for budget in budgets)
+        # Tables are some twenty times as fast as counting block by block, which has the last word.
+        near = all(self.terms[b.cost].cost(architecture.choices) <= b.limit * _ROUNDING for b in budgets)
+        return near and all(self.costs[b.cost].cost(architecture) <= b.limit for b in budgets)
 
 
 def exact_costs(costs: Mapping[str, CostModel], architecture: Architecture) -> dict[str, float]:

@@ -1,0 +1,219 @@
+"""Owns what the terminal shows: tables on standard output, progress bars on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from anybudget.errors import RunError
+
+if TYPE_CHECKING:
+    from anybudget.stages import Run
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Text on one line, with what a terminal would act on written out."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+class RichProgress:
+    """Draws progress on standard error, one bar at a time: how much, how long still, and the figure that matters."""
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[RichTask]:
+        """Open a bar of `total` steps."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figure]}"),
+        )
+        with Progress(*columns, console=err) as bars:
+            yield RichTask(bars, bars.add_task(name, total=total, figure=""))
+
+
+class RichTask:
+    """One bar."""
+
+    def __init__(self, bars: Progress, identifier: Any) -> None:
+        self._bars, self._identifier = bars, identifier
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        """Move the bar on."""
+        self._bars.update(self._identifier, advance=steps, figure=figure)
+
+
+def _quantity(value: float) -> str:
+    from anybudget.budgets import format_quantity
+
+    return format_quantity(value)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
+    return table
+
+
+def print_examination(found: Mapping[str, Any]) -> None:
+    """Print what `examine` found: the installation, and a line for everything that was looked at in a run folder."""
+    from anybudget.doctor import facts
+
+    table = _table("environment", ("", ""))
+    table.show_header = False
+    for name, value in facts(found["environment"]):
+        table.add_row(name, Text(printable(value)))
+    out.print(table)
+    if found["run"] is None:
+        return
+    table = Table(title=Text(f"run {printable(found['run'])}"), title_justify="left", title_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("looked at", header_style="bold", overflow="fold")
+    table.add_column("found", header_style="bold", overflow="fold")
+    styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
+    for check in found["checks"]:
+        state = Text(check["state"], styles[check["state"]])
+        table.add_row(state, *(Text(printable(check[key])) for key in ("check", "found")))
+    out.print(table)
+    out.print(f"{found['problems'] or 'no'} problem{'' if found['problems'] == 1 else 's'}")
+
+
+def print_space(summary: Mapping[str, Any]) -> None:
+    """Print what `space_summary` found."""
+    size, networks = summary["size"], summary["networks"]
+    distinct = f", {networks:,} of them distinct" if networks < size else ""
+    out.print(
+        f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} networks ({size:.2e}){distinct}"
+    )
+    table = _table("costs", ("cost", "min", "median", "max"))
+    for name, row in {**summary["costs"], "conv_macs (the papers' count)": summary["conv_macs"]}.items():
+        table.add_row(name, *(f"{row[key]:,.0f}" for key in ("min", "median", "max")))
+    out.print(table)
+    table = _table("budgets", ("budgets", "reachable"))
+    for row in summary["budgets"]:
+        table.add_row(row["text"], "yes" if row["reachable"] else f"no: {row['reason']}")
+    out.print(table)
+
+
+def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Print generated architectures, beside the random baseline at the same budgets where there is one."""
+    headings = {"macs": "MACs", "conv_macs": "MACs (conv only)", "params": "params"}
+    headings |= {name: name for row in rows for name in row["budgets"] if name not in headings}
+    columns = ["budgets", *headings.values(), "slack", "supernet top-1"]
+    table = _table("generated architectures", [*columns, *(["random best", "mean", "worst"] if baseline else [])])
+    for row in rows:
+        budgets, costs = row["budgets"], row["costs"]
+        slack = max(100.0 * row["slack"][name] / limit for name, limit in budgets.items())
+        cells = [
+            ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items()),
+            *(_quantity(costs[name]) for name in headings),
+            f"{slack:.2f}%",
+            f"{row['supernet_top1_percent']:.2f}%",
+        ]
+        scores = [other["supernet_top1_percent"] for other in baseline if other["budgets"] == budgets]
+        if scores:
+            cells += [f"{value:.2f}%" for value in (max(scores), sum(scores) / len(scores), min(scores))]
+        table.add_row(*cells)
+    out.print(table)
+
+
+def print_comparison(found: Mapping[str, Any]) -> None:
+    """Print what `compare` found: top-1 at every budget, then what the strategies add up to."""
+    strategies = found["strategies"]
+    table = _table("supernet top-1 by strategy", ["", *(strategy["name"] for strategy in strategies)])
+    for index, budgets in enumerate(found["budgets"]):
+        scores = [strategy["candidates"][index]["supernet_top1_percent"] for strategy in strategies]
+        best = max(scores)
+        text = ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items())
+        table.add_row(text, *(f"[bold]{score:.2f}%[/bold]" if score == best else f"{score:.2f}%" for score in scores))
+    table.add_section()
+    table.add_row("hypervolume", *(f"{strategy['hypervolume']:.4f}" for strategy in strategies))
+    for key, title in (("evaluations", "evaluations"), ("images", "images, training included"), ("macs", "MACs")):
+        table.add_row(title, *(_quantity(strategy["spent"][key]) for strategy in strategies))
+    table.add_row("seconds", *(f"{strategy['spent']['seconds']:.1f}" for strategy in strategies))
+    out.print(table)
+
+
+def print_ranking(found: Mapping[str, Any]) -> None:
+    """Print how well few images order architectures, and how well the supernet agrees with what is known."""
+    total = found["validation_images"]
+    columns = ("images", "loss", "top-1", "loss for top-1", "loss on one batch")
+    for name, supernet in found["supernets"].items():
+        span = supernet["top1_percent"]
+        title = (
+            f"{name} supernet: Kendall's tau of {found['paths']} networks' scores on few images and on all {total:,} "
+            f"(top-1 {span['lowest']:.1f} to {span['highest']:.1f}%)"
+        )
+        table = _table(title, columns)
+        for row in supernet["rows"]:
+            keys = ("loss", "top1", "loss_for_top1", "batch_loss")
+            table.add_row(f"{row['images']:,}", *(_tau(row[key]) for key in keys))
+        out.print(table)
+        for key, what in (("retrained", "retrained networks"), ("truth", "ground truth")):
+            if supernet[key]:
+                agreement = supernet[key]
+                tau = f"tau {_tau(agreement['top1'])} of top-1, {_tau(agreement['loss'])} of loss"
+                out.print(
+                    f"{name} supernet against {what} ({agreement['networks']}): {tau}; "
+                    f"picks {agreement['picked_percent']:.2f}% of at best {agreement['best_percent']:.2f}% "
+                    f"(mean {agreement['mean_percent']:.2f}%)"
+                )
+
+
+def _tau(correlation: Mapping[str, float] | None) -> str:
+    value = correlation["kendall"] if correlation else None
+    return "" if value is None else f"{value:.3f}"
+
+
+def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print retrained networks with their test top-1."""
+    table = _table("retrained networks", ("architecture", "MACs", "params", "epochs", "start", "test top-1"))
+    for row in rows:
+        table.add_row(
+            _short_id(row),
+            *(_quantity(row["costs"][name]) for name in ("macs", "params")),
+            str(row["epochs"]),
+            "inherited weights" if row["inherited"] else "from scratch",
+            f"{row['test_top1_percent']:.2f}%",
+        )
+    out.print(table)
+
+
+def _short_id(row: Mapping[str, Any]) -> str:
+    from anybudget.architecture import Architecture
+
+    return Architecture.from_dict(row["architecture"]).short_id
+
+
+def print_results(opened: Run) -> None:
+    """Print what a whole run found.
+
+    Raises:
+        RunError: a file does not hold what a run writes there.
+    """
+    folder = opened.folder
+    answers, baseline = folder.read_lines("candidates.jsonl"), folder.read_lines("random.jsonl")
+    names = [str(path.relative_to(folder.path)) for path in sorted(folder.path.glob("retrain/*/result.json"))]
+    rows = [folder.read_json(name) for name in names]
+    try:
+        print_candidates(answers, baseline)
+        if rows:
+            print_retrained(sorted(rows, key=lambda row: row["costs"]["macs"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{folder.path}: candidates.jsonl, random.jsonl or a result.json below retrain/ has not the keys and "
+            f"values that a run writes ({type(error).__name__}: {error}); `anybudget doctor {folder.path}` looks at all"
+        ) from None
