@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint bench bench-long clean
+.PHONY: demo test check lint bench bench-long bench-runs clean
 
 demo: $(READY)  ## the main job on the embedded data: five networks for five budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
@@ -32,6 +32,13 @@ bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; a
 bench-long: $(READY)  ## strategies and samplers on three supernets each; hours on two cores, goes on where it stopped
 	$(BIN)/python benchmarks/strategies.py
 	$(BIN)/python benchmarks/samplers.py
+	$(BIN)/python benchmarks/priors.py runs/bench-strategies-0
+	$(BIN)/python benchmarks/ablations.py --epochs 20
+
+bench-runs: $(READY)  ## kills and lost workers, engines, throughput; a quarter of an hour on two cores
+	$(BIN)/python benchmarks/faults.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/throughput.py
 
 clean:  ## the environment and caches; runs/ is kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build

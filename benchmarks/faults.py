@@ -9,7 +9,9 @@ Run: python benchmarks/faults.py [--kills 10]
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from rich.table import Table
 from anybudget import evaluation
 from anybudget.budgets import BudgetSet
 from anybudget.config import load_recipe
+from anybudget.engines.ray import RayEngine
 from anybudget.stages import Run
 from anybudget.strategies import STRATEGIES
 from anybudget.testing import check_resume
@@ -121,6 +124,25 @@ def bad_inputs() -> tuple[int, int]:
     return sum(counts.values()), counts.get("passed", 0)
 
 
+def lost_workers(kills: int, scratch: Path) -> tuple[int, int, int]:
+    """How many workers were killed while judging, networks judged, and how many scores are missing or other."""
+    evaluation.GROUP = 4
+    run = Run.open(scratch / "trained")
+    rng = np.random.default_rng(0)
+    networks = list({run.space.sample(rng): None for _ in range(200)})
+    groups = [networks[first : first + 4] for first in range(0, len(networks), 4)]
+    judge = run.new_evaluator().judge
+    here = {network: score for group in groups for network, score in judge.scores(group).items()}
+    found, killed = {}, 0
+    with RayEngine(lambda: judge, workers=2) as engine:
+        for number, scores in enumerate(engine(groups)):
+            found |= scores
+            if number % 8 == 3 and killed < kills:
+                os.kill(engine.pids[number // 8 % 2], signal.SIGKILL)
+                killed += 1
+    return killed, len(networks), sum(found.get(network) != score for network, score in here.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
@@ -130,7 +152,9 @@ def main() -> None:
     table = Table("stage", "killed", "identical?", title=f"killed and gone on with ({machine()})", title_justify="left")
     with tempfile.TemporaryDirectory() as scratch:
         killed_stages(arguments.kills, Path(scratch), table)
-    console.print(table)
+        console.print(table)
+        killed, networks, lost = lost_workers(6, Path(scratch))
+    console.print(f"workers killed while they judged {networks} networks: {killed}; results lost or other: {lost}")
     tried, clear = bad_inputs()
     console.print(f"bad inputs: {tried} tests, {clear} end with exit code 2, one message, nothing written or lost")
 

@@ -228,7 +228,6 @@ def test_groups_are_shared_out_evenly(sizes: list[int], workers: int) -> None:
     assert [a for part in parts for a in part.architectures] == [a for group in groups for a in group]
     lengths = [len(part.architectures) for part in parts]
     assert 0 < min(lengths) <= max(lengths) <= max(sizes)
-    assert all(part.alone == (sizes[part.architectures[0].choices[0]] == 1) for part in parts)
     if len(sizes) == 1:
         assert max(lengths) == ceil(sizes[0] / workers)
         assert max(lengths) - min(lengths) <= 1
@@ -254,12 +253,6 @@ def test_a_parcel_holds_what_scores_depend_on_and_no_more(judge: Judge, net: Sup
     assert parcel.size == images * (64 + 8) + sum(t.nbytes for t in net.state_dict().values())
 
 
-def test_one_alone_is_told_from_one_of_many(judge: Judge, net: Supernet) -> None:
-    architectures = sample(net, 6)
-    together = judge.scores(architectures)
-    assert all(judge.together([a]) == {a: together[a]} for a in architectures)
-
-
 def crew_of(hires: Iterator[Any], size: int) -> Crew:
     return Crew(lambda: next(hires), size)
 
@@ -279,7 +272,7 @@ def actor(work: Callable[[Sequence[Architecture]], Any], hello: Callable[[], Any
         return SimpleNamespace(remote=call)
 
     greeting = Hello(1, "here", crew._versions())
-    return SimpleNamespace(hello=remote(hello or (lambda: greeting)), scores=remote(lambda a, _alone: work(a)))
+    return SimpleNamespace(hello=remote(hello or (lambda: greeting)), scores=remote(lambda a: work(a)))
 
 
 def dies(*_: object) -> Any:
@@ -334,10 +327,10 @@ def test_workers_that_died_idle_cost_the_work_nothing() -> None:
             yield actor(answers)
 
     workers = crew_of(hires(), dead)
-    first = [Part([a], True) for a in PARTS]
+    first = [Part([a]) for a in PARTS]
     assert sum(map(len, workers.judge(first))) == len(PARTS)
     alive[0] = False
-    (scores,) = workers.judge([Part(PARTS, False)])
+    (scores,) = workers.judge([Part(PARTS)])
     assert scores == answers(PARTS)
     assert len(workers.members) == dead
 

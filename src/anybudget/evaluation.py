@@ -93,21 +93,13 @@ class Judge:
     def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> dict[Architecture, Score]:
         """The score of each of some different architectures; what they share at their start is computed once.
 
+        Scores are the same to the last bit in any company: one alone is walked like many, since the stand-alone network
+        may round otherwise.
+
         Args:
             architectures: one or more, none twice.
             progress: advanced by one for each.
         """
-        if len(architectures) == 1:
-            score = evaluate(self.network(architectures[0]), self.data.validation, self.data, self.batch_size)
-            if progress is not None:
-                progress.advance()
-            return {architectures[0]: score}
-        return self.together(architectures, progress)
-
-    def together(
-        self, architectures: Sequence[Architecture], progress: Task | None = None
-    ) -> dict[Architecture, Score]:
-        """As `scores`, and to the last bit what each has in any company: one alone is walked like many."""
         correct, loss = np.zeros(len(architectures)), np.zeros(len(architectures))
         for index, chunk, logits in self.logits(architectures, progress):
             labels = self.data.validation.labels[chunk]

@@ -53,21 +53,16 @@ class Worker:
         """Answered once the judge is built."""
         return Hello(os.getpid(), socket.gethostname(), _versions())
 
-    def scores(self, architectures: Sequence[Architecture], alone: bool) -> Mapping[Architecture, Score]:
+    def scores(self, architectures: Sequence[Architecture]) -> Mapping[Architecture, Score]:
         """The scores of one part of the work."""
-        return self._judge.scores(architectures) if alone else self._judge.together(architectures)
+        return self._judge.scores(architectures)
 
 
 @dataclass(slots=True)
 class Part:
-    """Architectures that one worker judges at once.
-
-    `alone` says that they came as a group of one: `Judge.scores` runs such a group as a network of its own, which may
-    round otherwise than one of many.
-    """
+    """Architectures that one worker judges at once."""
 
     architectures: Sequence[Architecture]
-    alone: bool
     deaths: int = 0
 
 
@@ -84,7 +79,7 @@ def share_out(groups: Sequence[Sequence[Architecture]], workers: int) -> list[Pa
     for group in groups:
         count = ceil(len(group) / size)
         edges = [len(group) * index // count for index in range(count + 1)]
-        parts += [Part(group[first:end], len(group) == 1) for first, end in pairwise(edges)]
+        parts += [Part(group[first:end]) for first, end in pairwise(edges)]
     return parts
 
 
@@ -156,7 +151,7 @@ class Crew:
     def _hand_out(self, waiting: deque[Part]) -> None:
         while waiting and self._idle:
             member, part = self._idle.pop(), waiting.popleft()
-            self._follow(member, part, member.actor.scores.remote(part.architectures, part.alone))
+            self._follow(member, part, member.actor.scores.remote(part.architectures))
 
     def _follow(self, member: Member, part: Part | None, answer: Any) -> None:
         answer.future().add_done_callback(lambda done: self._events.put((member, part, done)))
