@@ -14,6 +14,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.evaluation import Evaluator, Spending
+from anybudget.search.decoding import check_reachable
 from anybudget.search.random_strategy import RandomStrategy
 from anybudget.search.strategy import Candidate
 from anybudget.spaces import Spelling
@@ -194,9 +195,10 @@ class Hasty(Sound):
 class Eager(Sound):
     """Looks at each budget, and not whether they can be met together."""
 
-    def find(self, budgets: BudgetSet) -> Architecture:
-        self.evaluator.score(next(SPACE.enumerate()))
-        return super().find(budgets)
+    def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+        for budget_set in budgets:
+            check_reachable(self.terms, budget_set)
+        return [self.answer(budget_set) for budget_set in budgets]
 
 
 class Lazy(Sound):

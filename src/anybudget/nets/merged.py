@@ -55,8 +55,9 @@ def merged_bottleneck(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> T
     """
     if frozen.activation in _CEILINGS:
         # Its backward is written out for one precision, whatever the rest of the training is computed in.
+        dtype = frozen.expand.dtype
         with torch.autocast(x.device.type, enabled=False):
-            return cast(Tensor, _MergedBottleneck.apply(x.float(), weights.float(), frozen))  # type: ignore[no-untyped-call]
+            return cast(Tensor, _MergedBottleneck.apply(x.to(dtype), weights.to(dtype), frozen))  # type: ignore[no-untyped-call]
     act = F.hardswish
     kernel, bias = frozen.mixed(weights)
     hidden = act(F.conv2d(x, frozen.expand, frozen.expand_bias))

@@ -177,8 +177,7 @@ class _Bench:
         if len(levels) > 1:  # each budget alone leaves about half of the networks, both none
             middle = len(levels) // 2
             limits = {name: float(levels[middle - 1]), rest.name: rest.cost_of(float(levels[middle]))}
-            # Not behind another set: `Strategy` looks at each budget of all sets first, but at sets in turn.
-            self._check_refusal([_budget_set(limits)], costs)
+            self._check_refusal([_budget_set({name: most}), _budget_set(limits)], costs)
 
     def _check_refusal(self, budgets: Sequence[BudgetSet], costs: Mapping[str, CostModel]) -> None:
         search = self.new(costs)
