@@ -241,6 +241,7 @@ def in_a_child(work: Callable[[], object]) -> int:
     child = os.fork()
     if not child:
         code = 1
+        signal.alarm(60)
         try:
             work()
             code = 0

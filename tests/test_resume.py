@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from anybudget.config import load_recipe
 from anybudget.stages import Run
 from anybudget.strategies import STRATEGIES
 from anybudget.testing import check_resume
+from anybudget.testing.interruption import differing_files
 from anybudget.training.samplers import SAMPLERS
-from conftest import RECIPE, write_images
+from conftest import RECIPE, stop_after, write_images
 
 EVERY_STEP = ["checkpoint_seconds=0"]
 LONGER = ["supernet.epochs=4", "generator.epochs=6", "retrain.epochs=6", "search.candidates=12"]
@@ -58,6 +60,21 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_supernet_training(sampler: str, recipe: Path, tmp_path: Path) -> None:
     run = begin(recipe, tmp_path / "begin", f"supernet.sampler={sampler}", *GREEDY)
     assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path)
+
+
+def test_supernet_training_that_ends_early(recipe: Path, tmp_path: Path) -> None:
+    """A pool that any change leaves steady enough ends training within an epoch."""
+    steady = ["supernet.greedy.pool_size=2", "supernet.greedy.window=2", "supernet.greedy.stop_share=1.0"]
+    run = begin(recipe, tmp_path / "begin", "supernet.sampler=greedy", "supernet.greedy.score_images=12", *steady)
+    assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path, kills=2)
+    ended = (tmp_path / "whole" / "supernet.csv").read_text().splitlines()
+    assert len(ended) - 1 < run.recipe.supernet.epochs
+    # Killed right after the step with which it ended.
+    again = begin(recipe, tmp_path / "again", "supernet.sampler=greedy", "supernet.greedy.score_images=12", *steady)
+    steps = int(json.loads((tmp_path / "whole" / "supernet.json").read_text())["images_trained"]) // 16
+    stop_after(steps - 1, again.train_supernet)
+    Run.open(again.folder.path).train_supernet()
+    assert not differing_files(tmp_path / "whole", again.folder.path)
 
 
 def test_generator_training(trained: Path, tmp_path: Path) -> None:

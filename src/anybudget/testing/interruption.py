@@ -21,6 +21,10 @@ TIMED = ("provenance.json", "report.html", ".lock")
 """Files that are of one process's own."""
 
 
+LIMIT_SECONDS = 900
+"""A process that does not get on is ended after this long."""
+
+
 def check_resume(
     begin: Path,
     work: Callable[[Path], object],
@@ -78,6 +82,7 @@ def _run(work: Callable[[Path], object], folder: Path, after: float | None = Non
     child = os.fork()
     if not child:
         code = 1
+        signal.alarm(LIMIT_SECONDS)
         try:
             work(folder)
             code = 0

@@ -154,7 +154,8 @@ class EpochLoop:
             self.supervision.log(done)
         with self.supervision.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
             task.advance((self.epoch - 1) * self.steps_per_epoch + self._position.batches)
-            while self.epoch <= self.epochs and not finished():
+            # One that has ended early within an epoch still has that epoch's metrics to give.
+            while self.epoch <= self.epochs and (self._position.batches or not finished()):
                 if self.supervision.rollbacks and not self._position.batches:
                     self._epoch_start = copy.deepcopy(self._state())
                 try:
@@ -172,6 +173,8 @@ class EpochLoop:
 
     def _epoch(self, step: Step, task: Any, finished: Callable[[], bool]) -> None:
         """The rest of an epoch."""
+        if finished():
+            return
         checkpoint, processes = self.supervision.checkpoint, self.supervision.processes
         started = time.perf_counter()
         for images, labels in iterate_batches(
