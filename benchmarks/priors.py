@@ -21,7 +21,7 @@ from anybudget.search.generator import random_priors, train_generator
 from anybudget.stages import Run
 from anybudget.strategies import generator_schedule
 from anybudget.terminal import RichProgress
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 from demo import ROOT
 from measure import machine
 

@@ -25,7 +25,7 @@ from anybudget.spaces import SPACES, SearchSpace
 from anybudget.stages import Run
 from anybudget.strategies import STRATEGIES, Parts, conditioning_cost, generator_schedule
 from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 from anybudget.training.samplers import SAMPLERS, GreedySettings
 from conftest import write_images
 

@@ -37,7 +37,7 @@ from anybudget.spaces import (
     stages,
 )
 from anybudget.testing import PlantedEvaluator
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 from conftest import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))

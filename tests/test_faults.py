@@ -33,6 +33,7 @@ from anybudget.stages import Run
 from anybudget.stopping import Stopped, StopRequest
 from anybudget.testing.interruption import differing_files
 from anybudget.training import loop
+from anybudget.training.epochs import EpochLoop
 from conftest import stop_after
 
 SOURCE = Path(cli.__file__).parent
@@ -348,15 +349,15 @@ def test_weights_that_are_no_numbers_are_never_saved(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = open_run(recipe_file, tmp_path / "run")
-    real = loop.EpochLoop.scale_rate
+    real = EpochLoop.scale_rate
     steps = iter(range(1, 100))
 
-    def overshoot(self: loop.EpochLoop, optimiser: torch.optim.Optimizer, schedule: Any) -> None:
+    def overshoot(self: EpochLoop, optimiser: torch.optim.Optimizer, schedule: Any) -> None:
         real(self, optimiser, schedule)
         if next(steps) == 4:
             optimiser.param_groups[0]["lr"] = float("inf")
 
-    monkeypatch.setattr(loop.EpochLoop, "scale_rate", overshoot)
+    monkeypatch.setattr(EpochLoop, "scale_rate", overshoot)
     with pytest.raises(TrainingError, match="weights are not finite after epoch 1, step 4"):
         run.train_supernet()
     state = read(run.folder.path / "checkpoints" / "supernet.checkpoint")

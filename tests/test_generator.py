@@ -24,7 +24,7 @@ from anybudget.search.generator import (
     train_generator,
 )
 from anybudget.spaces import UnifiedSpace
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 
 SCHEDULE = GeneratorSchedule(epochs=4, batch_size=18)
 

@@ -18,7 +18,8 @@ from anybudget.errors import AnyBudgetError, RunError
 from anybudget.nets import build_supernet
 from anybudget.spaces import MBConvSettings, MBConvSpace, Spelling, stages
 from anybudget.stages import Run
-from anybudget.training.loop import Schedule, Supervision
+from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Schedule
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import GreedySampler, GreedySettings
 from anybudget.training.supernet import Accounting, PathScorer, balanced, steps_of, train_supernet

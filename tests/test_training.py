@@ -15,7 +15,8 @@ from anybudget.errors import TrainingError
 from anybudget.evaluation import Evaluator, evaluate
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
 from anybudget.spaces import Spelling, UnifiedSpace
-from anybudget.training.loop import Schedule, Supervision, cosine_factor
+from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Schedule, cosine_factor
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.supernet import train_supernet

@@ -34,7 +34,7 @@ from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
 from anybudget.stopping import stop_requests
 from anybudget.strategies import STRATEGIES, Parts, conditioning_cost
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 from anybudget.training.pool import CandidatePool
 from anybudget.work import Work, explained_memory
 

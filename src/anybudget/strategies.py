@@ -22,7 +22,7 @@ from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random_strategy import RandomStrategy
 from anybudget.search.refine import RefinedStrategy
 from anybudget.search.strategy import Strategy
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 
 
 def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:

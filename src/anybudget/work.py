@@ -16,7 +16,7 @@ from anybudget.journal import Journal
 from anybudget.processes import Processes
 from anybudget.progress import Progress
 from anybudget.stopping import StopRequest
-from anybudget.training.loop import Log, Supervision, no_log
+from anybudget.training.epochs import Log, Supervision, no_log
 
 FOLDER = "checkpoints"
 """Where in a run folder unfinished work is kept."""

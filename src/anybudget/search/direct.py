@@ -20,7 +20,7 @@ from anybudget.search.candidates import candidates_of, position
 from anybudget.search.relaxation import GeneratorSchedule, train_distributions
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 
 _DRAWS = 8
 """Candidates drawn before the noise grows: as many as the generator draws with its 8 priors, to compare alike."""

@@ -21,7 +21,7 @@ from anybudget.search.candidates import candidates_of, position
 from anybudget.search.relaxation import GeneratorSchedule, budget_gaps, train_distributions
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
-from anybudget.training.loop import Supervision
+from anybudget.training.epochs import Supervision
 
 __all__ = ["GeneratorSchedule", "GeneratorStrategy", "budget_gaps", "random_priors", "train_generator"]
 

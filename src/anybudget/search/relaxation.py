@@ -23,7 +23,8 @@ from anybudget.nets.generator import gumbel_softmax
 from anybudget.nets.synchronised import synchronised
 from anybudget.processes import Processes
 from anybudget.search.decoding import reachable
-from anybudget.training.loop import EpochLoop, Figures, Row, Supervision, cosine_factor
+from anybudget.training.epochs import EpochLoop, Figures, Row, Supervision
+from anybudget.training.loop import cosine_factor
 
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 """What a step trains on: positions `[B]`, 0 the least reachable cost and 1 the most, and priors `[B, decisions, ...]`.

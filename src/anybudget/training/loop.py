@@ -1,258 +1,27 @@
-"""Owns the loop that every training goes through: epochs of batches that can be stopped, killed and gone on with."""
+"""Owns stochastic gradient descent as supernet training and retraining share it, and when it has failed."""
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LRScheduler
 
-from anybudget.checkpoints import Checkpoint, Stateful, TorchRandom
-from anybudget.data import Augmentation, DataSplits, EpochPosition, ImageSet, iterate_batches
+from anybudget.checkpoints import Stateful
+from anybudget.data import Augmentation, DataSplits
 from anybudget.errors import TrainingError
 from anybudget.processes import Processes
-from anybudget.progress import Progress, SilentProgress
-
-logger = logging.getLogger(__name__)
-
-Row = dict[str, float]
-Log = Callable[[Row], None]
-"""Receives one row of metrics per epoch."""
-
-
-def no_log(_row: Row) -> None:
-    """Keep no metrics."""
-
+from anybudget.training.epochs import EpochLoop, Figures, Row, Supervision
 
 # A loss this many times that of guessing is not noise: the weights have left the region where they can recover.
 DIVERGED = 5.0
 # How many steps in a row it takes to say so.
 PATIENCE = 20
-ROLLBACK_RATE = 0.5
-"""What the learning rate is multiplied by after a rollback."""
-
-
-@dataclass(frozen=True, slots=True)
-class Supervision:
-    """What watches over a training: where it saves itself, which processes share it, who hears of it.
-
-    `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
-    learning rate; 0 stops at the first.
-    """
-
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    processes: Processes = field(default_factory=Processes)
-    progress: Progress = field(default_factory=SilentProgress)
-    log: Log = no_log
-    rollbacks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What a step adds to its epoch: named `sums`, and the `loss` that is watched."""
-
-    loss: float
-    sums: Mapping[str, float]
-
-
-Step = Callable[[Tensor, Tensor], Figures]
-"""Trains on this process's part of a batch, images `[B, C, H, W]` and labels `[B]`; raises what stops training."""
-
-
-class EpochLoop:
-    """Epochs of shuffled batches, saved between steps and gone on with to the last bit.
-
-    All that decides what comes next is in `parts` and in the loop's own position. After an interruption, training goes
-    on within the epoch, with the same order of images and the same random numbers.
-
-    Args:
-        images: what is trained on.
-        data: has the normalisation.
-        generator: draws the order of images and the augmentation; the loop saves its state.
-        name: in progress and errors.
-    """
-
-    def __init__(
-        self,
-        images: ImageSet,
-        data: DataSplits,
-        generator: torch.Generator,
-        supervision: Supervision,
-        *,
-        name: str,
-        epochs: int,
-        batch_size: int,
-        augmentation: Augmentation | None = None,
-    ) -> None:
-        self.images, self.data, self.generator, self.supervision = images, data, generator, supervision
-        self.name, self.epochs, self.batch_size, self.augmentation = name, epochs, batch_size, augmentation
-        self.steps_per_epoch = max(1, len(images) // batch_size)
-        self.epoch = 1
-        self.rate = 1.0
-        """What the learning rate is multiplied by, after rollbacks."""
-        self._position = EpochPosition()
-        self._rows: list[Row] = []
-        self._sums: dict[str, float] = {}
-        self._seconds = 0.0
-        self._rolled_back = 0
-        self._epoch_start: dict[str, Any] | None = None
-        self._parts: dict[str, Stateful] = {
-            "batches": TorchRandom(generator),
-            "torch": TorchRandom(),
-            "processes": supervision.processes,
-        }
-
-    @property
-    def where(self) -> str:
-        """Epoch and step, for messages."""
-        return f"epoch {self.epoch}, step {self._position.batches}"
-
-    def scale_rate(self, optimiser: torch.optim.Optimizer, schedule: LRScheduler) -> None:
-        """Set the learning rate that the schedule has come to, times what rollbacks have left of it."""
-        for group, rate in zip(optimiser.param_groups, schedule.get_last_lr(), strict=True):
-            group["lr"] = self.rate * rate
-
-    def run(
-        self,
-        model: nn.Module,
-        parts: Mapping[str, Stateful],
-        step: Step,
-        row: Callable[[int, Mapping[str, float]], Row],
-        finished: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Train to the end, from the checkpoint where there is one.
-
-        Args:
-            model: what is trained.
-            parts: what else has a state, by name: optimiser, schedule, samplers, sources of randomness.
-            step: trains on one batch.
-            row: the metrics of an epoch, from its number and the sums of its steps (`steps` is among them).
-            finished: asked after each step whether to end before the last epoch.
-
-        Raises:
-            TrainingError: the loss is not finite, and no rollback is left.
-            Stopped: training was asked to stop, and has been saved.
-        """
-        checkpoint = self.supervision.checkpoint
-        self.supervision.processes.check_batch(min(self.batch_size, len(self.images)))
-        self._model = model
-        self._parts |= {"model": model, **parts}
-        saved = checkpoint.load()
-        if saved is not None:
-            self._load(saved)
-            logger.info("%s: goes on from %s", self.name, self.where)
-        for done in self._rows:
-            self.supervision.log(done)
-        with self.supervision.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
-            task.advance((self.epoch - 1) * self.steps_per_epoch + self._position.batches)
-            # One that has ended early within an epoch still has that epoch's metrics to give.
-            while self.epoch <= self.epochs and (self._position.batches or not finished()):
-                if self.supervision.rollbacks and not self._position.batches:
-                    self._epoch_start = copy.deepcopy(self._state())
-                try:
-                    self._epoch(step, task, finished)
-                except TrainingError as error:
-                    task.advance(-self._position.batches)
-                    self._roll_back(error)
-                    continue
-                self._rows.append({**row(self.epoch, self._sums), "seconds": self._seconds})
-                self.supervision.log(self._rows[-1])
-                self._sums, self._seconds, self._position = {}, 0.0, EpochPosition()
-                self.epoch += 1
-            # What follows may be interrupted, too, and then begins with a finished training.
-            self._save()
-
-    def _epoch(self, step: Step, task: Any, finished: Callable[[], bool]) -> None:
-        """The rest of an epoch."""
-        if finished():
-            return
-        checkpoint, processes = self.supervision.checkpoint, self.supervision.processes
-        started = time.perf_counter()
-        for images, labels in iterate_batches(
-            self.images,
-            self.batch_size,
-            generator=self.generator,
-            augment=self.augmentation,
-            normalise=self.data.normalise,
-            device=processes.device,
-            position=self._position,
-        ):
-            part, answers = processes.share(images, labels)
-            figures = step(part.contiguous(memory_format=torch.channels_last), answers)
-            for key, value in {**figures.sums, "steps": 1}.items():
-                self._sums[key] = self._sums.get(key, 0.0) + value
-            task.advance(1, f"epoch {self.epoch}/{self.epochs} loss {figures.loss:.3f}")
-            # One of several processes may have been asked to stop alone, or look at the clock a step earlier.
-            due, stop = processes.mean([checkpoint.due(), checkpoint.stopping])
-            if due > 0 or stop > 0:
-                self._seconds += time.perf_counter() - started
-                started = time.perf_counter()
-                self._save()
-            if stop > 0:
-                checkpoint.stop()
-            if finished():
-                break
-        self._seconds += time.perf_counter() - started
-
-    def _save(self) -> None:
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._model.parameters()):
-            raise TrainingError(
-                f"{self.name}: weights are not finite after {self.where}, though the loss was; lower learning_rate or "
-                "set rollbacks; the last checkpoint is kept"
-            )
-        state = self._state()
-        if self.supervision.processes.main:
-            self.supervision.checkpoint.save(state | {"epoch_start": self._epoch_start})
-
-    def _state(self) -> dict[str, Any]:
-        own = {
-            "epoch": self.epoch,
-            "rate": self.rate,
-            "position": self._position.state_dict(),
-            "rows": self._rows,
-            "sums": self._sums,
-            "seconds": self._seconds,
-            "rolled_back": self._rolled_back,
-        }
-        return {"loop": own, **{name: part.state_dict() for name, part in self._parts.items()}}
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        own = state["loop"]
-        self.epoch, self.rate, self._rolled_back = own["epoch"], own["rate"], own["rolled_back"]
-        self._rows, self._sums, self._seconds = list(own["rows"]), dict(own["sums"]), own["seconds"]
-        self._position.load_state_dict(own["position"])
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        self._epoch_start = state.get("epoch_start", self._epoch_start)
-
-    def _roll_back(self, error: TrainingError) -> None:
-        """Back to the start of the epoch with half the learning rate.
-
-        Raises:
-            TrainingError: this has been done as often as it may be, or may not be done at all.
-        """
-        if self._epoch_start is None or self._rolled_back >= self.supervision.rollbacks:
-            raise error
-        rate, count = self.rate * ROLLBACK_RATE, self._rolled_back + 1
-        self._load(copy.deepcopy(self._epoch_start))
-        self.rate, self._rolled_back = rate, count
-        logger.warning(
-            "%s; rolled back to the start of epoch %d with %g times the learning rate (rollback %d of %d)",
-            error,
-            self.epoch,
-            self.rate,
-            count,
-            self.supervision.rollbacks,
-        )
 
 
 @dataclass(frozen=True, slots=True)

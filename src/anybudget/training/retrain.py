@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from anybudget.data import DataSplits
 from anybudget.nets.synchronised import synchronised
 from anybudget.processes import Processes
-from anybudget.training.loop import Schedule, StepResult, Supervision, run_epochs, train_on
+from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Schedule, StepResult, run_epochs, train_on
 
 
 def train_network(

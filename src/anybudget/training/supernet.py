@@ -24,7 +24,8 @@ from anybudget.nets.synchronised import synchronised
 from anybudget.nets.trie import forward_many
 from anybudget.processes import Processes
 from anybudget.spaces import Spelling
-from anybudget.training.loop import Schedule, StepResult, Supervision, merge, run_epochs, train_on
+from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Schedule, StepResult, merge, run_epochs, train_on
 from anybudget.training.samplers import PathSampler, ScorePaths
 
 
