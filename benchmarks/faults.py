@@ -137,8 +137,8 @@ def lost_workers(kills: int, scratch: Path) -> tuple[int, int, int]:
     with RayEngine(lambda: judge, workers=2) as engine:
         for number, scores in enumerate(engine(groups)):
             found |= scores
-            if number % 8 == 3 and killed < kills:
-                os.kill(engine.pids[number // 8 % 2], signal.SIGKILL)
+            if number % 6 == 3 and killed < kills and engine.pids:
+                os.kill(engine.pids[-1], signal.SIGKILL)
                 killed += 1
     return killed, len(networks), sum(found.get(network) != score for network, score in here.items())
 

@@ -43,7 +43,7 @@ def result(run: Run, name: str) -> dict[str, Any]:
     path = run.folder.path / "compare" / f"{name}.json"
     if not path.exists():
         budgets = [BudgetSet.parse(text) for text in BUDGETS]
-        found = compare([run.strategy(name, run.new_evaluator())], budgets)
+        found = compare([run.strategy(name)], budgets)
         run.folder.write_json(f"compare/{name}.json", found)
     (strategy,) = json.loads(path.read_text())["strategies"]
     return strategy  # type: ignore[no-any-return]

@@ -42,7 +42,8 @@ def check_resume(
         begin: a run folder as it is before the work.
         work: does the work in the folder that it is given, from the beginning or from what it finds there.
         scratch: a folder for the copies.
-        kills: how often the work is killed, each time after a random part of the time that all of it takes.
+        kills: how often the work is killed, each time after a random part of the time that all of it takes; together
+            about that time.
         seed: draws the moments.
         stop: the signal.
 
@@ -60,7 +61,9 @@ def check_resume(
     assert _run(work, whole) == 0, "the work fails without any kill"
     total = time.perf_counter() - started
     draw = random.Random(seed)
-    killed = sum(_run(work, broken, after=draw.uniform(0.1, 0.7) * total, stop=stop) != 0 for _ in range(kills))
+    # Spread over the work: all together about as long as it takes.
+    moments = [draw.uniform(0.05, max(0.15, 1.8 / kills)) * total for _ in range(kills)]
+    killed = sum(_run(work, broken, after=moment, stop=stop) != 0 for moment in moments)
     assert _run(work, broken) == 0, f"the work fails after {killed} kills"
     different = differing_files(whole, broken)
     assert not different, f"after {killed} kills these differ: {', '.join(different)}"
