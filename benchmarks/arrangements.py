@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from typing import cast
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +20,7 @@ from scipy.stats import kendalltau
 from anybudget.config import load_recipe
 from anybudget.evaluation import Evaluator
 from anybudget.nets import UnifiedSupernet
+from anybudget.nets.unified import UnifiedBlock
 from anybudget.stages import Run
 from anybudget.terminal import RichProgress
 from demo import ROOT, spread
@@ -32,7 +34,8 @@ def shuffled(supernet: UnifiedSupernet, rng: np.random.Generator) -> UnifiedSupe
     A permutation of the first sub-blocks only, as many as the least expansion, keeps every rate's sub-blocks in use.
     """
     copied = copy.deepcopy(supernet)
-    for layer in copied.layers:
+    for module in copied.layers:
+        layer = cast(UnifiedBlock, module)
         blocks = list(layer.sub_blocks)
         first = layer.min_expansion
         order = [*rng.permutation(first), *range(first, len(blocks))]

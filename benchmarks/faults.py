@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget import evaluation
+from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.config import load_recipe
 from anybudget.engines.ray import RayEngine
@@ -85,6 +87,14 @@ def begin(folder: Path, *overrides: str) -> Run:
     return Run.create(recipe, folder)
 
 
+def silently(_line: str) -> None:
+    """What a run says of stages that are finished is of no interest here."""
+
+
+def searched(name: str, path: Path) -> object:
+    return Run.open(path).search_with(name, BUDGETS)
+
+
 def stages(scratch: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     """By name: a run folder as it is before the work, and the work."""
     trained = begin(scratch / "trained", "supernet.sampler=greedy")
@@ -98,10 +108,13 @@ def stages(scratch: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     path = trained.folder.path
     found["generator"] = path, lambda path: Run.open(path).train_generator()
     for name in STRATEGIES:
-        found[f"search, {name}"] = path, lambda path, name=name: Run.open(path).search_with(name, BUDGETS)
+        found[f"search, {name}"] = path, partial(searched, name)
     found["compare"] = path, lambda path: Run.open(path).compare(["random", "linear", "evolution"], BUDGETS)
     found["retrain"] = path, lambda path: Run.open(path).retrain(architecture)
-    found["the whole run"] = begin(scratch / "begin").folder.path, lambda path: Run.open(path).run_all(str)
+    found["the whole run"] = (
+        begin(scratch / "begin").folder.path,
+        lambda path: Run.open(path).run_all(lambda _line: None),
+    )
     return found
 
 
@@ -133,7 +146,8 @@ def lost_workers(kills: int, scratch: Path) -> tuple[int, int, int]:
     groups = [networks[first : first + 4] for first in range(0, len(networks), 4)]
     judge = run.new_evaluator().judge
     here = {network: score for group in groups for network, score in judge.scores(group).items()}
-    found, killed = {}, 0
+    found: dict[Architecture, evaluation.Score] = {}
+    killed = 0
     with RayEngine(lambda: judge, workers=2) as engine:
         for number, scores in enumerate(engine(groups)):
             found |= scores

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -103,7 +104,7 @@ def times(supernet: Supernet, images: Tensor, labels: Tensor) -> tuple[float, fl
         alone = channels_last(supernet.extract(architecture)).train()
         found = seconds(
             {
-                "path": step(supernet, lambda x, a=architecture: supernet(x, a), images, labels),
+                "path": step(supernet, partial(supernet, path=architecture), images, labels),
                 "alone": step(alone, alone, images, labels),
                 "mixture": relaxed,
             },

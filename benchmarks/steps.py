@@ -68,7 +68,7 @@ def path_step(supernet: UnifiedSupernet, images: Tensor, labels: Tensor, paths: 
         contiguous = images.contiguous()
         times = seconds(
             {
-                "path": training_step(supernet, lambda x, a=architecture: supernet(x, a), images, labels),
+                "path": training_step(supernet, partial(supernet, path=architecture), images, labels),
                 "alone, contiguous": training_step(flat, flat, contiguous, labels),
                 "alone, channels last": training_step(last, last, images, labels),
             }
