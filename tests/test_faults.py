@@ -408,11 +408,11 @@ def test_sigterm_saves_and_says_so(recipe_file: Path, tmp_path: Path) -> None:
     """A polite stop within a step: exit code 143, one line, and the same command goes on."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "anybudget", "supernet", str(recipe_file), "--out", str(out)]
-    process = subprocess.Popen([*command, "--set", "supernet.epochs=4000"], stderr=subprocess.PIPE, text=True)
+    long = [*command, "--set", "supernet.epochs=4000", "--set", "checkpoint_seconds=0"]
+    process = subprocess.Popen(long, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not (out / ".holder.json").exists() and time.monotonic() < deadline:
+    while not (out / "checkpoints" / "supernet.checkpoint").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
