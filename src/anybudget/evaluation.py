@@ -169,7 +169,6 @@ class Evaluator:
         seed: see `Judge`.
         journal: keeps every score on disk, and has those of an interrupted search, which count as if judged now.
         engine: judges elsewhere; in this process if None.
-        group: how many architectures are judged together; `GROUP` if None.
     """
 
     def __init__(
@@ -182,12 +181,10 @@ class Evaluator:
         seed: int = 0,
         journal: Journal | None = None,
         engine: Engine | None = None,
-        group: int | None = None,
     ) -> None:
         self.judge = Judge(supernet, data, calibration_images=calibration_images, batch_size=batch_size, seed=seed)
         self.supernet = supernet
         self.spent = Spending()
-        self.group = group or GROUP
         self._scores: dict[Architecture, Score] = {}
         self._macs = build_costs(supernet.space, ("macs",))["macs"]
         self._journal, self._engine = journal, engine
@@ -264,7 +261,7 @@ class Evaluator:
     ) -> Iterator[tuple[Mapping[Architecture, Score], float]]:
         """Scores of groups as they come, with the seconds since the last. Neighbours share the most of their start."""
         ordered = sorted(architectures, key=lambda architecture: architecture.choices)
-        groups = [ordered[first : first + self.group] for first in range(0, len(ordered), self.group)]
+        groups = [ordered[first : first + GROUP] for first in range(0, len(ordered), GROUP)]
         started = time.perf_counter()
         found = self._engine(groups) if self._engine else (self.judge.scores(group, progress) for group in groups)
         for scores in found:

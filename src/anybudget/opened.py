@@ -29,7 +29,7 @@ from anybudget.processes import FabricProcesses, Processes
 from anybudget.progress import Progress, SilentProgress
 from anybudget.report.reading import Record
 from anybudget.runs import RunFolder, differences
-from anybudget.search.decoding import check_reachable
+from anybudget.search.decoding import check_jointly_reachable
 from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
 from anybudget.stopping import stop_requests
@@ -171,7 +171,7 @@ class OpenRun:
         """
         terms = {name: model.terms for name, model in self.costs.items()}
         for budget_set in budgets:
-            check_reachable(terms, budget_set)
+            check_jointly_reachable(terms, budget_set)
 
     @contextmanager
     def stage(self, name: str, **settings: Any) -> Iterator[Work]:

@@ -102,18 +102,19 @@ def train_supernet(
     count_macs = build_costs(supernet.space, ("macs",))["macs"].cost
     score = PathScorer(supernet, data, score_images, seed, spent, processes)
     paths = PathQueue(sampler, np.random.default_rng(seed), score)
-    supernet.train()
-
     failed: list[Spelling] = []
+    """Paths of the last step whose loss was no number."""
+    supernet.train()
 
     def backward(images: Tensor, labels: Tensor) -> StepResult:
         results = []
+        failed.clear()
         for _ in range(paths_per_step):
             path = paths.next() if same_paths else [paths.next() for _ in range(processes.count)][processes.rank]
             started = time.perf_counter()
             results.append(train_on(images, labels, partial(supernet, path=path), processes, schedule.accumulate))
             if not math.isfinite(results[-1].loss):
-                failed[:] = [path]
+                failed.append(path)
             trained = len(images) * processes.count
             spent.seconds_trained += time.perf_counter() - started
             spent.images_trained += trained
