@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from anybudget import engines
+from anybudget import engines, evaluation
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.config import load_recipe
@@ -165,14 +165,19 @@ def test_evolution_finds_the_same(engine: RayEngine, net: Supernet, splits: Data
 
 
 def test_a_search_that_is_stopped_goes_on_from_its_journal(
-    engine: RayEngine, judge: Judge, net: Supernet, splits: DataSplits, tmp_path: Path
+    engine: RayEngine,
+    judge: Judge,
+    net: Supernet,
+    splits: DataSplits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(evaluation, "GROUP", 5)
     architectures = sample(net, 40)
 
     def evaluator(request: StopRequest) -> Evaluator:
         journal = Journal(tmp_path / "journal", {"seed": 0}, request=request)
-        options: dict[str, Any] = {"calibration_images": CALIBRATION, "batch_size": 16, "group": 5}
-        return Evaluator(net, splits, journal=journal, engine=engine, **options)
+        return Evaluator(net, splits, calibration_images=CALIBRATION, batch_size=16, journal=journal, engine=engine)
 
     asked = StopRequest()
     asked.signal = signal.SIGINT
