@@ -1,6 +1,7 @@
 """Owns the way from images on disk to splits, normalisation and training batches."""
 
 from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches
+from anybudget.data.preparation import Preparation
 from anybudget.data.sources import FASHION_MNIST_SUBSET
 from anybudget.data.splits import DataSplits, ImageSet, load_splits
 
@@ -10,6 +11,7 @@ __all__ = [
     "DataSplits",
     "EpochPosition",
     "ImageSet",
+    "Preparation",
     "iterate_batches",
     "load_splits",
 ]

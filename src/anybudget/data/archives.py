@@ -46,6 +46,7 @@ def open_npz(path: Path, image_size: int | None, class_names: tuple[str, ...] | 
     """Read images and labels under the keys x, y[, xt, yt] or, if these are absent, x_train, y_train[, x_test, y_test].
 
     Images are uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels; labels are integers [N] or [N, 1].
+    The names of the classes, in the order of their labels, may be stored as text [C] under the key `classes`.
 
     Raises:
         DataError: the archive is damaged, a key is missing, or an array cannot be used.
@@ -70,6 +71,8 @@ def open_npz(path: Path, image_size: int | None, class_names: tuple[str, ...] | 
             )
             for image_key, label_key in pairs
         ]
+        if "classes" in archive.files:
+            class_names = _class_names(path, _read_member(path, archive, "classes"))
     return source_from_arrays(str(path), stored, image_size, class_names)
 
 
@@ -87,6 +90,20 @@ def _npz_pairs(path: Path, present: set[str]) -> list[tuple[str, str]]:
         f"{path}: holds the keys {', '.join(map(repr, sorted(present))) or '(none)'}: name the arrays x and y (and xt, "
         "yt for a test part), or x_train and y_train (and x_test, y_test)"
     )
+
+
+def _class_names(path: Path, names: Array) -> tuple[str, ...]:
+    """The text array `classes` as class names, which have to differ."""
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise DataError(
+            f"{path}: classes has dtype {names.dtype} and shape {list(names.shape)}: store the names of the classes as "
+            'a list of text, such as classes=["cat", "dog"]'
+        )
+    found = tuple(str(name) for name in names)
+    doubled = next((name for name in found if found.count(name) > 1), None)
+    if doubled is not None:
+        raise DataError(f"{path}: classes holds the name {doubled!r} more than once: give each class a name of its own")
+    return found
 
 
 def _read_member(path: Path, archive: Any, key: str) -> Array:

@@ -54,6 +54,11 @@ def source_from_arrays(
         _check_gaps(part.label_name, part_labels, classes)
     parts = [_part(part, part_labels, image_size) for part, part_labels in zip(images, labels, strict=True)]
     names = class_names or tuple(str(label) for label in range(classes))
+    if len(names) != classes:
+        raise DataError(
+            f"{name}: has {len(names)} class names, but the labels in {stored[0].label_name} run from 0 to "
+            f"{classes - 1}: give {classes} names, in the order of the labels"
+        )
     return Source(names, parts[0], test=parts[1] if len(parts) > 1 else None)
 
 

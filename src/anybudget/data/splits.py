@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anybudget.data.archives import has_idx_files, open_embedded, open_idx, open_npz
 from anybudget.data.folders import has_class_folders, open_folder
+from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
 from anybudget.data.sources import FASHION_MNIST_SUBSET, Part, Source
 from anybudget.errors import DataError, reason, shown
 
@@ -45,7 +46,9 @@ class ImageSet:
 class DataSplits:
     """A data set split for a search: `train` fits weights, `validation` ranks architectures, `test()` is held out.
 
-    `mean` and `std` are per channel, in units of 0 to 1, measured on `train` only; `std` is 1 for a constant channel.
+    `class_names` has the name of each label, in order: the folders' names, or those that an archive brings; where a
+    source has no names they are the labels as text. `mean` and `std` are per channel, in units of 0 to 1, measured on
+    `train` only; `std` is 1 for a constant channel. `preparation` says how stored images became these.
     """
 
     train: ImageSet
@@ -54,6 +57,7 @@ class DataSplits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     _test: ImageSet = field(repr=False)
+    preparation: Preparation
 
     def test(self) -> ImageSet:
         """The held-out split: a method, so that a test can replace it and prove that a search never looked."""
@@ -137,7 +141,9 @@ def load_splits(
             splits[name] = _read(part, torch.arange(len(part.labels)))
     train = _read(opened.train, indices[-1])
     mean, std = _statistics(train.images)
-    return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"])
+    channels, height, width = train.images.shape[1:]
+    preparation = Preparation(channels, height, width, UNCHANGED if image_size is None else SHORTER_SIDE)
+    return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"], preparation)
 
 
 def _open(source: str, image_size: int | None, skip_unreadable: int) -> Source:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anybudget.data import DataSplits, ImageSet
+from anybudget.data import DataSplits, ImageSet, Preparation
 from anybudget.evaluation import Judge
 from anybudget.nets import Supernet
 
@@ -32,6 +32,7 @@ class Parcel:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    preparation: Preparation
     batch_size: int
     device: str
     threads: int
@@ -50,6 +51,7 @@ class Parcel:
             class_names=data.class_names,
             mean=data.mean,
             std=data.std,
+            preparation=data.preparation,
             batch_size=judge.batch_size,
             device=device.type,
             threads=torch.get_num_threads(),
@@ -65,7 +67,7 @@ class Parcel:
                 for images, labels in (self.calibration, self.validation)
             )
         no_test = validation.subset(torch.arange(0))
-        data = DataSplits(calibration, validation, self.class_names, self.mean, self.std, no_test)
+        data = DataSplits(calibration, validation, self.class_names, self.mean, self.std, no_test, self.preparation)
         judge = Judge(self.supernet.to(self.device), data, calibration_images=0, batch_size=self.batch_size)
         judge.calibration = calibration  # drawn already; their order decides the last bits
         return judge
