@@ -39,6 +39,10 @@ class DataError(AnyBudgetError):
     """A data set, image or label file cannot be used."""
 
 
+class MissingDataError(DataError):
+    """A data set is not where it is said to be."""
+
+
 class BudgetError(AnyBudgetError):
     """A budget cannot be parsed, names an unknown cost, or cannot be met by any architecture of the space."""
 

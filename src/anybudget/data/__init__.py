@@ -1,17 +1,22 @@
 """Owns the way from images on disk to splits, normalisation and training batches."""
 
 from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches
+from anybudget.data.identity import Listing, what_differs
 from anybudget.data.preparation import Preparation
 from anybudget.data.sources import FASHION_MNIST_SUBSET
-from anybudget.data.splits import DataSplits, ImageSet, load_splits
+from anybudget.data.splits import DataSplits, Draw, ImageSet, identify, load_splits
 
 __all__ = [
     "FASHION_MNIST_SUBSET",
     "Augmentation",
     "DataSplits",
+    "Draw",
     "EpochPosition",
     "ImageSet",
+    "Listing",
     "Preparation",
+    "identify",
     "iterate_batches",
     "load_splits",
+    "what_differs",
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anybudget.data.identity import listing_of_arrays
 from anybudget.data.sources import Part, Source, check_memory
 from anybudget.errors import DataError
 
@@ -59,7 +60,8 @@ def source_from_arrays(
             f"{name}: has {len(names)} class names, but the labels in {stored[0].label_name} run from 0 to "
             f"{classes - 1}: give {classes} names, in the order of the labels"
         )
-    return Source(names, parts[0], test=parts[1] if len(parts) > 1 else None)
+    arrays = [(part.images, part_labels.numpy()) for part, part_labels in zip(stored, labels, strict=True)]
+    return Source(names, parts[0], lambda: listing_of_arrays(names, arrays), test=parts[1] if len(parts) > 1 else None)
 
 
 def _part(images: Tensor, labels: Tensor, image_size: int | None) -> Part:

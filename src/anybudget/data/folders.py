@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from anybudget.data.identity import Listing, in_order, listing_of_files
 from anybudget.data.sources import Part, Source, check_memory
 from anybudget.errors import DataError, reason
 
@@ -47,13 +48,8 @@ def open_folder(root: Path, image_size: int | None, skip_unreadable: int = 0) ->
             be left out cannot be decoded, images differ in channels or (without `image_size`) in size, or they do not
             fit into memory.
     """
-    folders = _part_folders(root)
-    listed = {part: _list_classes(folder) for part, folder in folders.items()}
+    folders, listed = _listed(root)
     class_names = tuple(listed["train"])
-    for part, classes in listed.items():
-        for name in sorted(set(classes) ^ set(class_names)):
-            lacking = folders[part] if name not in classes else folders["train"]
-            raise DataError(f"{lacking}: the class folder {name!r} is missing: give each part the same classes")
     files = [file for classes in listed.values() for images in classes.values() for file in images]
     left_out = _LeftOut(skip_unreadable)
     channels = _common_channels(files, left_out)
@@ -71,7 +67,36 @@ def open_folder(root: Path, image_size: int | None, skip_unreadable: int = 0) ->
     check_memory(str(root), len(files), (channels, height, width))
     read = partial(_read_all, decode=decode, shape=(channels, height, width), first=files[0])
     parts = {part: _part(list(classes.values()), read) for part, classes in listed.items()}
-    return Source(class_names, parts["train"], parts.get("validation"), parts.get("test"))
+    return Source(
+        class_names,
+        parts["train"],
+        partial(list_folder, root),
+        parts.get("validation"),
+        parts.get("test"),
+        left_out.files,
+    )
+
+
+def list_folder(root: Path) -> Listing:
+    """What is in a data set of class folders, without opening a file.
+
+    Raises:
+        DataError: there are no class folders, parts have different classes, or a class has no image.
+    """
+    _, listed = _listed(root)
+    files = ((file, name) for classes in listed.values() for name, images in classes.items() for file in images)
+    return listing_of_files(root, tuple(listed["train"]), files)
+
+
+def _listed(root: Path) -> tuple[dict[str, Path], dict[str, dict[str, list[Path]]]]:
+    """The folder of each part, and its images class by class."""
+    folders = _part_folders(root)
+    listed = {part: _list_classes(folder) for part, folder in folders.items()}
+    for part, classes in listed.items():
+        for name in sorted(set(classes) ^ set(listed["train"])):
+            lacking = folders[part] if name not in classes else folders["train"]
+            raise DataError(f"{lacking}: the class folder {name!r} is missing: give each part the same classes")
+    return folders, listed
 
 
 def has_class_folders(folder: Path) -> bool:
@@ -89,7 +114,7 @@ def _part(images_of_class: Sequence[Sequence[Path]], read: Callable[[list[Path]]
 def _entries(folder: Path) -> list[Path]:
     """What a folder holds apart from hidden entries, sorted by name. Only ever one level, so links cannot loop."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return in_order(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({reason(error)}): check that it is a readable folder") from error
 
@@ -192,6 +217,11 @@ class _LeftOut:
             for error in pool.map(fault, self.without(files)):
                 if error is not None:
                     self.add(error)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that are left out, sorted."""
+        return tuple(sorted(self._files))
 
     def without(self, files: Iterable[Path]) -> list[Path]:
         """The files that are not left out."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
+from anybudget.data.identity import Listing
 from anybudget.errors import DataError
 
 FASHION_MNIST_SUBSET = "fashion-mnist-subset"
@@ -33,12 +35,16 @@ class Source:
     """What a data source ships: a training part, and validation and test parts unless they are still to be drawn.
 
     Every part has the same image shape and at least one image of each class.
+
+    `listing` says what tells the data set from others; `left_out` are the files that could not be decoded.
     """
 
     class_names: tuple[str, ...]
     train: Part
+    listing: Callable[[], Listing]
     validation: Part | None = None
     test: Part | None = None
+    left_out: tuple[Path, ...] = ()
 
 
 def check_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:

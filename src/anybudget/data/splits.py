@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anybudget.data.archives import has_idx_files, open_embedded, open_idx, open_npz
-from anybudget.data.folders import has_class_folders, open_folder
+from anybudget.data.folders import has_class_folders, list_folder, open_folder
+from anybudget.data.identity import Listing
 from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
 from anybudget.data.sources import FASHION_MNIST_SUBSET, Part, Source
-from anybudget.errors import DataError, reason, shown
+from anybudget.errors import DataError, MissingDataError, reason, shown
+
+SourceKind = Literal["embedded", "folder", "idx", "npz"]
 
 STATISTICS_CHUNK = 1024  # images counted at a time
 
@@ -42,13 +49,25 @@ class ImageSet:
         return ImageSet(self.images[indices].contiguous(), self.labels[indices])
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which images are in which split: `digest` tells two draws apart.
+
+    `left_out` are the files that were passed over, relative to the data set, with "/" on every system.
+    """
+
+    digest: str
+    left_out: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class DataSplits:
     """A data set split for a search: `train` fits weights, `validation` ranks architectures, `test()` is held out.
 
     `class_names` has the name of each label, in order: the folders' names, or those that an archive brings; where a
     source has no names they are the labels as text. `mean` and `std` are per channel, in units of 0 to 1, measured on
-    `train` only; `std` is 1 for a constant channel. `preparation` says how stored images became these.
+    `train` only; `std` is 1 for a constant channel. `preparation` says how stored images became these, `draw` which
+    of them are in which split, where they come from `load_splits`.
     """
 
     train: ImageSet
@@ -58,6 +77,7 @@ class DataSplits:
     std: tuple[float, ...]
     _test: ImageSet = field(repr=False)
     preparation: Preparation
+    draw: Draw | None = None
 
     def test(self) -> ImageSet:
         """The held-out split: a method, so that a test can replace it and prove that a search never looked."""
@@ -135,6 +155,7 @@ def load_splits(
     ]
     _check_classes(source, opened, [name for name, _ in drawn])
     indices = _draw(opened.train.labels, [fraction for _, fraction in drawn], seed)
+    draw = _described(source, opened, [name for name, _ in drawn], indices)
     splits = {name: _read(opened.train, chosen) for (name, _), chosen in zip(drawn, indices, strict=False)}
     for name, part in (("test", opened.test), ("validation", opened.validation)):
         if part is not None:
@@ -143,13 +164,38 @@ def load_splits(
     mean, std = _statistics(train.images)
     channels, height, width = train.images.shape[1:]
     preparation = Preparation(channels, height, width, UNCHANGED if image_size is None else SHORTER_SIDE)
-    return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"], preparation)
+    return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"], preparation, draw)
+
+
+def identify(source: str, image_size: int | None = None) -> Listing:
+    """What tells the data set `source` from others; of folders no image is opened, arrays are read.
+
+    Raises:
+        MissingDataError: there is nothing of that name.
+        DataError: it is no data set, or its arrays cannot be used.
+    """
+    kind, path = _located(source)
+    return list_folder(path) if kind == "folder" else _open_arrays(kind, path, image_size).listing()
 
 
 def _open(source: str, image_size: int | None, skip_unreadable: int) -> Source:
     """Find out which kind of source this is and open it."""
-    if source == FASHION_MNIST_SUBSET:
+    kind, path = _located(source)
+    if kind == "folder":
+        return open_folder(path, image_size, skip_unreadable)
+    return _open_arrays(kind, path, image_size)
+
+
+def _open_arrays(kind: SourceKind, path: Path, image_size: int | None) -> Source:
+    if kind == "embedded":
         return open_embedded(image_size)
+    return open_idx(path, image_size) if kind == "idx" else open_npz(path, image_size)
+
+
+def _located(source: str) -> tuple[SourceKind, Path]:
+    """Which kind of source this is, and where it lies."""
+    if source == FASHION_MNIST_SUBSET:
+        return "embedded", Path()
     way_out = f"give the path of a folder or .npz file, or {FASHION_MNIST_SUBSET!r}"
     try:
         path = Path(source).expanduser()
@@ -157,18 +203,28 @@ def _open(source: str, image_size: int | None, skip_unreadable: int) -> Source:
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, a folder that is closed, no such user
         raise DataError(f"data.source: {shown(source)} cannot be looked up ({reason(error)}): {way_out}") from error
     if not there:
-        raise DataError(f"data.source: {shown(source)}: no such file or folder: {way_out}")
+        raise MissingDataError(f"data.source: {shown(source)}: no such file or folder: {way_out}")
     if path.is_dir():
         if has_idx_files(path):
-            return open_idx(path, image_size)
+            return "idx", path
         if has_class_folders(path):
-            return open_folder(path, image_size, skip_unreadable)
+            return "folder", path
     elif path.suffix.lower() == ".npz":
-        return open_npz(path, image_size)
+        return "npz", path
     raise DataError(
         f"{source}: not recognised as a data set: give a folder with one folder of images per class, a folder with "
         "train-images-idx3-ubyte and its labels, or an .npz file with the arrays x and y"
     )
+
+
+def _described(source: str, opened: Source, drawn: Sequence[str], indices: Sequence[Tensor]) -> Draw:
+    """The draw of `indices` for the splits `drawn` and, at last, for training."""
+    root = Path(source).expanduser()
+    left_out = tuple(file.relative_to(root).as_posix() for file in opened.left_out)
+    found = hashlib.sha256(json.dumps([drawn, left_out]).encode())
+    for chosen in indices:
+        found.update(np.asarray([len(chosen), *chosen.tolist()], "<i8").tobytes())
+    return Draw(found.hexdigest(), left_out)
 
 
 def _check_classes(source: str, opened: Source, drawn: Sequence[str]) -> None:
