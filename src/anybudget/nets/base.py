@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.nets.blocks import build_block, build_network
+from anybudget.nets.modes import normalise_by_batch, scoring
 from anybudget.nets.norms import recording, reset_statistics
 from anybudget.spaces import SearchSpace, Spelling
 
@@ -37,8 +39,23 @@ class RelaxedSupernet(nn.Module, ABC):
 
     In evaluation mode, where it starts, norms use their running statistics and one-hot rows give the path exactly. In
     training mode what follows the stem normalises by the batch, as single paths did in training: a far better guess
-    at a path's loss after recalibration (`docs/generator.md` has figures).
+    at a path's loss after recalibration (`docs/generator.md` has figures). Nothing else depends on the mode: dropout
+    is off in both.
     """
+
+    @property
+    @abstractmethod
+    def stem(self) -> nn.Module:
+        """What comes before the first decision, the same for all paths; always uses its running statistics."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Choose the statistics of all norms but the stem's: the batch's, or the running ones with `mode` False."""
+        super().train(mode)
+        if mode:
+            normalise_by_batch(self)
+            self.training = True
+        self.stem.eval()
+        return self
 
     @abstractmethod
     def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
@@ -50,8 +67,8 @@ class Supernet(nn.Module, ABC):
 
     In training mode a forward normalises by batch statistics; in evaluation mode by the running statistics, which
     `record_statistics` gathers. A subclass calls `_add_ends` in its constructor, passes its own norms to
-    `keep_statistics`, and gives `_steps`, `relaxed` and `_copy_path`; blocks before and after the searched ones are
-    shared by all paths and live here.
+    `keep_statistics`, and gives `_steps`, `_mixed`, `relaxed` and `_copy_path`; blocks before and after the searched
+    ones are shared by all paths and live here.
     """
 
     space: SearchSpace
@@ -72,14 +89,18 @@ class Supernet(nn.Module, ABC):
         Args:
             x: the images.
             path: an `Architecture` or `Spelling`, which computes only the channels in use; or probabilities
-                `[decisions, choices]`, which compute the exact mixture of the frozen supernet (evaluation mode only).
+                `[decisions, choices]`, which compute the exact mixture of the frozen supernet (evaluation mode only)
+                with the supernet's own weights. Gradients of a mixture reach the probabilities and the images, never
+                the weights. For many mixtures of the same weights `relaxed` is faster.
 
         Raises:
             ConfigError: a mixture was asked for in training mode.
             ArchitectureError: the architecture is not one of the space.
         """
         if isinstance(path, Tensor):
-            return cast(Tensor, self.relaxed()(x, path))
+            self._check_frozen()
+            with _without_gradients(self):
+                return self.mixture(x, path)
         for step in self.steps(path):
             x = step.run(x)
         return x
@@ -96,6 +117,19 @@ class Supernet(nn.Module, ABC):
     @abstractmethod
     def _steps(self, spelling: Spelling) -> list[Step]:
         """The searched blocks of one path."""
+
+    @abstractmethod
+    def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
+        """The mixture of all paths through the searched blocks; `probabilities` is `[decisions, choices]`."""
+
+    def mixture(self, x: Tensor, probabilities: Tensor) -> Tensor:
+        """Logits of the mixture, computed with this supernet's own weights; see `RelaxedSupernet.forward`."""
+        for block in self.before:
+            x = block(x)
+        x = self._mixed(x, probabilities)
+        for block in self.after:
+            x = block(x)
+        return x
 
     @abstractmethod
     def relaxed(self) -> RelaxedSupernet:
@@ -127,15 +161,23 @@ class Supernet(nn.Module, ABC):
 
     @torch.no_grad()
     def record_statistics(self, x: Tensor, path: Path) -> None:
-        """Count one batch through `path` into the running statistics of the norms it uses."""
-        was_training = self.training
-        self.train()
-        try:
-            with recording(self):
-                self(x, path)
-        finally:
-            self.train(was_training)
+        """Count one batch through `path` into the running statistics of the norms it uses; nothing is dropped."""
+        with scoring(self), recording(self):
+            self(x, path)
 
     def _check_frozen(self) -> None:
         if self.training:
             raise ConfigError("a mixture of paths needs the frozen supernet; put it in evaluation mode first")
+
+
+@contextmanager
+def _without_gradients(module: nn.Module) -> Iterator[None]:
+    """Within, what is computed has no gradients of the parameters of `module`."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

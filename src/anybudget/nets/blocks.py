@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import singledispatch
+from collections.abc import Callable, Sequence
+from functools import partial, singledispatch
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from anybudget.errors import ConfigError, shown
 from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec, SkipSpec
 from anybudget.spaces.blocks import ActivationName
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
+ACTIVATIONS: dict[ActivationName, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "relu6": partial(nn.ReLU6, inplace=True),
+    "hard_swish": partial(nn.Hardswish, inplace=True),
+}
+"""What makes the layer of every activation, for blocks and mixtures alike."""
+
+
 def activation(name: ActivationName) -> nn.Module:
-    """A fresh in-place activation layer."""
-    match name:
-        case "relu":
-            return nn.ReLU(inplace=True)
-        case "relu6":
-            return nn.ReLU6(inplace=True)
-        case "hard_swish":
-            return nn.Hardswish(inplace=True)
+    """A fresh activation layer, in place where it can be.
+
+    Raises:
+        ConfigError: there is no such activation.
+    """
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"unknown activation {shown(name)}; known are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
 
 
 class ConvNormActivation(nn.Sequential):

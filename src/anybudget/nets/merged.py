@@ -10,13 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anybudget.nets.blocks import activation
+from anybudget.nets.mixture import in_full
 from anybudget.spaces.blocks import ActivationName
 
 _CHUNK = 2**20
 """Numbers in what is convolved at a time when only inner products are wanted: 4 MiB."""
 
 _CEILINGS: dict[ActivationName, float] = {"relu": float("inf"), "relu6": 6.0}
-"""Activations that clamp to 0 and a ceiling, so that the output says where the gradient passes."""
+"""Activations that clamp to 0 and a ceiling, so that the output says where the gradient passes.
+
+A shortcut: every other activation is run as the blocks run it, with gradients by autograd.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,10 @@ class FrozenBottleneck:
     activation: ActivationName
 
     def mixed(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The merged kernel `[S * C, 1, k, k]` and bias `[S * C]` for mixing weights `[S, K]`."""
-        kernel = torch.einsum("sk,skcij->scij", weights, self.kernels).flatten(0, 1).unsqueeze(1)
-        return kernel, torch.einsum("sk,skc->sc", weights, self.biases).flatten()
+        """The merged kernel `[S * C, 1, k, k]` and bias `[S * C]` for mixing weights `[S, K]`, also under autocast."""
+        with in_full(weights):
+            kernel = torch.einsum("sk,skcij->scij", weights, self.kernels).flatten(0, 1).unsqueeze(1)
+            return kernel, torch.einsum("sk,skc->sc", weights, self.biases).flatten()
 
 
 def merged_bottleneck(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> Tensor:
@@ -58,7 +64,7 @@ def merged_bottleneck(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> T
         dtype = frozen.expand.dtype
         with torch.autocast(x.device.type, enabled=False):
             return cast(Tensor, _MergedBottleneck.apply(x.to(dtype), weights.to(dtype), frozen))  # type: ignore[no-untyped-call]
-    act = F.hardswish
+    act = activation(frozen.activation)
     kernel, bias = frozen.mixed(weights)
     hidden = act(F.conv2d(x, frozen.expand, frozen.expand_bias))
     return F.conv2d(act(_depthwise(hidden, kernel, bias, frozen.stride)), frozen.project)

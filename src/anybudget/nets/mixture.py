@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from anybudget.nets.base import RelaxedSupernet, Supernet
 from anybudget.nets.norms import keep_statistics
 
 
 class MixableSupernet(Supernet):
-    """A supernet whose own modules can compute a mixture; gives `_mixed` for what decisions change."""
-
-    @abstractmethod
-    def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
-        """The mixture of all paths through the searched blocks; `probabilities` is `[decisions, choices]`."""
-
-    def mixture(self, x: Tensor, probabilities: Tensor) -> Tensor:
-        """Logits of the mixture; see `RelaxedSupernet.forward`."""
-        for block in self.before:
-            x = block(x)
-        x = self._mixed(x, probabilities)
-        for block in self.after:
-            x = block(x)
-        return x
+    """A supernet whose frozen mixture runs a copy of its own modules."""
 
     def relaxed(self) -> FrozenMixture:
         """See `Supernet.relaxed`."""
@@ -43,11 +32,10 @@ class FrozenMixture(RelaxedSupernet):
         keep_statistics(self.supernet)
         self.eval()
 
-    def train(self, mode: bool = True) -> FrozenMixture:
-        """Choose the statistics of all norms but the stem's, which is the same for all paths."""
-        super().train(mode)
-        self.supernet.before.eval()
-        return self
+    @property
+    def stem(self) -> nn.Module:
+        """See `RelaxedSupernet.stem`."""
+        return self.supernet.before
 
     def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """See `RelaxedSupernet.forward`; gradients reach the probabilities and the images, never the weights."""
@@ -55,8 +43,15 @@ class FrozenMixture(RelaxedSupernet):
 
 
 def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """`Σ weights[i] * values[i]`."""
-    total = weights[0] * values[0]
-    for weight, value in zip(weights[1 : len(values)], values[1:], strict=True):
-        total = total + weight * value
+    """`Σ weights[i] * values[i]`, in the precision of the weights where that is higher."""
+    # A scalar would be rounded to the precision of what it multiplies; a tensor of as many dimensions is not.
+    factors = weights[: len(values)].view(-1, *(1,) * values[0].ndim)
+    total = factors[0] * values[0]
+    for factor, value in zip(factors[1:], values[1:], strict=True):
+        total = total + factor * value
     return total
+
+
+def in_full(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Within, autocast is off where `tensor` is: mixing weights near 0 and 1, and what they merge, keep all digits."""
+    return torch.autocast(tensor.device.type, enabled=False)

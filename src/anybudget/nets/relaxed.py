@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
+from anybudget.nets.mixture import in_full
 from anybudget.nets.norms import OverBatch, folded, keep_statistics
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ class RelaxedUnifiedBlock(nn.Module):
     With the weights frozen and the norms folded in, the mixture of a sub-block's depthwise convolutions is one
     convolution with the sum of the zero-padded kernels, weighted by probability; a skipped share adds nothing. The
     shadow norm is mixed by the probability of each expansion rate. On one-hot probabilities this is the path itself.
+
+    Mixing weights, the merged kernel and the mixed norm are computed in the precision of the weights also under
+    autocast, which lowers that of the convolutions alone.
 
     Differs: SGNAS's code applies the activation to each operation before mixing; here the activation follows the
     mixture, which makes the merge exact.
@@ -66,16 +70,17 @@ class RelaxedUnifiedBlock(nn.Module):
         self.register_buffer("shadow", torch.stack(_stacked_folds(norms)))
         affine = [torch.stack([getattr(norm, name).detach() for norm in norms]) for name in ("weight", "bias")]
         self.register_buffer("affine", torch.stack(affine))
-        usage = encoding.unflatten(1, (len(members), -1))[..., :-1].to(self.expand)  # the last operation is skip
-        self.register_buffer("usage", usage.contiguous())
-        rates = torch.tensor([block.shadow_index(int(expansion)) for expansion in usage.sum((1, 2))])
-        self.register_buffer("rates", F.one_hot(rates, len(block.shadow_norms)).to(self.expand))
+        usage, rates = block.read(encoding)
+        self.register_buffer("usage", usage.to(self.expand))
+        self.register_buffer("rates", rates.to(self.expand))
 
     def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """`[N, C_in, H, W]` and the layer's probabilities `[choices]` to `[N, C_out, H / stride, W / stride]`."""
-        weights = torch.einsum("c,csk->sk", probabilities, self.usage)
         norm = self.affine if self.training else self.shadow
-        scale, shift = torch.einsum("c,cr,arw->aw", probabilities, self.rates, norm).to(norm.dtype)
+        probabilities = probabilities.to(norm.dtype)
+        with in_full(probabilities):
+            weights = torch.einsum("c,csk->sk", probabilities, self.usage)
+            scale, shift = torch.einsum("c,cr,arw->aw", probabilities, self.rates, norm)
         frozen = FrozenBottleneck(
             self.expand,
             self.expand_bias,
@@ -117,11 +122,10 @@ class RelaxedUnifiedSupernet(RelaxedSupernet):
         keep_statistics(self)
         self.eval()
 
-    def train(self, mode: bool = True) -> RelaxedUnifiedSupernet:
-        """Choose the statistics of the shadow norms and the head; the stem is the same for all paths."""
-        super().train(mode)
-        self.before.eval()
-        return self
+    @property
+    def stem(self) -> nn.Module:
+        """See `RelaxedSupernet.stem`."""
+        return self.before
 
     def forward(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """See `RelaxedSupernet.forward`; gradients reach the probabilities and the images, never the weights."""

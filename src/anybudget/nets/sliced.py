@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from anybudget.nets.base import Step
 from anybudget.nets.blocks import ConvNormActivation, activation, initialise
-from anybudget.nets.mixture import MixableSupernet
+from anybudget.nets.mixture import MixableSupernet, in_full
 from anybudget.nets.norms import SlicedNorm
 from anybudget.nets.shuffle import ShuffleUnit, halves
 from anybudget.spaces import ConvSpec, Spelling
@@ -175,7 +175,7 @@ class SlicedSupernet(MixableSupernet):
         return [*steps, Step("head", self.head, partial(self.head, rows=slice(None)))]
 
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
-        here = x.new_ones(x.shape[1])  # the stem's channels are always there
+        here = probabilities.new_ones(x.shape[1])  # the stem's channels are always there
         for layer, row in enumerate(probabilities):
             joint = self._joint(layer, row)
             outputs = []
@@ -194,7 +194,8 @@ class SlicedSupernet(MixableSupernet):
         for choice, operations in enumerate(decision.choices):
             block, width = self.space.read(layer, operations)
             present[choice, block, :width] = 1.0
-        return torch.einsum("c,cbw->bw", row[: len(decision.choices)], present)
+        with in_full(row):
+            return torch.einsum("c,cbw->bw", row[: len(decision.choices)], present)
 
     def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
         incoming = self.space.settings.stem_width

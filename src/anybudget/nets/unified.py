@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import cast
 
 import torch
@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from anybudget.nets.base import Step, Supernet
 from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation, initialise
-from anybudget.nets.norms import join, keep_statistics, shared_norm
+from anybudget.nets.mixture import in_full, weighted_sum
+from anybudget.nets.norms import folded, join, keep_statistics, running_norm, shared_norm
 from anybudget.nets.relaxed import RelaxedUnifiedSupernet
 from anybudget.spaces import Spelling, UnifiedSettings, UnifiedSpace
 from anybudget.spaces.settings import LayerShape
@@ -97,6 +98,69 @@ class UnifiedBlock(nn.Module):
         )
         return F.conv2d(hidden, torch.cat([member.project.weight for member in members], dim=1))
 
+    def read(self, encoding: Tensor) -> tuple[Tensor, Tensor]:
+        """What every choice of the layer's decision means for this block.
+
+        Args:
+            encoding: `[choices, slots * operations]`, see `Decision.encoding`.
+
+        Returns:
+            Which kernel each sub-block uses, `[choices, sub-blocks, kernels]`, and which shadow norm the sum passes,
+            `[choices, norms]`; both of 0 and 1.
+        """
+        usage = encoding.unflatten(1, (len(self.sub_blocks), -1))[..., :-1].contiguous()  # the last operation is skip
+        rates = torch.tensor([self.shadow_index(int(expansion)) for expansion in usage.sum((1, 2))])
+        return usage, F.one_hot(rates, len(self.shadow_norms))
+
+    def mixture(self, x: Tensor, probabilities: Tensor, encoding: Tensor) -> Tensor:
+        """The mixture of all choices by the running statistics, computed with this block's own weights.
+
+        Equal to `RelaxedUnifiedBlock` in evaluation mode, which folds copies of the weights once for many forwards;
+        here nothing is copied but the depthwise kernels, into the merged one.
+
+        Args:
+            x: `[N, C_in, H, W]`.
+            probabilities: of the layer's choices, `[choices]`.
+            encoding: see `read`.
+        """
+        members = [cast(SubBlock, block) for block in self.sub_blocks]
+        usage, rates = (table.to(members[0].expand.weight) for table in self.read(encoding))
+        probabilities = probabilities.to(usage.dtype)
+        folds = [folded(cast(nn.BatchNorm2d, norm)) for norm in self.shadow_norms]
+        with in_full(probabilities):
+            weights = torch.einsum("c,csk->sk", probabilities, usage)
+            shares = probabilities @ rates
+            scale, shift = (weighted_sum(shares, values) for values in zip(*folds, strict=True))
+        expanded = [
+            self.act(running_norm(F.conv2d(x, member.expand.weight), [member.expand_norm])) for member in members
+        ]
+        hidden, (kernel, bias) = torch.cat(expanded, dim=1), self._merged(members, weights)
+        padding = kernel.shape[-1] // 2
+        hidden = self.act(F.conv2d(hidden, kernel, bias, self.stride, padding, groups=hidden.shape[1]))
+        parts = hidden.split(members[0].expand.out_channels, dim=1)
+        out = reduce(
+            torch.add, [F.conv2d(part, m.project.weight) for part, m in zip(parts, members, strict=True)]
+        )
+        out = out * scale[:, None, None] + shift[:, None, None]
+        return out + x if self.residual else out
+
+    def _merged(self, members: Sequence[SubBlock], weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The kernel `[S * C, 1, k, k]` and bias `[S * C]` of one depthwise convolution, norms folded in.
+
+        `weights` `[S, K]` is how much of each kernel a sub-block uses; smaller kernels are padded with zeros.
+        """
+        kernels, biases = [], []
+        for member, row in zip(members, weights, strict=True):
+            padded, shifts = [], []
+            for conv, norm in zip(member.depthwise, member.depthwise_norms, strict=True):
+                scale, shift = folded(cast(nn.BatchNorm2d, norm))
+                weight = cast(nn.Conv2d, conv).weight * scale[:, None, None, None]
+                padded.append(F.pad(weight, ((self.kernels[-1] - weight.shape[-1]) // 2,) * 4))
+                shifts.append(shift)
+            kernels.append(weighted_sum(row, padded))
+            biases.append(weighted_sum(row, shifts))
+        return torch.cat(kernels), torch.cat(biases)
+
     def copy_to(self, target: InvertedBottleneck, operations: Sequence[int]) -> None:
         """Copy the weights and statistics of one path into the plain block built for it."""
         present = [members for index in range(len(self.kernels)) if (members := self.members(operations, index))]
@@ -134,6 +198,11 @@ class UnifiedSupernet(Supernet):
             Step(operations, layer, partial(layer, operations=operations))
             for layer, operations in zip(self.layers, spelling.operations, strict=True)
         ]
+
+    def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
+        for layer, decision, row in zip(self.layers, self.space.decisions, probabilities, strict=True):
+            x = cast(UnifiedBlock, layer).mixture(x, row, torch.from_numpy(decision.encoding()))
+        return x
 
     def relaxed(self) -> RelaxedUnifiedSupernet:
         """See `Supernet.relaxed`; every norm is folded once."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
@@ -17,6 +15,7 @@ from anybudget.data import DataSplits, ImageSet
 from anybudget.errors import ConfigError
 from anybudget.evaluation import Evaluator, Score, prepare
 from anybudget.nets import Supernet
+from anybudget.nets.modes import scoring
 from anybudget.nets.trie import plant, walk
 from anybudget.progress import Task
 from anybudget.ranking.correlation import Correlation, rank_correlation
@@ -134,17 +133,14 @@ def batch_losses(
 
     Source: GreedyNAS §3.2.
     """
-    net = copy.deepcopy(supernet).train()
-    for module in net.modules():
-        if isinstance(module, nn.Dropout):
-            module.eval()
     losses = np.empty(len(architectures))
-    batch = prepare(images.images, data, net)
-    # Path by path off the trie: the logits of all at once would not fit.
-    for index, logits in walk(plant(net, architectures), batch, lambda node, hidden: node.step.run(hidden)):
-        losses[index] = float(F.cross_entropy(logits.float().cpu(), images.labels))
-        if task is not None:
-            task.advance()
+    batch = prepare(images.images, data, supernet)
+    with scoring(supernet):
+        # Path by path off the trie: the logits of all at once would not fit.
+        for index, logits in walk(plant(supernet, architectures), batch, lambda node, hidden: node.step.run(hidden)):
+            losses[index] = float(F.cross_entropy(logits.float().cpu(), images.labels))
+            if task is not None:
+                task.advance()
     return _ranked(losses)
 
 

@@ -20,6 +20,7 @@ from anybudget.checkpoints import NumpyRandom
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet, iterate_batches
 from anybudget.nets import Supernet
+from anybudget.nets.modes import scoring
 from anybudget.nets.synchronised import synchronised
 from anybudget.nets.trie import forward_many
 from anybudget.processes import Processes
@@ -150,6 +151,8 @@ def steps_of(data: DataSplits, schedule: Schedule, paths_per_step: int = 1) -> i
 class PathScorer:
     """The loss of paths on a class-balanced validation batch, drawn anew at every call, with the norms of the batch.
 
+    Nothing else of training is on: no dropout, and no running statistics are changed.
+
     Source: GreedyNAS §3.2: a surrogate of 1,000 images is enough to tell good paths from weak ones.
     """
 
@@ -174,7 +177,7 @@ class PathScorer:
         batch = balanced(self._data.validation, self._images, self._generator)
         x = self._data.normalise(batch.images.to(device)).contiguous(memory_format=torch.channels_last)
         labels = batch.labels.to(device)
-        with self._processes.precision():
+        with scoring(self._supernet), self._processes.precision():
             losses = [float(F.cross_entropy(logits, labels)) for logits in forward_many(self._supernet, paths, x)]
         spent.seconds_scored += time.perf_counter() - started
         spent.images_scored += len(batch) * len(paths)
