@@ -13,9 +13,9 @@ from torch.overrides import TorchFunctionMode
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
-from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace
+from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace, stages
 from anybudget.testing import check_space, check_supernet, explicit_mixture, randomise_norms
-from conftest import tiny_macro
+from conftest import small_channels, small_mbconv, tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
 ARCHITECTURES = st.tuples(*[st.integers(0, 79)] * 3).map(lambda choices: Architecture("unified", choices))
@@ -85,6 +85,68 @@ def test_merged_mixture_equals_the_explicit_mixture(
         torch.testing.assert_close(merged, explicit, rtol=0, atol=1e-5)
         assert explicit is not None
         assert explicit.abs().max() > 0
+
+
+@pytest.mark.parametrize("activation", ["relu", "hard_swish"])
+@pytest.mark.parametrize("first_width", [0, 4])
+def test_a_mixture_by_the_own_weights_equals_the_frozen_copy_s(activation: str, first_width: int) -> None:
+    net = make(2, UnifiedSpace(tiny_macro(activation=activation, first_width=first_width)))
+    logits = 3 * torch.randn(3, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    results = []
+    for forward in (net, net.relaxed()):
+        probabilities, x = logits.softmax(-1).requires_grad_(), IMAGES.clone().requires_grad_()
+        out = forward(x, probabilities)
+        (out**2).sum().backward()
+        results.append((out.detach(), probabilities.grad, x.grad))
+    for own, frozen in zip(*results, strict=True):
+        torch.testing.assert_close(own, frozen, rtol=0, atol=1e-10)
+        assert own.abs().max() > 0
+
+
+class CountNumbers(TorchFunctionMode):
+    """The size of the largest tensor that a function returns."""
+
+    largest = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor):
+            self.largest = max(self.largest, found.numel())
+        return found
+
+
+SPACES = [SPACE, small_mbconv(), small_channels()]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=[space.name for space in SPACES])
+def test_a_mixture_copies_no_weights_and_leaves_them_without_gradients(
+    space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    net = build_supernet(space).eval()
+    next(net.parameters()).requires_grad_(False)
+    wanted = [parameter.requires_grad for parameter in net.parameters()]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a copy")
+
+    monkeypatch.setattr(copy, "deepcopy", refuse)
+    widest = max(len(decision.choices) for decision in space.decisions)
+    probabilities = torch.full((len(space.decisions), widest), 1 / widest).requires_grad_()
+    net(torch.randn(2, 1, 8, 8), probabilities).sum().backward()
+    assert probabilities.grad is not None
+    assert probabilities.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert [parameter.requires_grad for parameter in net.parameters()] == wanted
+
+
+def test_a_mixture_makes_no_tensor_as_large_as_the_pointwise_weights() -> None:
+    space = UnifiedSpace(tiny_macro(first_width=64, stages=stages((64, 1, 2)), stem_stride=2))
+    net = make(0, space, torch.float32)
+    pointwise = sum(block.expand.weight.numel() for block in net.layers[0].sub_blocks)
+    with CountNumbers() as counter, torch.no_grad():
+        net(torch.randn(1, 1, 8, 8), torch.full((1, 80), 1 / 80))
+    assert 0 < counter.largest < pointwise
 
 
 def test_a_mixture_needs_the_frozen_supernet() -> None:

@@ -138,9 +138,7 @@ class UnifiedBlock(nn.Module):
         padding = kernel.shape[-1] // 2
         hidden = self.act(F.conv2d(hidden, kernel, bias, self.stride, padding, groups=hidden.shape[1]))
         parts = hidden.split(members[0].expand.out_channels, dim=1)
-        out = reduce(
-            torch.add, [F.conv2d(part, m.project.weight) for part, m in zip(parts, members, strict=True)]
-        )
+        out = reduce(torch.add, [F.conv2d(part, m.project.weight) for part, m in zip(parts, members, strict=True)])
         out = out * scale[:, None, None] + shift[:, None, None]
         return out + x if self.residual else out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anybudget.nets import Supernet, UnifiedSupernet
+from anybudget.nets.modes import scoring
 from anybudget.nets.norms import batch_norm, join, running_norm
 from anybudget.nets.unified import SubBlock, UnifiedBlock
 
@@ -35,10 +37,9 @@ def explicit_mixture(
         encoding = torch.from_numpy(decision.encoding()).to(row)
         usage = encoding.unflatten(1, (decision.slots, -1))[..., :-1]
         x = _explicit_block(cast(UnifiedBlock, layer), x, row, usage, batch_statistics, joined)
-    for block in supernet.after:
-        was_training = block.training
-        x = block.train(batch_statistics)(x)
-        block.train(was_training)
+    with scoring(supernet.after) if batch_statistics else nullcontext():
+        for block in supernet.after:
+            x = block(x)
     return x
 
 
