@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import reduce
@@ -18,6 +17,7 @@ from anybudget.errors import BudgetError, ConfigError, reason, shorten, shown
 from anybudget.spaces import SPACES, SearchSpace, Settings
 from anybudget.spaces.blocks import ActivationName
 from anybudget.spaces.settings import Channels, Count, Natural
+from anybudget.toml import read_toml, read_value
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 # Bounded like counts: beyond these, what torch computes with 32 bits overflows.
@@ -350,15 +350,31 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe; the project's own are in recipes/") from None
+        raise ConfigError(f"{path}: no such recipe; {_likely_recipe(path)}") from None
+    except IsADirectoryError:
+        run = (path / "recipe.toml").is_file()
+        raise ConfigError(
+            f"{path}: cannot read the recipe: "
+            + (
+                f"this is a run folder; to resume the run: anybudget run {path / 'recipe.toml'} --out {path}"
+                if run
+                else "Is a directory; give a TOML file such as recipes/demo.toml"
+            )
+        ) from None
     except (OSError, ValueError) as error:  # bytes that are no UTF-8, or a path that cannot be one
         raise ConfigError(
             f"{path}: cannot read the recipe: {reason(error)}; give a TOML file such as recipes/demo.toml"
         ) from None
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {reason(error)}") from None
+    return read_toml(text, path)
+
+
+def _likely_recipe(path: Path) -> str:
+    """What may have been meant by a path where no recipe is."""
+    found: dict[str, Path] = {}
+    for folder in (path.parent, path.parent / "recipes", Path("recipes")):
+        found |= {other.stem: other for other in sorted(folder.glob("*.toml")) if other.stem not in found}
+    close = get_close_matches(path.name.removesuffix(".toml"), found, n=1)
+    return f"did you mean {found[close[0]]}?" if close else "the project's own are in recipes/"
 
 
 def _base_path(path: Path, base: Any) -> Path:
@@ -390,24 +406,37 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
+    """Set one key of plain data as `--set` says it; the type of the key decides how the value is read."""
     key, separator, text = override.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not separator or not all(path):
         raise ConfigError(f"--set {shown(override)}: write key=value, such as supernet.epochs=3")
     try:
         override.encode()  # what the shell hands over need not be UTF-8, but a recipe is
-        found = tomllib.loads(f"value = {text.strip()}")
-    except tomllib.TOMLDecodeError:
-        found = {"value": text.strip()}  # a bare word is a text, so that paths need no quotes
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--set {shown(override)}: {reason(error)}") from None
-    if set(found) != {"value"}:
-        raise ConfigError(f"--set {shown(override)}: holds more than one value; repeat --set for every key")
+        value = read_value(".".join(path), text, _kind(path, data))
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"--set {shown(override)}: {reason(error)}; give it in UTF-8") from None
+    except ConfigError as error:
+        raise ConfigError(f"--set {shown(override)}: {error}") from None
     for part in path[:-1]:
         data = data.setdefault(part, {})
         if not isinstance(data, dict):
             raise ConfigError(f"--set {shown(override)}: {shown(part)} is a value, not a table")
-    data[path[-1]] = found["value"]
+    data[path[-1]] = value
+
+
+def _kind(path: Sequence[str], data: Mapping[str, Any]) -> Any:
+    """The type of the key at `path` in a recipe with this `data`; None where there is no such key."""
+    kind: Any = Recipe
+    for position, part in enumerate(path):
+        if not isinstance(kind, type) or not issubclass(kind, BaseModel) or part not in kind.model_fields:
+            return str if list(path) == ["space", "name"] else None
+        kind = kind.model_fields[part].annotation
+        if path[: position + 1] == ["space"] and len(path) > 1:
+            space = data.get("space")
+            name = _space_name(space) if isinstance(space, dict) else None
+            kind = SPACES[name].settings_type if isinstance(name, str) and name in SPACES else None
+    return kind
 
 
 def _problem(details: Any) -> str:
@@ -416,8 +445,11 @@ def _problem(details: Any) -> str:
     if details["type"] == "extra_forbidden":
         known = _known_keys(details["loc"][:-1])
         close = get_close_matches(str(path[-1]), known, n=1)
-        return f"unknown key {location}" + (
-            f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+        if close:
+            return f"unknown key {location}; did you mean {close[0]}?"
+        elsewhere = _homes(path[-1]) if len(path) == 1 else []
+        return f"unknown key {location}; " + (
+            f"did you mean {', '.join(elsewhere)}?" if elsewhere else f"known are {', '.join(known)}"
         )
     if details["type"] == "missing":
         return f"key {location} is missing"
@@ -446,6 +478,17 @@ def _is_within(inner: Sequence[Any], outer: Sequence[Any]) -> bool:
 def _without_tag(path: Sequence[Any]) -> Sequence[Any]:
     """The location without the name of the space, which pydantic puts behind `space`."""
     return (path[0], *path[2:]) if path[:1] == ("space",) and len(path) > 1 else path
+
+
+def _homes(key: Any) -> list[str]:
+    """The tables of a recipe that have such a key, with it."""
+    tables = {name: field.annotation for name, field in Recipe.model_fields.items() if name != "space"}
+    tables["space"] = Settings
+    return [
+        f"{name}.{key}"
+        for name, table in tables.items()
+        if isinstance(table, type) and issubclass(table, BaseModel) and key in table.model_fields
+    ]
 
 
 def _known_keys(path: Sequence[Any]) -> list[str]:

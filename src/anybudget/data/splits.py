@@ -203,6 +203,8 @@ def _located(source: str) -> tuple[SourceKind, Path]:
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, a folder that is closed, no such user
         raise DataError(f"data.source: {shown(source)} cannot be looked up ({reason(error)}): {way_out}") from error
     if not there:
+        if any(character in source for character in "\b\t\n\f\r"):
+            way_out = f"in double quotes a backslash begins an escape; write '...' around a path with any, or {way_out}"
         raise MissingDataError(f"data.source: {shown(source)}: no such file or folder: {way_out}")
     if path.is_dir():
         if has_idx_files(path):
