@@ -19,7 +19,7 @@ from anybudget.search.random_strategy import RandomStrategy
 from anybudget.search.strategy import Candidate
 from anybudget.spaces import Spelling
 from anybudget.testing import PlantedEvaluator, check_sampler, check_strategy
-from anybudget.training.samplers import GreedySampler, GreedySettings, ScorePaths, UniformSampler
+from anybudget.training.samplers import GreedySampler, GreedySettings, Length, ScorePaths, UniformSampler
 from conftest import small_mbconv
 
 SPACE = small_mbconv(3)  # 21 networks in 27 spellings
@@ -130,7 +130,7 @@ class Forgetful(GreedySampler):
 
 
 def greedy(kind: type[GreedySampler]) -> GreedySampler:
-    return kind(SPACE, GreedySettings(sampled=4, kept=2, pool_size=4, warmup=0.1, window=3), 60)
+    return kind(SPACE, GreedySettings(sampled=4, kept=2, pool_size=4, warmup=0.1, window=3), Length(60))
 
 
 @pytest.mark.parametrize(

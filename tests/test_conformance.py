@@ -26,7 +26,7 @@ from anybudget.stages import Run
 from anybudget.strategies import STRATEGIES, Parts, conditioning_cost, generator_schedule
 from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
 from anybudget.training.epochs import Supervision
-from anybudget.training.samplers import SAMPLERS, GreedySettings
+from anybudget.training.samplers import SAMPLERS, GreedySettings, Length
 from conftest import write_images
 
 SMALL = {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes" / "small").glob("*.toml"))}
@@ -133,7 +133,7 @@ def tiny_recipe(kind: str) -> Recipe:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_conform(name: str, kind: str) -> None:
     check_sampler(
-        lambda space: SAMPLERS[name](space, FILTERING, 100),
+        lambda space: SAMPLERS[name](space, FILTERING, Length(100)),
         tiny_recipe(kind).build_space(),
         scores=name in SCORING_SAMPLERS,
     )

@@ -56,9 +56,13 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run.folder.path
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_supernet_training(sampler: str, recipe: Path, tmp_path: Path) -> None:
-    run = begin(recipe, tmp_path / "begin", f"supernet.sampler={sampler}", *GREEDY)
+@pytest.mark.parametrize(
+    ("sampler", "paths"), [*((name, "1") for name in SAMPLERS), ("fair", "round"), ("greedy", "round")]
+)
+def test_supernet_training(sampler: str, paths: str, recipe: Path, tmp_path: Path) -> None:
+    settings = [f"supernet.sampler={sampler}", f"supernet.paths_per_step={paths}", *GREEDY]
+    settings += ["supernet.epochs=2"] if paths == "round" else []
+    run = begin(recipe, tmp_path / "begin", *settings)
     assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path)
 
 

@@ -21,8 +21,8 @@ from anybudget.stages import Run
 from anybudget.training.epochs import Supervision
 from anybudget.training.loop import Schedule
 from anybudget.training.pool import CandidatePool
-from anybudget.training.samplers import GreedySampler, GreedySettings
-from anybudget.training.supernet import Accounting, PathScorer, balanced, steps_of, train_supernet
+from anybudget.training.samplers import GreedySampler, GreedySettings, Length
+from anybudget.training.supernet import Accounting, PathScorer, balanced, length_of, train_supernet
 
 SPACE = MBConvSpace(
     MBConvSettings(
@@ -101,7 +101,7 @@ def test_the_pool_survives_json_and_names_what_is_wrong() -> None:
 
 def test_warm_up_is_uniform_then_the_best_of_a_round_are_trained() -> None:
     scores = Scores()
-    sampler = GreedySampler(SPACE, GreedySettings(warmup=0.25), steps=400)
+    sampler = GreedySampler(SPACE, GreedySettings(warmup=0.25), Length(400))
     rng = np.random.default_rng(0)
     warm = [path for _ in range(100) for path in sampler.paths(rng, scores)]
     assert not scores.asked
@@ -118,7 +118,7 @@ def test_paths_come_from_the_pool_ever_more_often() -> None:
     """From none to the given share, growing linearly with the rounds."""
     settings = GreedySettings(warmup=0.0, pool_probability=0.8, pool_size=5, window=0)
     scores = Scores()
-    sampler = GreedySampler(SPACE, settings, steps=5 * 2000)
+    sampler = GreedySampler(SPACE, settings, Length(5 * 2000))
     assert sampler.pool_probability == 0
     rng = np.random.default_rng(0)
     shares = []
@@ -138,7 +138,7 @@ def test_paths_come_from_the_pool_ever_more_often() -> None:
 
 def test_it_stops_when_the_pool_is_steady_and_not_before() -> None:
     settings = GreedySettings(warmup=0.0, pool_size=3, window=20, stop_share=0.0)
-    sampler = GreedySampler(SPACE, settings, steps=5000)
+    sampler = GreedySampler(SPACE, settings, Length(5000))
     rng = np.random.default_rng(0)
     rounds = 0
     while not sampler.finished and rounds < 1000:
@@ -146,7 +146,7 @@ def test_it_stops_when_the_pool_is_steady_and_not_before() -> None:
         rounds += 1
     assert 40 <= rounds < 1000
     assert rounds % 20 == 0
-    restless = GreedySampler(SPACE, dataclasses.replace(settings, pool_size=5), steps=5000)
+    restless = GreedySampler(SPACE, dataclasses.replace(settings, pool_size=5), Length(5000))
     for _ in range(200):
         restless.paths(rng, lambda paths: list(rng.random(len(paths))))
     assert not restless.finished
@@ -154,7 +154,7 @@ def test_it_stops_when_the_pool_is_steady_and_not_before() -> None:
 
 @pytest.mark.parametrize("window", [0, 10_000])
 def test_without_a_window_it_never_stops(window: int) -> None:
-    sampler = GreedySampler(SPACE, GreedySettings(warmup=0.0, pool_size=2, window=window), steps=500)
+    sampler = GreedySampler(SPACE, GreedySettings(warmup=0.0, pool_size=2, window=window), Length(500))
     for _ in range(300):
         sampler.paths(np.random.default_rng(0), Scores())
     assert not sampler.finished
@@ -188,9 +188,9 @@ def test_training_counts_what_it_did_and_stops_early(data: DataSplits) -> None:
     torch.manual_seed(0)
     net = build_supernet(SPACE)
     schedule = Schedule(epochs=30, batch_size=16, learning_rate=0.05)
-    steps = steps_of(data, schedule)
+    steps = length_of(data, schedule).steps
     settings = GreedySettings(sampled=4, kept=2, score_images=9, pool_size=2, warmup=0.1, window=2, stop_share=1.0)
-    sampler = GreedySampler(SPACE, settings, steps)
+    sampler = GreedySampler(SPACE, settings, length_of(data, schedule))
     rows: list[dict[str, float]] = []
     spent = train_supernet(
         net, sampler, data, schedule, score_images=9, supervision=Supervision(log=rows.append)

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError, ConfigError
 from anybudget.spaces import Spelling, UnifiedSpace
-from anybudget.training.samplers import SAMPLERS, GreedySettings, PathSampler
+from anybudget.training.samplers import SAMPLERS, GreedySettings, Length, PathSampler
 from conftest import tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
@@ -27,7 +27,7 @@ def scores(paths: Sequence[Spelling]) -> list[float]:
 
 
 def sampler(name: str, steps: int = 100, **greedy: object) -> PathSampler:
-    return SAMPLERS[name](SPACE, GreedySettings(**greedy), steps)  # type: ignore[arg-type]
+    return SAMPLERS[name](SPACE, GreedySettings(**greedy), Length(steps))  # type: ignore[arg-type]
 
 
 def spelled(network: list[list[int]]) -> Spelling:

@@ -9,7 +9,18 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from anybudget.budgets import BudgetSet
 from anybudget.costs import COST_MODELS
@@ -23,6 +34,19 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 # Bounded like counts: beyond these, what torch computes with 32 bits overflows.
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+def _paths_per_step(value: Any) -> Any:
+    """A whole number, or the word for all paths of a round."""
+    if value == "round" or (type(value) is int and 1 <= value <= 10**9):
+        return value
+    raise PydanticCustomError("paths_per_step", 'input should be a whole number from 1 to 1000000000, or "round"')
+
+
+PathsPerStep = Annotated[int | Literal["round"], PlainValidator(_paths_per_step)]
+
+WITHOUT_ROUNDS = ("uniform",)
+"""Samplers that draw paths one at a time."""
 
 
 class Section(BaseModel):
@@ -112,7 +136,12 @@ class TrainingSection(Section):
 
 
 class GreedySection(Section):
-    """`[supernet.greedy]`: path filtering and the candidate pool of the sampler `greedy`."""
+    """`[supernet.greedy]`: path filtering and the candidate pool of the sampler `greedy`.
+
+    How long paths are uniform is either `warmup`, a share of all steps, or `warmup_iterations`; how long the pool's
+    probability then grows is either `ramp`, a share of the steps after the warm-up, or `ramp_iterations`. Iterations
+    that are given replace the default share; both at once are refused.
+    """
 
     sampled: Count = 10
     kept: Count = 5
@@ -120,20 +149,58 @@ class GreedySection(Section):
     pool_size: Count = 1000
     pool_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    warmup_iterations: Natural = 0
+    ramp: Annotated[float, Field(ge=0, le=1)] = 1.0
+    ramp_iterations: Natural = 0
     window: Natural = 100
     stop_share: Annotated[float, Field(ge=0, le=1)] = 0.08
+
+    @model_validator(mode="before")
+    @classmethod
+    def _iterations_replace_shares(cls, data: Any) -> Any:
+        """No share by default where iterations are given, so that a resolved recipe says one of both, too."""
+        if isinstance(data, dict):
+            replaced = {share: 0.0 for share in ("warmup", "ramp") if data.get(f"{share}_iterations")}
+            return {**replaced, **data}
+        return data
+
+    def contradictions(self) -> Iterator[str]:
+        """What the settings say against each other, each with the keys."""
+        if self.kept > self.sampled:
+            yield f"supernet.greedy.kept: {self.kept} paths cannot be kept of {self.sampled} sampled ones"
+        for name, share, iterations in (
+            ("warmup", self.warmup, self.warmup_iterations),
+            ("ramp", self.ramp, self.ramp_iterations),
+        ):
+            if share and iterations:
+                yield (
+                    f"supernet.greedy.{name}: a share of {share:g} and {iterations} iterations "
+                    f"(supernet.greedy.{name}_iterations) are two lengths; give one of them, or set the other to 0"
+                )
 
 
 class SupernetSection(TrainingSection):
     """`[supernet]`: how the shared weights are trained.
 
-    With `same_paths = false` several processes train paths of their own in a step.
+    A step trains `paths_per_step` paths of the `sampler` on one batch and adds up their gradients; with "round" it
+    trains a whole round: a fair one, or the paths that greedy filtering keeps. With `same_paths = false` several
+    processes train paths of their own in a step.
     """
 
     sampler: Literal["fair", "fair-canonical", "uniform", "greedy"] = "fair"
-    paths_per_step: Count = 1
+    paths_per_step: PathsPerStep = 1
     same_paths: bool = True
     greedy: GreedySection = GreedySection()
+
+    def contradictions(self, name: str, image_size: int) -> Iterator[str]:
+        """See `TrainingSection.contradictions`; also what the sampler cannot do."""
+        yield from super().contradictions(name, image_size)
+        yield from self.greedy.contradictions()
+        if self.paths_per_step == "round" and self.sampler in WITHOUT_ROUNDS:
+            yield (
+                f'{name}.paths_per_step: "round" needs a sampler with rounds, and {shown(self.sampler)} draws paths one '
+                f"at a time; give a number of paths, or another {name}.sampler"
+            )
 
 
 class GeneratorSection(Section):
@@ -266,9 +333,6 @@ class Recipe(Section):
         yield from self.retrain.contradictions("retrain", self.space.input_size)
         if self.generator.cost not in COST_MODELS:
             yield f"generator.cost: unknown cost {shown(self.generator.cost)}; known costs are {', '.join(COST_MODELS)}"
-        greedy = self.supernet.greedy
-        if greedy.kept > greedy.sampled:
-            yield f"supernet.greedy.kept: {greedy.kept} paths cannot be kept of {greedy.sampled} sampled ones"
         picks, budgets = self.retrain.picks, self.search.budgets
         for pick in dict.fromkeys(picks):
             if pick > len(budgets):

@@ -30,7 +30,7 @@ from anybudget.strategies import check_names, conditioning_cost, generator_sched
 from anybudget.training.loop import Schedule
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
-from anybudget.training.supernet import steps_of, train_supernet
+from anybudget.training.supernet import length_of, train_supernet
 from anybudget.work import Work
 
 RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
@@ -56,8 +56,8 @@ class Run(OpenRun):
             schedule = _schedule(section)
             greedy = GreedySettings(**section.greedy.model_dump())
             several = 1 if section.same_paths else self.processes.count
-            steps = steps_of(data, schedule, section.paths_per_step * several)
-            sampler = SAMPLERS[section.sampler](self.space, greedy, steps)
+            length = length_of(data, schedule, section.paths_per_step, several)
+            sampler = SAMPLERS[section.sampler](self.space, greedy, length)
             spent = train_supernet(
                 supernet,
                 sampler,

@@ -104,6 +104,6 @@ def explained_memory() -> Iterator[None]:
             raise
         raise TrainingError(
             f"out of memory ({text.strip().splitlines()[0] if text.strip() else 'no details'}); lower batch_size, or "
-            "raise accumulate, which splits a batch into parts, or lower supernet.paths_per_step, "
-            "generator.networks_per_step or search.calibration_images; what was saved before is kept"
+            "raise accumulate, which splits a batch into parts, or lower generator.networks_per_step or "
+            "search.calibration_images; what was saved before is kept"
         ) from None

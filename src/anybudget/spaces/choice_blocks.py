@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import groupby
 
 from anybudget.architecture import Architecture
@@ -40,7 +41,7 @@ class ChoiceBlockSpace(SearchSpace):
     def canonical(self, spelling: Spelling) -> Architecture:
         """The architecture with the identities of every run last; see `SearchSpace.canonical`."""
         choices = list(self._read(spelling))
-        for run, identities in self._runs():
+        for run, identities in self._runs:
             moved = [choices[layer] for layer in run]
             moved.sort(key=identities.__contains__)  # stable: the other operations keep their order
             for layer, choice in zip(run, moved, strict=True):
@@ -50,7 +51,7 @@ class ChoiceBlockSpace(SearchSpace):
     def networks(self) -> int:
         """Number of distinct networks: in a run of `n` layers, `0` to `n` operations other than identity."""
         total = 1
-        for run, identities in self._runs():
+        for run, identities in self._runs:
             others = len(self.layers[run[0]]) - len(identities)
             if identities:
                 total *= sum(others**used for used in range(len(run) + 1))
@@ -58,6 +59,7 @@ class ChoiceBlockSpace(SearchSpace):
                 total *= others ** len(run)
         return total
 
+    @cached_property
     def _runs(self) -> list[tuple[list[int], frozenset[int]]]:
         """Runs of consecutive layers with equal operations, and which of these are identities."""
         found = []

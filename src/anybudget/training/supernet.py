@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from anybudget.checkpoints import NumpyRandom
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet, iterate_batches
+from anybudget.errors import ConfigError
 from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
 from anybudget.nets.synchronised import synchronised
@@ -27,7 +28,7 @@ from anybudget.processes import Processes
 from anybudget.spaces import Spelling
 from anybudget.training.epochs import Supervision
 from anybudget.training.loop import Schedule, StepResult, merge, run_epochs, train_on
-from anybudget.training.samplers import PathSampler, ScorePaths
+from anybudget.training.samplers import Length, PathSampler, ScorePaths
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ def train_supernet(
     data: DataSplits,
     schedule: Schedule,
     *,
-    paths_per_step: int = 1,
+    paths_per_step: int | Literal["round"] = 1,
     score_images: int = 1000,
     same_paths: bool = True,
     seed: int = 0,
@@ -85,8 +86,11 @@ def train_supernet(
 ) -> Accounting:
     """Train the shared weights on the training split, then gather the norms' running statistics.
 
-    Each step draws one batch and runs `paths_per_step` paths on it; their gradients are added up before the one
-    update, as FairNAS does. A round of the sampler may span several steps. A sampler that scores paths does so on
+    Each step draws one batch and runs `paths_per_step` paths on it, one after the other, so that memory is that of one
+    path; their gradients are added up before the one update, as FairNAS does. With "round" these are the paths of one
+    whole round of the sampler, which makes strict fairness hold in each update; else a round may span several steps.
+    The sum is not divided: weights that all paths share get `paths_per_step` times the gradient of one path, so the
+    learning rate has to be lower than for one path. A sampler that scores paths does so on
     `score_images` validation images, equally many of each class, drawn anew every time, with the norms of the batch.
 
     Several processes train the same paths in a step, each on its share of the batch, and normalise by all of it.
@@ -94,9 +98,17 @@ def train_supernet(
     gradient is the mean over the processes that used it.
 
     Raises:
+        ConfigError: a step is to train a round, and the sampler has none.
         TrainingError: the loss is not finite or diverges.
         Stopped: training was asked to stop, and has been saved.
+
+    Source: FairNAS, Algorithm 1 (one update for the gradients of a round).
     """
+    if paths_per_step == "round" and not sampler.has_rounds:
+        raise ConfigError(
+            f'supernet.paths_per_step: "round" needs a sampler with rounds, and {type(sampler).__name__} draws paths '
+            "one at a time; give a number of paths"
+        )
     supervision = supervision or Supervision(processes=Processes(next(supernet.parameters()).device))
     processes = supervision.processes
     spent = Accounting()
@@ -110,8 +122,9 @@ def train_supernet(
     def backward(images: Tensor, labels: Tensor) -> StepResult:
         results = []
         failed.clear()
-        for _ in range(paths_per_step):
-            path = paths.next() if same_paths else [paths.next() for _ in range(processes.count)][processes.rank]
+        # Every process draws the paths of all, so that their samplers stay equal.
+        drawn = [paths.take(paths_per_step) for _ in range(1 if same_paths else processes.count)]
+        for path in drawn[0 if same_paths else processes.rank]:
             started = time.perf_counter()
             results.append(train_on(images, labels, partial(supernet, path=path), processes, schedule.accumulate))
             if not math.isfinite(results[-1].loss):
@@ -143,9 +156,14 @@ def train_supernet(
     return spent
 
 
-def steps_of(data: DataSplits, schedule: Schedule, paths_per_step: int = 1) -> int:
-    """How many paths training will ask for."""
-    return schedule.epochs * max(1, len(data.train) // schedule.batch_size) * paths_per_step
+def length_of(
+    data: DataSplits, schedule: Schedule, paths_per_step: int | Literal["round"] = 1, processes: int = 1
+) -> Length:
+    """How long training is; `processes` is how many of them train paths of their own in a step."""
+    steps = schedule.epochs * max(1, len(data.train) // schedule.batch_size)
+    if paths_per_step == "round":
+        return Length(steps, processes, rounds=True)
+    return Length(steps, paths_per_step * processes)
 
 
 class PathScorer:
@@ -195,17 +213,22 @@ class PathScorer:
 
 
 class PathQueue:
-    """The paths of a sampler, one by one; a round of the sampler may span several steps."""
+    """The paths of a sampler, as many at a time as a step trains; a round of the sampler may span several steps."""
 
     def __init__(self, sampler: PathSampler, rng: np.random.Generator, score: ScorePaths) -> None:
         self._sampler, self._rng, self._score = sampler, NumpyRandom(rng), score
         self._waiting: deque[Spelling] = deque()
 
-    def next(self) -> Spelling:
-        """The next path."""
-        while not self._waiting:
-            self._waiting.extend(self._sampler.paths(self._rng.generator, self._score))
-        return self._waiting.popleft()
+    def take(self, count: int | Literal["round"]) -> list[Spelling]:
+        """The next `count` paths, or those of the next round."""
+        if count == "round":
+            return self._sampler.paths(self._rng.generator, self._score)
+        taken: list[Spelling] = []
+        while len(taken) < count:
+            if not self._waiting:
+                self._waiting.extend(self._sampler.paths(self._rng.generator, self._score))
+            taken.append(self._waiting.popleft())
+        return taken
 
     def state_dict(self) -> dict[str, Any]:
         """The rest of the round, the sampler's state and the source of the next rounds."""
