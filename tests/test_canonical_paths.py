@@ -90,6 +90,8 @@ def groups(space: SearchSpace) -> list[list[int]]:
     """Decisions whose canonical encoding depends on each other: runs of equal layers, the edges of a cell."""
     if isinstance(space, ChoiceBlockSpace):
         return [run for run, _ in space._runs]
+    if isinstance(space, UnifiedSpace):
+        return [[0]] * len(space.decisions)  # all layers have the same choices
     if space.name == "nas-bench-201":
         return [list(range(len(space.decisions)))]
     return [[index] for index in range(len(space.decisions))]

@@ -198,8 +198,8 @@ class SupernetSection(TrainingSection):
         yield from self.greedy.contradictions()
         if self.paths_per_step == "round" and self.sampler in WITHOUT_ROUNDS:
             yield (
-                f'{name}.paths_per_step: "round" needs a sampler with rounds, and {shown(self.sampler)} draws paths one '
-                f"at a time; give a number of paths, or another {name}.sampler"
+                f'{name}.paths_per_step: "round" needs a sampler with rounds, and {shown(self.sampler)} draws paths '
+                f"one at a time; give a number of paths, or another {name}.sampler"
             )
 
 
