@@ -51,8 +51,9 @@ def main() -> None:
     for sampler in ("fair", "fair-canonical"):
         columns: list[list[float]] = [[], [], [], []]
         for seed in range(arguments.seeds):
-            # `fair` is the demo's own sampler: its runs are those of benchmarks/demo.py.
-            name = f"bench-demo-{seed}" if sampler == "fair" else f"bench-arrangements-{seed}"
+            # `fair` is the demo's own sampler, so its runs are those of benchmarks/demo.py; the others are those of
+            # benchmarks/samplers.py.
+            name = f"bench-demo-{seed}" if sampler == "fair" else f"bench-samplers-{sampler}-{seed}"
             recipe = load_recipe(ROOT / "recipes" / "demo.toml", [f"seed={seed}", f"supernet.sampler={sampler}"])
             run = Run.create(recipe, ROOT / "runs" / name, RichProgress())
             if not run.folder.finished("supernet"):

@@ -1,5 +1,6 @@
 """Recipes: what is read, what is refused, and that every recipe of the project is whole."""
 
+import re
 from itertools import takewhile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from anybudget.errors import AnyBudgetError, BudgetError, ConfigError
 from anybudget.nets import build_supernet
 from anybudget.runs import differences
 from anybudget.spaces import UnifiedSpace
+from anybudget.strategies import STRATEGIES
 from anybudget.testing import check_space, check_supernet
 
 RECIPE_FOLDER = Path(__file__).parents[1] / "recipes"
@@ -50,7 +52,31 @@ def test_paper_scale_recipes_say_where_they_come_from(path: Path) -> None:
     assert any("Not measured here." in line for line in header)
     commands = [line for line in header if line.startswith("# Command: ")]
     assert len(commands) == 1
-    assert commands[0].startswith(f"# Command: anybudget run recipes/{path.name} --set data.source=/path/to/")
+    verb = "run" if path.stem.startswith("sgnas") else "supernet"
+    assert commands[0].startswith(f"# Command: anybudget {verb} recipes/{path.name} --set data.source=/path/to/")
+
+
+@pytest.mark.parametrize(
+    ("paper", "sampler", "strategy"),
+    [("greedynas", "greedy", "nsga2"), ("spos", "uniform", "evolution"), ("sgnas", "fair", "generator")],
+)
+def test_paper_scale_recipes_train_and_search_as_their_papers_do(paper: str, sampler: str, strategy: str) -> None:
+    """`anybudget run` searches with the generator; other strategies are named in the header's command."""
+    assert strategy in STRATEGIES
+    found = [path for path in PAPER_SCALE if path.stem.startswith(paper)]
+    assert found
+    for path in found:
+        assert load_recipe(path).supernet.sampler == sampler
+        named = re.findall(rf"^#   anybudget search runs/{path.stem} --strategy (\w+)$", path.read_text(), re.MULTILINE)
+        assert named == ([] if strategy == "generator" else [strategy])
+
+
+@pytest.mark.parametrize("name", ["greedynas-imagenet", "greedynas-se-imagenet"])
+def test_greedynas_recipes_have_the_paper_s_figures(name: str) -> None:
+    greedy = load_recipe(RECIPE_FOLDER / f"{name}.toml").supernet.greedy
+    assert (greedy.sampled, greedy.kept, greedy.score_images, greedy.pool_size) == (10, 5, 1000, 1000)
+    assert (greedy.pool_probability, greedy.stop_share) == (0.8, 0.08)
+    assert (greedy.warmup, greedy.warmup_iterations) == (0.0, 10_000)
 
 
 @pytest.mark.parametrize(

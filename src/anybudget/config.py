@@ -138,6 +138,10 @@ class TrainingSection(Section):
 class GreedySection(Section):
     """`[supernet.greedy]`: path filtering and the candidate pool of the sampler `greedy`.
 
+    Of `sampled` paths, scored on `score_images` validation images, the best `kept` are trained and enter a pool of
+    `pool_size`; later paths come from it with a probability of up to `pool_probability`. Training stops when at most
+    `stop_share` of the pool is new after `window` rounds (0: never).
+
     How long paths are uniform is either `warmup`, a share of all steps, or `warmup_iterations`; how long the pool's
     probability then grows is either `ramp`, a share of the steps after the warm-up, or `ramp_iterations`. Iterations
     that are given replace the default share; both at once are refused.
@@ -182,7 +186,9 @@ class GreedySection(Section):
 class SupernetSection(TrainingSection):
     """`[supernet]`: how the shared weights are trained.
 
-    A step trains `paths_per_step` paths of the `sampler` on one batch and adds up their gradients; with "round" it
+    The `sampler` is "fair" (rounds that train every operation of every slot equally often, in all path encodings),
+    "fair-canonical" (the same in canonical encodings), "uniform" (choices drawn uniformly, one path at a time) or
+    "greedy" (the best of several uniform paths and of a pool). A step trains `paths_per_step` paths of the `sampler` on one batch and adds up their gradients; with "round" it
     trains a whole round: a fair one, or the paths that greedy filtering keeps. With `same_paths = false` several
     processes train paths of their own in a step.
     """
