@@ -188,9 +188,9 @@ class SupernetSection(TrainingSection):
 
     The `sampler` is "fair" (rounds that train every operation of every slot equally often, in all path encodings),
     "fair-canonical" (the same in canonical encodings), "uniform" (choices drawn uniformly, one path at a time) or
-    "greedy" (the best of several uniform paths and of a pool). A step trains `paths_per_step` paths of the `sampler` on one batch and adds up their gradients; with "round" it
-    trains a whole round: a fair one, or the paths that greedy filtering keeps. With `same_paths = false` several
-    processes train paths of their own in a step.
+    "greedy" (the best of several uniform paths and of a pool). A step trains `paths_per_step` paths on one batch and
+    adds up their gradients; with "round" it trains a whole round: a fair one, or the paths that greedy filtering keeps.
+    With `same_paths = false` several processes train paths of their own in a step.
     """
 
     sampler: Literal["fair", "fair-canonical", "uniform", "greedy"] = "fair"
