@@ -67,9 +67,9 @@ NO_RUNS = [
     for where, message in (("none", ": not a run folder"), ("tiny.toml", ": not a run folder"))
     for command in ("generator {}", "generate {}", "search {}", "compare {}", "rank {}", "retrain {} arch.json")
 ] + [
-    mistake("no-run-report-none", "report none", "run folder none does not exist"),
-    mistake("no-run-report-file", "report images.npz", "images.npz is not a run folder"),
-    mistake("no-run-report-folder", "report data", "data is not a run folder", made_folder("data")),
+    mistake("no-run-report-none", "report none", "none: not a run folder (no recipe.toml); make one with"),
+    mistake("no-run-report-file", "report images.npz", "images.npz: not a run folder"),
+    mistake("no-run-report-folder", "report data", "data: not a run folder", made_folder("data")),
     mistake("no-run-folder", "generate data", "data: not a run folder (no recipe.toml)", made_folder("data")),
     mistake("no-run-without-recipe", "generate run", "run: not a run folder", removed("run/recipe.toml")),
     mistake("no-run-name-too-long", ["generate", "x" * 5000], "File name too long"),

@@ -697,12 +697,12 @@ def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
 
 
 def test_no_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"nowhere does not exist"):
+    with pytest.raises(RunError, match=r"nowhere: not a run folder"):
         write_report(tmp_path / "nowhere")
-    with pytest.raises(RunError, match=r"is not a run folder: it has no recipe\.toml"):
+    with pytest.raises(RunError, match=r"not a run folder \(no recipe\.toml\)"):
         write_report(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file is not a run folder"):
+    with pytest.raises(RunError, match=r"file: not a run folder"):
         write_report(tmp_path / "file")
 
 

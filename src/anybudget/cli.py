@@ -5,13 +5,14 @@ Torch is imported inside the commands that need it, so that help is immediate.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,6 +20,7 @@ import typer
 
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shorten, shown
 from anybudget.terminal import (
+    OutputClosed,
     RichProgress,
     err,
     out,
@@ -44,8 +46,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-STOPPED, TERMINATED = 130, 143
-"""Exit codes after Ctrl-C and after SIGTERM, as shells have them: 128 and the number of the signal."""
+STOPPED, TERMINATED, BROKEN_PIPE = 130, 143, 141
+"""Exit codes after Ctrl-C, SIGTERM and SIGPIPE, as shells have them: 128 and the number of the signal."""
 
 STRATEGY_HELP = "generator, refined, random, evolution, nsga2, direct, linear."
 
@@ -272,6 +274,7 @@ def main() -> None:
     from anybudget.files import is_main_process
     from anybudget.stopping import Stopped
 
+    _write_any_character()
     _divert_native_output()
     # Of several processes that train together, one speaks.
     out.quiet = err.quiet = not is_main_process()
@@ -282,6 +285,7 @@ def main() -> None:
     code: object = 0
     try:
         code = app(prog_name="anybudget", standalone_mode=False)
+        sys.stdout.flush()  # here, so that a full disk is said, and not when Python ends
     except Stopped as stop:
         code = stop.exit_code
     except AnyBudgetError as error:
@@ -290,9 +294,11 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
-    except BrokenPipeError:
-        sys.exit(141)
+    except (BrokenPipeError, OutputClosed):
+        _forget_output()
+        sys.exit(BROKEN_PIPE)
     except OSError as error:  # a name too long for the system, a folder where a file should be, no permission
+        _forget_output()
         _fail(f"{shorten(str(error.filename))}: {reason(error)}" if error.filename else reason(error))
     except Exception as error:
         # Click's usage errors know how to print themselves, with the usage line, and carry exit code 2.
@@ -319,6 +325,19 @@ def _fail(message: str) -> NoReturn:
     line = re.sub(r"\S{400,}", lambda match: f"{match[0][:120]}…{match[0][-120:]}", line)  # a path may be any length
     err.print(f"error: {line}", style="bold red", markup=False)
     sys.exit(2)
+
+
+def _forget_output() -> None:
+    """Give up what standard output has not taken yet: Python would try again when it ends, and complain."""
+    with suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write_any_character() -> None:
+    """Let output in an encoding without some characters, such as ASCII, have them escaped instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _divert_native_output() -> None:

@@ -57,7 +57,7 @@ def write_whole(path: Path, content: bytes, *, previous: Path | None = None) -> 
         temporary.replace(path)
         _synchronise(path.parent)
     except OSError as error:
-        raise RunError(f"{path}: cannot write: {error.strerror or error}; {_way_out(error)}") from None
+        raise RunError(f"{path}: cannot write: {error.strerror or error}; {remedy(error)}") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ def append_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise RunError(f"{path}: cannot write: {error.strerror or error}; {_way_out(error)}") from None
+        raise RunError(f"{path}: cannot write: {error.strerror or error}; {remedy(error)}") from None
 
 
 def _synchronise(folder: Path) -> None:
@@ -92,7 +92,8 @@ def _synchronise(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _way_out(error: OSError) -> str:
+def remedy(error: OSError) -> str:
+    """What helps against an error while writing, as the end of a message."""
     import errno
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -23,7 +23,7 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from anybudget.errors import RunError, reason, shown
-from anybudget.files import is_main_process, remove_unfinished, write_whole
+from anybudget.files import is_main_process, remedy, remove_unfinished, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -131,7 +131,9 @@ class RunFolder:
                     folder.rmdir()
             if isinstance(error, RunError):
                 raise
-            raise RunError(f"{path}: cannot write the run folder: {error}") from None
+            if any(folder.is_file() for folder in (path, *path.parents)):
+                raise RunError(f"{path}: a file is in the way of the run folder; choose another --out") from None
+            raise RunError(f"{path}: cannot write the run folder: {reason(error)}; {remedy(error)}") from None
         return run
 
     def _begin(self, recipe: Mapping[str, Any]) -> None:
@@ -154,9 +156,7 @@ class RunFolder:
         """
         run = cls(path)
         if not run.exists():
-            raise RunError(
-                f"{path}: not a run folder (no recipe.toml); make one with: anybudget run RECIPE --out {path}"
-            )
+            raise RunError(f"{path}: not a run folder{_way_to_a_run(path)}")
         return run
 
     def exists(self) -> bool:
@@ -308,6 +308,16 @@ def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
         if not found[name].isfinite().all():
             return f"damaged: the tensor {name} holds numbers that are not finite"
     return ""
+
+
+def _way_to_a_run(path: Path) -> str:
+    """What to do about a path that is no run folder, behind the words that say so."""
+    if path.suffix != ".toml" or not path.is_file():
+        return f" (no recipe.toml); make one with: anybudget run RECIPE --out {path}"
+    made = Path("runs") / path.stem
+    if (made / "recipe.toml").is_file():
+        return f" but a recipe; did you mean {made}?"
+    return f" but a recipe; make a run with: anybudget run {path}"
 
 
 def _command() -> str:

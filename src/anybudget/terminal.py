@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +17,21 @@ from anybudget.errors import RunError
 if TYPE_CHECKING:
     from anybudget.stages import Run
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+class OutputClosed(BaseException):
+    """Whoever reads the output has gone away; no `Exception`, so that nothing on the way takes it for a mistake."""
+
+
+class Stream(Console):
+    """Standard output or error."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line how the process ends."""
+        raise OutputClosed
+
+
+out = Stream(soft_wrap=True, highlight=False)
+err = Stream(stderr=True, soft_wrap=True, highlight=False)
 
 
 def printable(text: str) -> str:
@@ -68,6 +82,66 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
+def show(table: Table) -> None:
+    """Print a table without breaking a word or a number.
+
+    In a terminal its cells fold between words; where the longest words alone are wider, it is printed row by row.
+    Elsewhere lines are as long as they have to be, so that `grep` finds a row whole.
+    """
+    limit = out.width if out.file.isatty() else None
+    if table.title:
+        out.print(table.title, style="bold", soft_wrap=limit is None)
+        table.title = None
+    widths = _column_widths(table, limit)
+    if widths is None:
+        _print_stacked(table)
+        return
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
+    table.width = sum(widths) + _frame(table)
+    out.print(table)
+
+
+def _frame(table: Table) -> int:
+    """How wide the lines and spaces between the columns are, in characters."""
+    return 3 * len(table.columns) + 1
+
+
+def _column_widths(table: Table, limit: int | None) -> list[int] | None:
+    """A width for each column such that no word is broken, in characters; None where `limit` is too small for any."""
+    options = out.options.update(width=10**6)
+    shown = [[*([column.header] if table.show_header else []), *column.cells] for column in table.columns]
+    measured = [[Measurement.get(out, options, cell) for cell in column] for column in shown]
+    least = [max(cell.minimum for cell in column) for column in measured]
+    most = [max(cell.maximum for cell in column) for column in measured]
+    if limit is None:
+        return most
+    left = limit - _frame(table) - sum(least)
+    if left < 0:
+        return None
+    for index in sorted(range(len(most)), key=lambda index: most[index] - least[index]):  # those that need little first
+        more = min(left, most[index] - least[index])
+        least[index] += more
+        left -= more
+    return least
+
+
+def _print_stacked(table: Table) -> None:
+    """Print each row as a line of its first cell and, below it, a line for every other one with its header."""
+    headers, *rows = zip(*([column.header, *column.cells] for column in table.columns), strict=True)
+    for first, *others in rows:
+        out.print(
+            Text.assemble(f"{headers[0]}: " if str(headers[0]) else "", _as_text(first)), style="bold", soft_wrap=False
+        )
+        for header, cell in zip(headers[1:], others, strict=True):
+            if str(cell):
+                out.print(Text.assemble(f"  {header}: " if str(header) else "  ", _as_text(cell)), soft_wrap=False)
+
+
+def _as_text(cell: RenderableType) -> Text:
+    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+
+
 def print_examination(found: Mapping[str, Any]) -> None:
     """Print what `examine` found: the installation, and a line for everything that was looked at in a run folder."""
     from anybudget.doctor import facts
@@ -76,7 +150,7 @@ def print_examination(found: Mapping[str, Any]) -> None:
     table.show_header = False
     for name, value in facts(found["environment"]):
         table.add_row(name, Text(printable(value)))
-    out.print(table)
+    show(table)
     if found["run"] is None:
         return
     table = Table(title=Text(f"run {printable(found['run'])}"), title_justify="left", title_style="bold")
@@ -87,7 +161,7 @@ def print_examination(found: Mapping[str, Any]) -> None:
     for check in found["checks"]:
         state = Text(check["state"], styles[check["state"]])
         table.add_row(state, *(Text(printable(check[key])) for key in ("check", "found")))
-    out.print(table)
+    show(table)
     out.print(f"{found['problems'] or 'no'} problem{'' if found['problems'] == 1 else 's'}")
 
 
@@ -101,11 +175,11 @@ def print_space(summary: Mapping[str, Any]) -> None:
     table = _table("costs", ("cost", "min", "median", "max"))
     for name, row in {**summary["costs"], "conv_macs (the papers' count)": summary["conv_macs"]}.items():
         table.add_row(name, *(f"{row[key]:,.0f}" for key in ("min", "median", "max")))
-    out.print(table)
+    show(table)
     table = _table("budgets", ("budgets", "reachable"))
     for row in summary["budgets"]:
         table.add_row(row["text"], "yes" if row["reachable"] else f"no: {row['reason']}")
-    out.print(table)
+    show(table)
 
 
 def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -127,7 +201,7 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
         if scores:
             cells += [f"{value:.2f}%" for value in (max(scores), sum(scores) / len(scores), min(scores))]
         table.add_row(*cells)
-    out.print(table)
+    show(table)
 
 
 def print_comparison(found: Mapping[str, Any]) -> None:
@@ -144,7 +218,7 @@ def print_comparison(found: Mapping[str, Any]) -> None:
     for key, title in (("evaluations", "evaluations"), ("images", "images, training included"), ("macs", "MACs")):
         table.add_row(title, *(_quantity(strategy["spent"][key]) for strategy in strategies))
     table.add_row("seconds", *(f"{strategy['spent']['seconds']:.1f}" for strategy in strategies))
-    out.print(table)
+    show(table)
 
 
 def print_ranking(found: Mapping[str, Any]) -> None:
@@ -161,7 +235,7 @@ def print_ranking(found: Mapping[str, Any]) -> None:
         for row in supernet["rows"]:
             keys = ("loss", "top1", "loss_for_top1", "batch_loss")
             table.add_row(f"{row['images']:,}", *(_tau(row[key]) for key in keys))
-        out.print(table)
+        show(table)
         for key, what in (("retrained", "retrained networks"), ("truth", "ground truth")):
             if supernet[key]:
                 agreement = supernet[key]
@@ -189,7 +263,7 @@ def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
             "inherited weights" if row["inherited"] else "from scratch",
             f"{row['test_top1_percent']:.2f}%",
         )
-    out.print(table)
+    show(table)
 
 
 def _short_id(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from anybudget.errors import RunError
 from anybudget.report.compared import Comparison, read_comparison
 from anybudget.report.measured import Measured, budgets_and_costs, read_measured
 from anybudget.report.reading import Curve, Layers, Record, read_curve, read_json, read_json_lines, read_toml
+from anybudget.runs import RunFolder
 
 STAGES = {
     "supernet": "supernet training",
@@ -83,10 +84,7 @@ def read_run(run: Path) -> RunContents:
     Raises:
         RunError: `run` is no run folder, or a file in it is damaged; the message names the file and line.
     """
-    if not run.exists():
-        raise RunError(f"run folder {run} does not exist")
-    if not (run / "recipe.toml").is_file():
-        raise RunError(f"{run} is not a run folder: it has no recipe.toml")
+    RunFolder.open(run)
     recipe_text, recipe = read_toml(run / "recipe.toml")
     retrained, retraining = _read_retrained(run / "retrain")
     return RunContents(
