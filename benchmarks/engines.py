@@ -55,7 +55,7 @@ class IdleWorker:
 
     def scores(self, architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
         """Whatever is asked."""
-        return {architecture: Score(50.0, 1.0) for architecture in architectures}
+        return {architecture: Score(50.0, 1.0, 50.0) for architecture in architectures}
 
 
 @dataclass

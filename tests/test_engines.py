@@ -285,7 +285,7 @@ def dies(*_: object) -> Any:
 
 
 def answers(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
-    return {a: Score(float(a.choices[0]), 0.0) for a in architectures}
+    return {a: Score(float(a.choices[0]), 0.0, 0.0) for a in architectures}
 
 
 PARTS = [Architecture("space", (index,)) for index in range(6)]

@@ -169,7 +169,7 @@ def test_batch_losses_are_no_matter_of_chance(data: DataSplits) -> None:
 
 def test_scores_against_truth(space: UnifiedSpace) -> None:
     networks = sample_paths(space, 6, seed=0)
-    scores = {network: Score(50.0 + place // 2, 3.0 - place) for place, network in enumerate(networks)}
+    scores = {network: Score(50.0 + place // 2, 3.0 - place, 50.0) for place, network in enumerate(networks)}
     truth = {network: 90.0 + place for place, network in enumerate(networks[1:])}
     found = against(scores, truth)
     assert (found.networks, found.loss, found.picked_percent, found.best_percent) == (5, SAME, 94.0, 94.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
-from anybudget.data import DataSplits, ImageSet
+from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent, largest_class_percent
 from anybudget.journal import Journal
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
@@ -26,10 +26,24 @@ from anybudget.progress import Task
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well a network classifies: top-1 accuracy in percent and mean cross-entropy in nats."""
+    """How well a network classifies: top-1 accuracy in percent, mean cross-entropy in nats, and balanced accuracy.
+
+    Balanced accuracy is the mean recall of the classes, in percent: top-1 as it would be if all had equally many
+    images.
+    """
 
     top1_percent: float
     loss: float
+    balanced_accuracy_percent: float
+
+    @classmethod
+    def of(cls, hits: Tensor, counts: Tensor, loss: float) -> Score:
+        """The score for correct answers and images of each class, both int64 `[C]`, and the summed cross-entropy."""
+        images = int(counts.sum())
+        return cls(100.0 * int(hits.sum()) / images, loss / images, balanced_accuracy_percent(hits, counts))
+
+
+FIGURES = tuple(field.name for field in fields(Score))
 
 
 @dataclass(slots=True)
@@ -100,14 +114,14 @@ class Judge:
             architectures: one or more, none twice.
             progress: advanced by one for each.
         """
-        correct, loss = np.zeros(len(architectures)), np.zeros(len(architectures))
+        counts = torch.bincount(self.data.validation.labels)
+        correct, loss = counts.new_zeros(len(architectures), len(counts)), np.zeros(len(architectures))
         for index, chunk, logits in self.logits(architectures, progress):
             labels = self.data.validation.labels[chunk]
-            correct[index] += float((logits.argmax(1) == labels).sum())
+            correct[index] += _hits(logits, labels, len(counts))
             loss[index] += float(F.cross_entropy(logits, labels, reduction="sum"))
-        count = len(self.data.validation)
         return {
-            architecture: Score(100.0 * float(hits) / count, float(nats) / count)
+            architecture: Score.of(hits, counts, float(nats))
             for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
         }
 
@@ -246,15 +260,24 @@ class Evaluator:
         """Every architecture judged so far, in order, with its score."""
         return self._scores
 
+    @property
+    def largest_class_percent(self) -> float:
+        """The share of the largest class of the validation images, in percent: what any top-1 has to beat."""
+        return largest_class_percent(self.judge.data.validation.labels)
+
     def network(self, architecture: Architecture) -> nn.Sequential:
         """See `Judge.network`."""
         return self.judge.network(architecture)
 
     def _known(self, architectures: Sequence[Architecture]) -> dict[Architecture, tuple[Score, float]]:
-        """Scores that the journal has, and the seconds that they took."""
+        """Scores that the journal has whole, and the seconds that they took."""
         entries = self._journal.entries if self._journal is not None else {}
         rows = [(architecture, entries.get(architecture.choices)) for architecture in architectures]
-        return {a: (Score(row["top1_percent"], row["loss"]), row["seconds"]) for a, row in rows if row is not None}
+        return {
+            architecture: (Score(**{name: row[name] for name in FIGURES}), row["seconds"])
+            for architecture, row in rows
+            if row is not None and row.keys() >= {*FIGURES, "seconds"}  # an older version kept fewer figures
+        }
 
     def _judged(
         self, architectures: Sequence[Architecture], progress: Task | None
@@ -292,12 +315,18 @@ def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits, batch_si
 @torch.no_grad()
 def evaluate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> Score:
     """Top-1 and loss of a network in evaluation mode on `images`."""
-    correct, loss = 0.0, 0.0
+    counts = torch.bincount(images.labels)
+    hits, loss = torch.zeros_like(counts), 0.0
     for batch, labels in zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True):
         logits = network(prepare(batch, data, network)).float().cpu()
-        correct += float((logits.argmax(1) == labels).sum())
+        hits += _hits(logits, labels, len(counts))
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-    return Score(100.0 * correct / len(images), loss / len(images))
+    return Score.of(hits, counts, loss)
+
+
+def _hits(logits: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How many images of each class, int64 `[classes]`, have their highest logit `[N, C]` at their label `[N]`."""
+    return torch.bincount(labels[logits.argmax(1) == labels], minlength=classes)
 
 
 def prepare(batch: Tensor, data: DataSplits, network: nn.Module) -> Tensor:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.benchmarks.tables import load_table
 from anybudget.budgets import BudgetSet
 from anybudget.config import TrainingSection
-from anybudget.data import Augmentation
+from anybudget.data import Augmentation, ImageSet, largest_class_percent
 from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation import evaluate
 from anybudget.nets import build_network
@@ -210,6 +211,7 @@ class Run(OpenRun):
                             "architecture": architecture.to_dict(),
                             "costs": exact_costs(self.costs, architecture),
                             "supernet_top1_percent": score.top1_percent,
+                            "supernet_balanced_accuracy_percent": score.balanced_accuracy_percent,
                         }
                     )
             self.folder.write_lines("random.jsonl", rows)
@@ -262,8 +264,8 @@ class Run(OpenRun):
                 "architecture": architecture.to_dict(),
                 "costs": {name: model.count(specs) for name, model in self.costs.items()},
                 "derived": derived,
-                "validation_top1_percent": evaluate(network, self.data.validation, self.data).top1_percent,
-                "test_top1_percent": evaluate(network, self.data.test(), self.data).top1_percent,
+                **self._measured("validation", network, self.data.validation),
+                **self._measured("test", network, self.data.test()),
                 "inherited": inherit,
                 "epochs": schedule.epochs,
                 "seconds": time.perf_counter() - started,
@@ -274,6 +276,15 @@ class Run(OpenRun):
             self.folder.write_json(f"{name}/architecture.json", architecture.to_dict())
             self.folder.write_json(f"{name}/result.json", result)
         return result
+
+    def _measured(self, split: str, network: nn.Module, images: ImageSet) -> dict[str, float]:
+        """How well a network does on a split, and the share of its largest class, under keys that name the split."""
+        score = evaluate(network, images, self.data)
+        return {
+            f"{split}_top1_percent": score.top1_percent,
+            f"{split}_balanced_accuracy_percent": score.balanced_accuracy_percent,
+            f"{split}_largest_class_percent": largest_class_percent(images.labels),
+        }
 
     def retrain_picks(self) -> list[dict[str, Any]]:
         """Stage `retrain`: retrain what was found for the budgets that `retrain.picks` names."""

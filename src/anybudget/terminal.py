@@ -186,7 +186,7 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
     """Print generated architectures, beside the random baseline at the same budgets where there is one."""
     headings = {"macs": "MACs", "conv_macs": "MACs (conv only)", "params": "params"}
     headings |= {name: name for row in rows for name in row["budgets"] if name not in headings}
-    columns = ["budgets", *headings.values(), "slack", "supernet top-1"]
+    columns = ["budgets", *headings.values(), "slack", "supernet top-1", "balanced"]
     table = _table("generated architectures", [*columns, *(["random best", "mean", "worst"] if baseline else [])])
     for row in rows:
         budgets, costs = row["budgets"], row["costs"]
@@ -196,12 +196,29 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
             *(_quantity(costs[name]) for name in headings),
             f"{slack:.2f}%",
             f"{row['supernet_top1_percent']:.2f}%",
+            _percent(row.get("supernet_balanced_accuracy_percent")),
         ]
         scores = [other["supernet_top1_percent"] for other in baseline if other["budgets"] == budgets]
         if scores:
             cells += [f"{value:.2f}%" for value in (max(scores), sum(scores) / len(scores), min(scores))]
         table.add_row(*cells)
     show(table)
+    _print_largest_class(rows, "validation")
+
+
+def _percent(value: float | None) -> str:
+    """A share as tables write it; empty where a run from before it was measured does not say it."""
+    return "" if value is None else f"{value:.2f}%"
+
+
+def _print_largest_class(rows: Sequence[Mapping[str, Any]], split: str) -> None:
+    """What top-1 and balanced accuracy have to beat: always answering with the largest class."""
+    shares = [row[key] for row in rows if (key := f"{split}_largest_class_percent") in row]
+    if shares:
+        out.print(
+            f"always answering with the largest class gives {shares[-1]:.2f}% top-1 on {split} images; balanced accuracy "
+            "is the mean over classes of their share of right answers"
+        )
 
 
 def print_comparison(found: Mapping[str, Any]) -> None:
@@ -213,12 +230,15 @@ def print_comparison(found: Mapping[str, Any]) -> None:
         best = max(scores)
         text = ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items())
         table.add_row(text, *(f"[bold]{score:.2f}%[/bold]" if score == best else f"{score:.2f}%" for score in scores))
+        balanced = [strategy["candidates"][index].get("supernet_balanced_accuracy_percent") for strategy in strategies]
+        table.add_row("  balanced accuracy", *map(_percent, balanced))
     table.add_section()
     table.add_row("hypervolume", *(f"{strategy['hypervolume']:.4f}" for strategy in strategies))
     for key, title in (("evaluations", "evaluations"), ("images", "images, training included"), ("macs", "MACs")):
         table.add_row(title, *(_quantity(strategy["spent"][key]) for strategy in strategies))
     table.add_row("seconds", *(f"{strategy['spent']['seconds']:.1f}" for strategy in strategies))
     show(table)
+    _print_largest_class([candidate for strategy in strategies for candidate in strategy["candidates"]], "validation")
 
 
 def print_ranking(found: Mapping[str, Any]) -> None:
@@ -254,7 +274,8 @@ def _tau(correlation: Mapping[str, float] | None) -> str:
 
 def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print retrained networks with their test top-1."""
-    table = _table("retrained networks", ("architecture", "MACs", "params", "epochs", "start", "test top-1"))
+    columns = ("architecture", "MACs", "params", "epochs", "start", "test top-1", "balanced")
+    table = _table("retrained networks", columns)
     for row in rows:
         table.add_row(
             _short_id(row),
@@ -262,8 +283,10 @@ def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
             str(row["epochs"]),
             "inherited weights" if row["inherited"] else "from scratch",
             f"{row['test_top1_percent']:.2f}%",
+            _percent(row.get("test_balanced_accuracy_percent")),
         )
     show(table)
+    _print_largest_class(rows, "test")
 
 
 def _short_id(row: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Owns the way from images on disk to splits, normalisation and training batches."""
 
+from anybudget.data.balance import balanced_accuracy_percent, largest_class_percent
 from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches
 from anybudget.data.identity import Listing, what_differs
 from anybudget.data.preparation import Preparation
@@ -15,8 +16,10 @@ __all__ = [
     "ImageSet",
     "Listing",
     "Preparation",
+    "balanced_accuracy_percent",
     "identify",
     "iterate_batches",
+    "largest_class_percent",
     "load_splits",
     "what_differs",
 ]

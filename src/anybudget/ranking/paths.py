@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
-from anybudget.data import DataSplits, ImageSet
+from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent
 from anybudget.errors import ConfigError
 from anybudget.evaluation import Evaluator, Score, prepare
 from anybudget.nets import Supernet
@@ -101,8 +101,16 @@ def rank_paths(
                 batch_loss_for_top1=None if batch is None else rank_correlation(-batch, top1),
             )
         )
-    scores = {path: Score(float(hits), float(nats)) for path, hits, nats in zip(paths, top1, loss, strict=True)}
+    balanced = _balanced(correct, data.validation.labels)
+    scores = {path: Score(*map(float, figures)) for path, *figures in zip(paths, top1, loss, balanced, strict=True)}
     return PathRanking(scores, rows)
+
+
+def _balanced(correct: NDArray[np.bool_], labels: torch.Tensor) -> list[float]:
+    """Balanced accuracy in percent of every path, from its correct answers `[paths, images]`."""
+    counts = torch.bincount(labels)
+    hits = [torch.bincount(labels[torch.from_numpy(row)], minlength=len(counts)) for row in correct]
+    return [balanced_accuracy_percent(row, counts) for row in hits]
 
 
 def balanced_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import torch
 
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
-from anybudget.data import DataSplits
+from anybudget.data import DataSplits, largest_class_percent
 from anybudget.errors import ConfigError
 from anybudget.evaluation import Evaluator, Score
 from anybudget.nets import Supernet, build_supernet
@@ -50,9 +50,9 @@ def rank_run(
         progress: gets one task for each supernet.
 
     Returns:
-        `space`, `seed`, `paths`, `validation_images`, `calibration_images`; `supernets`, with `trained` and
-        `untrained`, each with `top1_percent` (`lowest`, `mean`, `highest` of the random networks), `rows` (`CountRow`),
-        `retrained` and `truth` (`Agreement`, or None if there is nothing to compare with); and `baselines`, with
+        `space`, `seed`, `paths`, `validation_images`, `validation_largest_class_percent`, `calibration_images`; `supernets`, with `trained` and
+        `untrained`, each with `top1_percent` and `balanced_accuracy_percent` (`lowest`, `mean`, `highest` of the random
+        networks), `rows` (`CountRow`), `retrained` and `truth` (`Agreement`, or None if there is nothing to compare with); and `baselines`, with
         `retrained` and `truth`: correlations of `macs` and `params` with the same accuracies, or None. A correlation
         has `kendall` and `spearman`, None where one side is constant. JSON can hold all of it.
 
@@ -82,6 +82,7 @@ def rank_run(
         "seed": seed,
         "paths": len(sampled),
         "validation_images": len(data.validation),
+        "validation_largest_class_percent": largest_class_percent(data.validation.labels),
         "calibration_images": calibration_images,
         "supernets": ranked,
         "baselines": baselines,
@@ -103,13 +104,18 @@ def _summary(
     truth: Mapping[Architecture, float] | None,
 ) -> dict[str, Any]:
     """What is said of one supernet."""
-    top1 = [score.top1_percent for score in ranking.scores.values()]
+    scores = ranking.scores.values()
     return {
-        "top1_percent": {"lowest": min(top1), "mean": float(np.mean(top1)), "highest": max(top1)},
+        "top1_percent": _span([score.top1_percent for score in scores]),
+        "balanced_accuracy_percent": _span([score.balanced_accuracy_percent for score in scores]),
         "rows": [asdict(row) for row in ranking.rows],
         "retrained": None if retrained is None else asdict(against(alone, retrained)),
         "truth": None if truth is None else asdict(against(ranking.scores, truth)),
     }
+
+
+def _span(values: Sequence[float]) -> dict[str, float]:
+    return {"lowest": min(values), "mean": float(np.mean(values)), "highest": max(values)}
 
 
 def _baselines(

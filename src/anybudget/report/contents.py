@@ -29,8 +29,12 @@ GENERATOR_COLUMNS = ("epoch", "cross_entropy", "budget_gap_percent", "temperatur
 
 @dataclass(frozen=True, slots=True)
 class Answer(Measured):
-    """What the search answered to one query; `log_probability` is None for strategies without a distribution."""
+    """What the search answered to one query; `log_probability` is None for strategies without a distribution.
 
+    `largest_class_percent` is the share of the largest class of the validation images; None if the run does not say.
+    """
+
+    largest_class_percent: float | None
     log_probability: float | None
     seconds: float
     layers: Layers
@@ -44,6 +48,8 @@ class Retrained:
     architecture: Architecture
     costs: dict[str, float]
     test_top1_percent: float
+    test_balanced_accuracy_percent: float | None
+    test_largest_class_percent: float | None
     validation_top1_percent: float | None
     inherited: bool
     epochs: int
@@ -110,6 +116,8 @@ def _answer(record: Record) -> Answer:
         record.architecture("architecture"),
         costs,
         record.number("supernet_top1_percent"),
+        record.later_number("supernet_balanced_accuracy_percent"),
+        record.later_number("validation_largest_class_percent"),
         record.optional_number("log_probability"),
         record.number("seconds"),
         record.layers("layers"),
@@ -152,16 +160,14 @@ def _read_retrained(folder: Path) -> tuple[tuple[Retrained, ...], tuple[str, ...
 
 
 def _retrained(path: Path, record: Record) -> Retrained:
-    # A recipe without a validation split has no validation top-1.
-    validation = (
-        record.optional_number("validation_top1_percent") if "validation_top1_percent" in record.values else None
-    )
     return Retrained(
         id=path.name,
         architecture=record.architecture("architecture"),
         costs=record.numbers("costs"),
         test_top1_percent=record.number("test_top1_percent"),
-        validation_top1_percent=validation,
+        test_balanced_accuracy_percent=record.later_number("test_balanced_accuracy_percent"),
+        test_largest_class_percent=record.later_number("test_largest_class_percent"),
+        validation_top1_percent=record.later_number("validation_top1_percent"),
         inherited=record.flag("inherited"),
         epochs=int(record.number("epochs")),
         seconds=record.number("seconds"),

@@ -11,12 +11,13 @@ from anybudget.report.reading import Record
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An architecture under budgets, its exact costs, and its validation top-1 with the supernet's weights."""
+    """An architecture under budgets, its exact costs, and its validation accuracy with the supernet's weights."""
 
     budgets: dict[str, float]
     architecture: Architecture
     costs: dict[str, float]
     supernet_top1_percent: float
+    supernet_balanced_accuracy_percent: float | None
 
     @property
     def within(self) -> bool:
@@ -27,7 +28,13 @@ class Measured:
 def read_measured(record: Record) -> Measured:
     """The architecture that `record` describes."""
     budgets, costs = budgets_and_costs(record)
-    return Measured(budgets, record.architecture("architecture"), costs, record.number("supernet_top1_percent"))
+    return Measured(
+        budgets,
+        record.architecture("architecture"),
+        costs,
+        record.number("supernet_top1_percent"),
+        record.later_number("supernet_balanced_accuracy_percent"),
+    )
 
 
 def budgets_and_costs(record: Record) -> tuple[dict[str, float], dict[str, float]]:

@@ -71,6 +71,7 @@ def render(contents: RunContents) -> str:
         sentences=_sentences(headline, groups),
         notices=_notices(contents, headline),
         comparisons=_comparisons(groups),
+        largest_class_percent=latest[-1].largest_class_percent if latest else None,
         deliveries=_deliveries(contents.answers),
         strategies=strategies.section(contents.comparison),
         architectures=_architectures(latest),
@@ -172,6 +173,7 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
                 if cost not in group.costs and any(row.answer and cost in row.answer.costs for row in group.rows)
             ],
             "full_labels": sum(row.answer is not None for row in group.rows) <= accuracy.FULL_LABELS,
+            "balanced": any(row.answer and row.answer.supernet_balanced_accuracy_percent is not None for row in group.rows),
             "answered": any(row.answer for row in group.rows),
             "baseline": any(row.random for row in group.rows),
         }

@@ -42,6 +42,10 @@ class Record:
         """The finite number under `key`; None where it is null."""
         return None if self.get(key) is None else self.number(key)
 
+    def later_number(self, key: str) -> float | None:
+        """The finite number under `key`; None where a run from before the key existed does not have it."""
+        return self.optional_number(key) if key in self.values else None
+
     def text(self, key: str) -> str:
         """The text under `key`."""
         return str(self._typed(key, str, "a text"))

@@ -55,9 +55,15 @@ def _scores(candidates: Sequence[Measured]) -> list[Cell]:
     """The top-1 of one budget set. What is over its budget is no answer, so it is never the best."""
     scores = [candidate.supernet_top1_percent if candidate.within else None for candidate in candidates]
     return [
-        Cell(f"{candidate.supernet_top1_percent:.2f}", best, over=not candidate.within)
+        Cell(f"{candidate.supernet_top1_percent:.2f}", best, _balanced(candidate), over=not candidate.within)
         for candidate, best in zip(candidates, _best(scores, 2), strict=True)
     ]
+
+
+def _balanced(candidate: Measured) -> str:
+    """Balanced accuracy as a remark; nothing where a run from before it was measured does not say it."""
+    balanced = candidate.supernet_balanced_accuracy_percent
+    return "" if balanced is None else f"balanced {balanced:.2f}"
 
 
 def _best(values: Sequence[float | None], decimals: int) -> list[bool]:

@@ -60,5 +60,10 @@ def _run(strategy: Strategy, budgets: Sequence[BudgetSet], cost: str, reference:
 def evaluated(scored: Mapping[Architecture, Score], cost: CostModel) -> list[dict[str, float]]:
     """Cost and top-1 of everything judged, in order."""
     return [
-        {"cost": cost.cost(architecture), "top1_percent": score.top1_percent} for architecture, score in scored.items()
+        {
+            "cost": cost.cost(architecture),
+            "top1_percent": score.top1_percent,
+            "balanced_accuracy_percent": score.balanced_accuracy_percent,
+        }
+        for architecture, score in scored.items()
     ]

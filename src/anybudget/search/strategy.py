@@ -24,7 +24,8 @@ _ROUNDING = 1 + 1e-9
 class Candidate:
     """One architecture found for one budget set.
 
-    `slack` is what each budget leaves unused, limit minus cost, in the cost's unit; never below 0.
+    Beside top-1 stands balanced accuracy, the mean recall of the classes, and the share of the largest class of the
+    validation images: what always answering with it would score. `slack` is what each budget leaves unused, limit minus cost, in the cost's unit; never below 0.
     `log_probability` is None for strategies that have no distribution. `seconds` is the time of this query, judging
     included.
     """
@@ -33,6 +34,8 @@ class Candidate:
     architecture: Architecture
     costs: Mapping[str, float]
     supernet_top1_percent: float
+    supernet_balanced_accuracy_percent: float
+    validation_largest_class_percent: float
     log_probability: float | None
     seconds: float
 
@@ -49,6 +52,8 @@ class Candidate:
             "costs": dict(self.costs),
             "slack": self.slack,
             "supernet_top1_percent": self.supernet_top1_percent,
+            "supernet_balanced_accuracy_percent": self.supernet_balanced_accuracy_percent,
+            "validation_largest_class_percent": self.validation_largest_class_percent,
             "log_probability": self.log_probability,
             "seconds": self.seconds,
         }
@@ -108,7 +113,16 @@ class Strategy(ABC):
             raise BudgetError(f"{self.name}: found an architecture over {budgets}; this is a defect of the strategy")
         (score,) = self.evaluator.scores([found])
         seconds = time.perf_counter() - started
-        return Candidate(budgets, found, costs, score.top1_percent, self.log_probability(found), seconds)
+        return Candidate(
+            budgets,
+            found,
+            costs,
+            score.top1_percent,
+            score.balanced_accuracy_percent,
+            self.evaluator.largest_class_percent,
+            self.log_probability(found),
+            seconds,
+        )
 
     @abstractmethod
     def find(self, budgets: BudgetSet) -> Architecture:

@@ -24,7 +24,7 @@ def planted_objective(space: SearchSpace, seed: int = 0) -> CostTerms:
 
 
 class PlantedEvaluator(Evaluator):
-    """The evaluator of a judge without images or networks: top-1 is `objective`, and the loss is minus that.
+    """The evaluator of a judge without images or networks: top-1 is `objective`, the loss minus that.
 
     It has `scores`, `score`, `scored` and `spent`, which counts evaluations only. It refuses architectures that are not
     canonical, which an evaluator would take for other networks and judge again.
@@ -57,11 +57,17 @@ class PlantedEvaluator(Evaluator):
             )
             self.given.append(architecture)
             if architecture not in self._planted:
-                self._planted[architecture] = Score(self.top1(architecture), -self.top1(architecture))
+                top1 = self.top1(architecture)
+                self._planted[architecture] = Score(top1, -top1, top1)
                 self.spent.evaluations += 1
                 if progress is not None:
                     progress.advance()
         return [self._planted[architecture] for architecture in architectures]
+
+    @property
+    def largest_class_percent(self) -> float:
+        """0: without images there is no class to guess."""
+        return 0.0
 
     @property
     def scored(self) -> Mapping[Architecture, Score]:
