@@ -216,8 +216,8 @@ def _print_largest_class(rows: Sequence[Mapping[str, Any]], split: str) -> None:
     shares = [row[key] for row in rows if (key := f"{split}_largest_class_percent") in row]
     if shares:
         out.print(
-            f"always answering with the largest class gives {shares[-1]:.2f}% top-1 on {split} images; balanced accuracy "
-            "is the mean over classes of their share of right answers"
+            f"always answering with the largest class gives {shares[-1]:.2f}% top-1 on {split} images; balanced "
+            "accuracy is the mean over classes of their share of right answers"
         )
 
 

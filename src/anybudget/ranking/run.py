@@ -50,11 +50,12 @@ def rank_run(
         progress: gets one task for each supernet.
 
     Returns:
-        `space`, `seed`, `paths`, `validation_images`, `validation_largest_class_percent`, `calibration_images`; `supernets`, with `trained` and
-        `untrained`, each with `top1_percent` and `balanced_accuracy_percent` (`lowest`, `mean`, `highest` of the random
-        networks), `rows` (`CountRow`), `retrained` and `truth` (`Agreement`, or None if there is nothing to compare with); and `baselines`, with
-        `retrained` and `truth`: correlations of `macs` and `params` with the same accuracies, or None. A correlation
-        has `kendall` and `spearman`, None where one side is constant. JSON can hold all of it.
+        `space`, `seed`, `paths`, `validation_images`, `validation_largest_class_percent`, `calibration_images`;
+        `supernets`, with `trained` and `untrained`, each with `top1_percent` and `balanced_accuracy_percent` (`lowest`,
+        `mean`, `highest` of the random networks), `rows` (`CountRow`), `retrained` and `truth` (`Agreement`, or None if
+        there is nothing to compare with); and `baselines`, with `retrained` and `truth`: correlations of `macs` and
+        `params` with the same accuracies, or None. A correlation has `kendall` and `spearman`, None where one side is
+        constant. JSON can hold all of it.
 
     Raises:
         ConfigError: fewer than three paths, or a number of images below 1.

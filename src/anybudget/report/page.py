@@ -173,7 +173,9 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
                 if cost not in group.costs and any(row.answer and cost in row.answer.costs for row in group.rows)
             ],
             "full_labels": sum(row.answer is not None for row in group.rows) <= accuracy.FULL_LABELS,
-            "balanced": any(row.answer and row.answer.supernet_balanced_accuracy_percent is not None for row in group.rows),
+            "balanced": any(
+                row.answer and row.answer.supernet_balanced_accuracy_percent is not None for row in group.rows
+            ),
             "answered": any(row.answer for row in group.rows),
             "baseline": any(row.random for row in group.rows),
         }

@@ -25,9 +25,9 @@ class Candidate:
     """One architecture found for one budget set.
 
     Beside top-1 stands balanced accuracy, the mean recall of the classes, and the share of the largest class of the
-    validation images: what always answering with it would score. `slack` is what each budget leaves unused, limit minus cost, in the cost's unit; never below 0.
-    `log_probability` is None for strategies that have no distribution. `seconds` is the time of this query, judging
-    included.
+    validation images: what always answering with it would score. `slack` is what each budget leaves unused, limit minus
+    cost, in the cost's unit; never below 0. `log_probability` is None for strategies that have no distribution.
+    `seconds` is the time of this query, judging included.
     """
 
     budgets: BudgetSet
