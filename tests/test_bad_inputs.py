@@ -283,7 +283,7 @@ def test_a_bad_question_is_refused(
 def test_many_mistakes_are_tried() -> None:
     """The tables are as long as they claim, and no row is there twice under two names."""
     assert len(CASES) >= 150
-    assert len(ALL_CASES) >= 400
+    assert len(ALL_CASES) > 600  # as docs/runs.md says
     for table in (CASES, test_bad_recipes.CASES, test_bad_data.CASES, test_bad_runs.CASES):
         assert len({row.id for row in table}) == len(table)
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterable, Sized
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import typer.main
 
 from anybudget.cli import app
 from anybudget.config import load_recipe
+from anybudget.spaces import SPACES
 from anybudget.stages import Run
+from anybudget.strategies import STRATEGIES
+from anybudget.training.samplers import SAMPLERS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,6 +41,52 @@ def test_commands_and_flags_exist(path: Path) -> None:
         for argument in arguments:
             if argument.startswith("recipes/"):
                 assert (ROOT / argument).is_file()
+
+
+def test_every_command_and_flag_is_listed() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        (row,) = re.findall(rf"^\| `anybudget {name}\b.*$", text, re.MULTILINE)
+        for option in command.params:
+            flags = [flag for flag in (*option.opts, *option.secondary_opts) if flag.startswith("--")]
+            shared = {
+                "--engine",
+                "--address",
+                "--workers",
+            }  # in a paragraph of their own, with the commands that take them
+            assert not flags or any(flag in (text if shared & set(flags) else row) for flag in flags), (name, flags)
+
+
+NUMBERS = ("four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "registry"),
+    [
+        (r"(\w+) strategies \(", STRATEGIES),
+        (r"(\w+)\s+ways to train a supernet", SAMPLERS),
+        (r"## Search spaces\s+(\w+), each", SPACES),
+    ],
+)  # fmt: skip
+def test_what_the_readme_counts_is_as_many(pattern: str, registry: Sized) -> None:
+    (word,) = re.findall(pattern, (ROOT / "README.md").read_text())
+    assert NUMBERS.index(word.lower()) + 4 == len(registry)
+
+
+@pytest.mark.parametrize(
+    ("page", "registry"),
+    [("docs/strategies.md", STRATEGIES), ("docs/strategies.md", SAMPLERS), ("docs/spaces.md", SPACES)],
+)
+def test_tables_of_what_is_registered_are_complete(page: str, registry: Iterable[str]) -> None:
+    listed = set(re.findall(r"^\| `([\w-]+)` \|", (ROOT / page).read_text(), re.MULTILINE))
+    assert set(registry) <= listed
+
+
+def test_scores_of_the_supernet_are_not_passed_off_as_worth() -> None:
+    """The first table of the README is followed by what its networks had when trained alone."""
+    after = (ROOT / "README.md").read_text().split("| 900,000 |")[1].split("```")[0]
+    assert "with the supernet's weights" in after
+    assert "trained alone" in after
 
 
 def test_the_readme_has_commands() -> None:

@@ -1,5 +1,6 @@
 """What is printed: tables at any width, output that is piped, cut off, in ASCII or on a full disk."""
 
+import errno
 import io
 import os
 import subprocess
@@ -207,3 +208,35 @@ def test_what_was_mixed_up_is_said(
 def test_the_resuming_command_that_is_named_works(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "run", "run/recipe.toml", "--out", "run")
     assert (code, err.count("finished before, kept")) == (0, 5), err
+
+
+def test_ctrl_c_while_images_are_read_leaves_nothing(
+    workshop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anybudget.opened.load_splits", interrupted)
+    code, out, err = call(capsys, "run", "tiny.toml", "--out", "new")
+    assert (code, out, len(err.splitlines())) == (130, "", 1)
+    assert not (workshop / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [
+        (errno.EACCES, "Permission denied; make the folder writable, or choose another with --out"),
+        (errno.ENOSPC, "No space left on device; free some space and run the same command again"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_says_the_way_out(
+    workshop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int, way_out: str
+) -> None:
+    def refused(path: Path, *_arguments: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    code, _, err = call(capsys, "run", "tiny.toml", "--out", "new")
+    assert code == 2
+    assert f"new: cannot write the run folder: {way_out}" in err
+    assert not (workshop / "new").exists()

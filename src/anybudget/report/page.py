@@ -11,6 +11,7 @@ import jinja2
 
 from anybudget.budgets import format_quantity
 from anybudget.errors import RunError
+from anybudget.files import remedy
 from anybudget.report import accuracy, blocks, curves, delivered, strategies, times, words
 from anybudget.report.contents import STAGES, Answer, Retrained, RunContents, read_run
 from anybudget.report.reading import Curve
@@ -37,7 +38,7 @@ def write_report(run: Path) -> Path:
         aside.replace(target)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise RunError(f"{target}: cannot be written: {error.strerror}") from error
+        raise RunError(f"{target}: cannot be written: {error.strerror}; {remedy(error)}") from error
     return target
 
 
