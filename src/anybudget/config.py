@@ -210,7 +210,11 @@ class SupernetSection(TrainingSection):
 
 
 class GeneratorSection(Section):
-    """`[generator]`: how the architecture generator is trained."""
+    """`[generator]`: how the architecture generator is trained.
+
+    A step has `budgets_per_step` budgets; the first `networks_per_step` of them, no more than there are, have their
+    relaxed architecture run on the images.
+    """
 
     cost: str = "macs"
     epochs: Count = 50
@@ -334,11 +338,23 @@ class Recipe(Section):
 
     def contradictions(self) -> Iterator[str]:
         """What the settings say against each other, each with the keys and what would do."""
+        kind, _, index = self.device.partition(":")
+        if index and kind != "cpu" and self.devices > 1:
+            yield (
+                f"device: {self.device} is one device, and the {self.devices} processes of devices need one each; take "
+                f'device = "{kind}", or devices = 1'
+            )
         yield from self.data.contradictions()
         yield from self.supernet.contradictions("supernet", self.space.input_size)
         yield from self.retrain.contradictions("retrain", self.space.input_size)
         if self.generator.cost not in COST_MODELS:
             yield f"generator.cost: unknown cost {shown(self.generator.cost)}; known costs are {', '.join(COST_MODELS)}"
+        if self.generator.networks_per_step > self.generator.budgets_per_step:
+            yield (
+                f"generator.networks_per_step: {self.generator.networks_per_step} networks are drawn, one for each of "
+                f"as many budgets, of which a step has {self.generator.budgets_per_step} (generator.budgets_per_step); "
+                "take fewer networks or more budgets"
+            )
         picks, budgets = self.retrain.picks, self.search.budgets
         for pick in dict.fromkeys(picks):
             if pick > len(budgets):

@@ -25,6 +25,7 @@ from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.device import pick_device
 from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.process_state import computing_threads, seeded
 from anybudget.processes import FabricProcesses, Processes
 from anybudget.progress import Progress, SilentProgress
 from anybudget.report.reading import Record
@@ -106,16 +107,23 @@ class OpenRun:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks run."""
+        """Where the networks run: this process's own device once the processes have been joined."""
         return self.processes.device if "processes" in self.__dict__ else pick_device(self.recipe.device)
 
     @cached_property
     def processes(self) -> Processes:
-        """The processes that train together, joined when this is first asked for."""
+        """The processes that train together, joined when this is first asked for.
+
+        Networks that have been loaded before are moved to this process's own device.
+        """
         recipe = self.recipe
-        return FabricProcesses(
+        joined = FabricProcesses(
             str(pick_device(recipe.device)), devices=recipe.devices, nodes=recipe.nodes, precision=recipe.precision
         )
+        for name in ("supernet", "generator"):
+            if name in self.__dict__:
+                self.__dict__[name].to(joined.device)
+        return joined
 
     @cached_property
     def data(self) -> DataSplits:
@@ -146,7 +154,8 @@ class OpenRun:
     def supernet(self) -> Supernet:
         """The trained supernet, in evaluation mode."""
         self.folder.require("supernet", f"supernet {self.folder.path}")
-        supernet = self._build_supernet()
+        with seeded(self.recipe.seed):  # the weights that it starts with are replaced, but are drawn
+            supernet = self._build_supernet()
         self.folder.load_weights("supernet.safetensors", supernet)
         return supernet.eval()
 
@@ -154,7 +163,8 @@ class OpenRun:
     def generator(self) -> ArchitectureGenerator:
         """The trained architecture generator."""
         self.folder.require("generator", f"generator {self.folder.path}")
-        generator = self._build_generator()
+        with seeded(self.recipe.seed):
+            generator = self._build_generator()
         self.folder.load_weights("generator.safetensors", generator)
         return generator.eval()
 
@@ -185,6 +195,9 @@ class OpenRun:
     def work(self, name: str, **settings: Any) -> Iterator[Work]:
         """Long work that writes to the run folder: alone there, saved on the way, ready to stop.
 
+        Within, torch's global random generators start from the recipe's seed, and it computes with the recipe's
+        threads. Afterwards both are as the caller had them, as are the handlers of signals.
+
         Args:
             name: names its checkpoints.
             settings: what decides its results, besides the recipe.
@@ -194,10 +207,13 @@ class OpenRun:
             TrainingError: memory has run out.
             Stopped: the work was asked to stop, and has saved itself.
         """
-        if self.recipe.threads:
-            torch.set_num_threads(self.recipe.threads)
-        torch.manual_seed(self.recipe.seed)
-        with self.folder.locked(), stop_requests() as request, explained_memory():
+        with (
+            computing_threads(self.recipe.threads),
+            seeded(self.recipe.seed),
+            self.folder.locked(),
+            stop_requests() as request,
+            explained_memory(),
+        ):
             work = Work(
                 self.folder.path,
                 name,

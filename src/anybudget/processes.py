@@ -98,7 +98,7 @@ class FabricProcesses(Processes):
     all processes know, so that nobody has to look for unused ones; and one reduction of one flat tensor does it.
 
     Args:
-        device: `auto`, `cpu`, `cuda`, `mps`, or a device with an index.
+        device: `auto`, `cpu`, `cuda`, `mps`, or for a single process one device by its index, such as `cuda:1`.
         devices: how many processes a machine runs, each with a device (or a part of the cores); under torchrun as many
             as it has started.
         nodes: how many machines there are; under torchrun as many as it knows.
@@ -115,6 +115,11 @@ class FabricProcesses(Processes):
         if local and world:
             devices, nodes = local, world // local
         kind, _, index = device.partition(":")
+        if index and kind != "cpu" and devices > 1:
+            raise ConfigError(
+                f"device: {device} is one device, and there are {devices} processes on this machine that need one each "
+                f"(devices, or torchrun's --nproc-per-node); take device = {kind}, or one process"
+            )
         try:
             self._fabric: Fabric = Fabric(
                 accelerator=kind,

@@ -79,11 +79,12 @@ class Run(OpenRun):
 
     def train_generator(self) -> None:
         """Stage `generator`: train the generator; writes `generator.csv`, `.json` and `.safetensors`."""
-        supernet, data = self.supernet, self.data
+        data = self.data
         rows: list[dict[str, float]] = []
         with self.judging("generator", stage=True) as work:
+            # Joins the processes, so that each loads the supernet onto its own device.
             supervision = work.supervision(rows.append, self.recipe.generator.rollbacks)
-            generator = self._build_generator()
+            supernet, generator = self.supernet, self._build_generator()
             spent = train_generator(
                 generator,
                 supernet,

@@ -13,6 +13,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.checkpoints import NumpyRandom
 from anybudget.costs import CostModel
 from anybudget.data import DataSplits
+from anybudget.errors import ConfigError
 from anybudget.evaluation import Evaluator, Spending
 from anybudget.nets import Supernet
 from anybudget.nets.generator import ArchitectureGenerator
@@ -38,15 +39,28 @@ def train_generator(
 ) -> Spending:
     """Train the generator on the validation split against the frozen supernet; what it cost.
 
-    Each step draws budgets uniformly over the reachable interval of `cost` and a random prior for each, and lowers
-    cross-entropy plus the budget term of the relaxed architectures.
+    Each step draws `budgets_per_step` budgets uniformly over the reachable interval of `cost` and a random prior for
+    each, and lowers the budget term of all of them plus the cross-entropy of the relaxed architectures of the first
+    `networks_per_step`.
 
     Source: SGNAS §3.2, Eq. 10 and Algorithm 1.
+    Differs: the paper gives the generator one fixed random prior (its code keeps a pool, by default of one); here every
+    budget has a fresh one in every step, so that a query may ask with several priors and choose among what they give.
+    The paper draws budgets from a given interval (270 to 450 MMACs in its ImageNet recipe); here it is all that the
+    space can reach, so that no budget is outside of what was trained. The paper's step has one budget and one network;
+    the budget term of more costs next to nothing here. The authors' code smooths labels in this loss; here it is plain
+    cross-entropy, as Eq. 10 has it, since the weights are frozen and cannot overfit to the labels.
 
     Raises:
+        ConfigError: more networks than budgets in a step.
         TrainingError: the loss is not finite.
         Stopped: training was asked to stop, and has been saved.
     """
+    if schedule.networks_per_step > schedule.budgets_per_step:
+        raise ConfigError(
+            f"networks_per_step {schedule.networks_per_step} is more than the {schedule.budgets_per_step} of "
+            "budgets_per_step, each of which gives one network; take fewer networks or more budgets"
+        )
     rng = np.random.default_rng(seed)
 
     def draw(draws: torch.Generator) -> tuple[Tensor, Tensor]:
