@@ -246,6 +246,16 @@ OVERRIDES = [
     ),
     override("supernet.paths_per_step=all", "supernet.paths_per_step: input should be a whole number from 1 to"),
     override("supernet.paths_per_step=round", 'paths_per_step: "round" needs a sampler', "supernet.sampler=uniform"),
+    override(
+        "generator.networks_per_step=17",
+        "generator.networks_per_step: 17 networks are drawn, one for each of as many budgets, of which a step has 16 "
+        "(generator.budgets_per_step)",
+    ),
+    override(
+        "device=cuda:1",
+        'device: cuda:1 is one device, and the 2 processes of devices need one each; take device = "cuda", or devices',
+        "devices=2",
+    ),
     override("supernet.greedy.pool_probability=2", "supernet.greedy.pool_probability: input should be less than or"),
     override("generator.cost=joules", "generator.cost: unknown cost 'joules'; known costs are macs, params"),
     override("generator.cost=", "generator.cost: unknown cost ''"),

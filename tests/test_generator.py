@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
-from anybudget.errors import BudgetError
+from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation import Evaluator
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.generator import ArchitectureGenerator, gumbel_softmax
@@ -136,6 +136,30 @@ def test_same_seed_same_generator(supernet: UnifiedSupernet, data: DataSplits, s
         train_generator(generator, supernet, cost, data, schedule, seed=7)
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_more_networks_than_budgets_in_a_step_are_refused(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    schedule = dataclasses.replace(SCHEDULE, budgets_per_step=2, networks_per_step=3)
+    with pytest.raises(ConfigError, match="networks_per_step 3 is more than the 2 of budgets_per_step"):
+        train_generator(make(supernet.space), supernet, build_costs(supernet.space)["macs"], data, schedule)
+
+
+def test_every_step_has_the_networks_and_budgets_that_were_asked_for(
+    supernet: UnifiedSupernet, data: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.Tensor] = []
+    forward = ArchitectureGenerator.forward
+
+    def spy(self: ArchitectureGenerator, budget: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+        asked.append(budget)
+        return forward(self, budget, prior)
+
+    monkeypatch.setattr(ArchitectureGenerator, "forward", spy)
+    schedule = dataclasses.replace(SCHEDULE, epochs=1, budgets_per_step=3, networks_per_step=3)
+    spent = train_generator(make(supernet.space), supernet, build_costs(supernet.space)["macs"], data, schedule)
+    steps = len(data.validation) // schedule.batch_size
+    assert [len(budgets) for budgets in asked] == [3] * steps
+    assert spent.images == 3 * steps * schedule.batch_size
 
 
 def test_1000_outputs_never_exceed_a_budget(imagenet_space: UnifiedSpace) -> None:

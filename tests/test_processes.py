@@ -219,6 +219,49 @@ def test_mixed_precision_trains_as_well(recipe: Path, tmp_path: Path) -> None:
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.1)
 
 
+def test_the_generator_s_supernet_is_loaded_after_the_processes_have_joined(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only then is it known which device is this process's own."""
+    Run.create(load_recipe(recipe), tmp_path / "run").train_supernet()
+    run = Run.open(tmp_path / "run")
+    loaded = []
+
+    class Joining(Processes):
+        def __init__(self, _device: str, **_options: object) -> None:
+            loaded.append([name for name in ("supernet", "generator") if name in run.__dict__])
+            super().__init__()
+
+    monkeypatch.setattr("anybudget.opened.FabricProcesses", Joining)
+    run.train_generator()
+    run.retrain(run.space.sample(np.random.default_rng(0)), inherit=True)
+    assert loaded == [[]]
+
+
+def test_what_was_loaded_before_is_moved_where_the_processes_say(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(load_recipe(recipe), tmp_path / "run")
+    run.train_supernet()
+    run.train_generator()
+    run = Run.open(tmp_path / "run")
+    networks = [run.supernet, run.generator, run.evaluator.supernet]
+    other = torch.device("meta")
+    monkeypatch.setattr("anybudget.opened.FabricProcesses", lambda _device, **_options: Processes(other))
+    assert run.device.type == "cpu"
+    assert run.processes.device == run.device == other
+    assert {tensor.device for net in networks for tensor in net.state_dict().values()} == {other}
+
+
+def test_one_device_cannot_be_that_of_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="device: cuda:1 is one device, and there are 2 processes.*device = cuda"):
+        FabricProcesses("cuda:1", devices=2)
+    for name, value in {"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="there are 4 processes on this machine"):
+        FabricProcesses("cuda:1")
+
+
 def test_batches_that_cannot_be_shared_out_are_refused() -> None:
     processes = Processes()
     processes.count = 3

@@ -28,6 +28,7 @@ from anybudget.spaces import (
     stages,
 )
 from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec
+from conftest import small_channels
 
 
 def paper_space(name: str) -> SearchSpace:
@@ -199,3 +200,10 @@ def test_derived_networks_have_se_and_h_swish() -> None:
         else:
             assert after == before
     assert derive(specs) == specs
+
+
+def test_every_block_with_a_choice_of_activation_gets_the_derived_one() -> None:
+    space = small_channels()
+    specs = space.block_specs(space.sample(np.random.default_rng(0)))
+    found = [getattr(spec, "activation", "none") for spec in derive(specs, activation="hard_swish")]
+    assert found == ["hard_swish"] * (len(specs) - 1) + ["none"]  # the classifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from anybudget.errors import ConfigError
 
@@ -49,6 +49,15 @@ class Convolution:
         """Learned numbers: weights, bias, scale and shift of the norm, and the steps of both quantisers."""
         quantisers = (self.weight_bits < FLOAT_BITS) + (self.activation_bits < FLOAT_BITS)
         return self.weights + (2 * self.norm + self.bias) * self.out_channels + quantisers
+
+
+@runtime_checkable
+class Activated(Protocol):
+    """A block with a choice of activation; None where it has none."""
+
+    @property
+    def activation(self) -> ActivationName | None:
+        """Which."""
 
 
 class BlockSpec(ABC):
@@ -190,7 +199,7 @@ def derive(
 
     Args:
         specs: blocks of a found network.
-        activation: of convolutions and inverted bottlenecks; as they are when None.
+        activation: of every block that has a choice of one; as they are when None.
         se_reduction: the SE bottleneck is the expanded channels divided by this; 0 adds none.
 
     Source: SGNAS §4.2.2, as AtomNAS does: h-swish and SE (reduction 4, in every block) are added to the network that
@@ -200,12 +209,10 @@ def derive(
 
 
 def _derive(spec: BlockSpec, activation: ActivationName | None, se_reduction: int) -> BlockSpec:
-    if isinstance(spec, InvertedBottleneckSpec):
-        if se_reduction:
-            spec = replace(spec, se_channels=squeezed(spec.expanded_channels, se_reduction))
-        return replace(spec, activation=activation) if activation else spec
-    if isinstance(spec, ConvSpec) and activation and spec.activation:
-        return replace(spec, activation=activation)
+    if isinstance(spec, InvertedBottleneckSpec) and se_reduction:
+        spec = replace(spec, se_channels=squeezed(spec.expanded_channels, se_reduction))
+    if activation and isinstance(spec, Activated) and spec.activation:
+        return cast(BlockSpec, replace(cast(Any, spec), activation=activation))
     return spec
 
 
