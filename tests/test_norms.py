@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from anybudget.nets.norms import batch_norm, folded, reset_statistics, running_norm
+from anybudget.nets.norms import batch_norm, folded, recording, reset_statistics, running_norm
 from anybudget.testing import randomise_norms
 
 
@@ -57,5 +57,7 @@ def test_reset_averages_batches_with_equal_weight() -> None:
     reset_statistics(norm)
     batches = [torch.randn(3, 2, 4, 4) + shift for shift in (0, 5, 7)]
     for batch in batches:
-        norm(batch)
+        with recording(norm):
+            norm(batch)
+    assert norm.momentum == 0.1
     torch.testing.assert_close(norm.running_mean, torch.stack([b.mean((0, 2, 3)) for b in batches]).mean(0))

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent, largest_class_percent
+from anybudget.errors import ConfigError, DataError
 from anybudget.journal import Journal
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
@@ -74,16 +75,28 @@ class Spending:
 class Judge:
     """Scores architectures with the weights of one supernet; what `Evaluator` keeps accounts of.
 
-    Every score comes from weights whose norm statistics are averaged anew over the same calibration images, so it never
-    depends on what was evaluated before.
+    Calibration: in every norm of an architecture, mean and variance are those of all calibration images as one batch.
+    The images pass the network together, block by block, and norms later in a block see what the earlier ones gave for
+    all of them. So a score depends neither on what was evaluated before nor on how images were cut into batches: another
+    `batch_size` changes it by rounding only.
+
+    Cost: one forward of the calibration images, and memory for all of them in the widest block and after every block of
+    a path. That is bounded by `calibration_images`, not by `batch_size`.
 
     Args:
         supernet: has the weights.
         data: the splits; validation images are scored, training images calibrate.
-        calibration_images: how many training images the norms' statistics are averaged over.
-        batch_size: of both; the most that is forwarded at once is one chunk of validation images and all calibration
-            images.
+        calibration_images: how many training images calibrate, 2 or more; all where there are fewer. 0: none, norms use
+            the running statistics that `record_statistics` gathered over many paths.
+        batch_size: how many validation images are forwarded at once.
         seed: draws the calibration images.
+
+    Raises:
+        ConfigError: `calibration_images` is 1 or negative.
+        DataError: the training split has fewer than 2 images.
+
+    Source: SPOS §3.4 recalculates the statistics on some training images for every architecture.
+    Differs: the usual average over batches depends on their size, and gives a small last batch too much weight.
     """
 
     def __init__(
@@ -96,8 +109,7 @@ class Judge:
         seed: int = 0,
     ) -> None:
         self.supernet, self.data, self.batch_size = supernet, data, batch_size
-        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-        self.calibration = data.train.subset(order[:calibration_images])
+        self.calibration = draw_calibration(data.train, calibration_images, seed)
 
     @property
     def images(self) -> int:
@@ -119,16 +131,17 @@ class Judge:
         for index, chunk, logits in self.logits(architectures, progress):
             labels = self.data.validation.labels[chunk]
             correct[index] += _hits(logits, labels, len(counts))
-            loss[index] += float(F.cross_entropy(logits, labels, reduction="sum"))
+            loss[index] += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
         return {
             architecture: Score.of(hits, counts, float(nats))
             for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
         }
 
     def network(self, architecture: Architecture) -> nn.Sequential:
-        """The stand-alone network with inherited weights and recalibrated norms, in evaluation mode."""
-        network = channels_last(self.supernet.extract(architecture))
-        recalibrate(network, self.calibration, self.data, self.batch_size)
+        """The stand-alone network with inherited weights and calibrated norms, in evaluation mode; ready to be trained."""
+        network = channels_last(self.supernet.extract(architecture)).eval()
+        if len(self.calibration):
+            recalibrate(network, self.calibration, self.data)
         return network
 
     @torch.no_grad()
@@ -142,24 +155,24 @@ class Judge:
         """
         net = copy.deepcopy(self.supernet).eval()
         nodes = plant(net, architectures)
-        calibration = [prepare(b, self.data, net) for b in self.calibration.images.split(self.batch_size)]
+        calibration = prepare(self.calibration.images, self.data, net) if len(self.calibration) else None
         kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}
         for first in range(0, len(self.data.validation), self.batch_size):
             chunk = slice(first, first + self.batch_size)
             images = prepare(self.data.validation.images[chunk], self.data, net)
 
-            def advance(node: Node, state: tuple[list[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
-                batches, hidden = state
+            def advance(node: Node, state: tuple[Tensor | None, Tensor]) -> tuple[Tensor | None, Tensor]:
+                calibrating_images, hidden = state
                 run, module = node.step.run, node.step.module
-                if node not in kept:
-                    with calibrating(module):
-                        batches = [run(batch) for batch in batches]
-                    kept[node] = statistics(module)
-                else:
+                if node in kept:
                     restore(kept[node])
-                return batches, run(hidden)
+                elif calibrating_images is not None:
+                    with calibrating(module):
+                        calibrating_images = run(calibrating_images)
+                    kept[node] = statistics(module)
+                return calibrating_images, run(hidden)
 
-            for index, (_, logits) in walk(nodes, (calibration if first == 0 else [], images), advance):
+            for index, (_, logits) in walk(nodes, (calibration if first == 0 else None, images), advance):
                 yield index, chunk, logits.float().cpu()
                 if first == 0 and progress is not None:
                     progress.advance()
@@ -250,7 +263,7 @@ class Evaluator:
         losses, correct = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
         for index, chunk, logits in self.judge.logits(architectures, progress):
             labels = validation.labels[chunk]
-            losses[index, chunk] = F.cross_entropy(logits, labels, reduction="none").numpy()
+            losses[index, chunk] = F.cross_entropy(logits.double(), labels, reduction="none").numpy()
             correct[index, chunk] = (logits.argmax(1) == labels).numpy()
         self._spend(list(dict.fromkeys(architectures)), time.perf_counter() - started)
         return losses, correct
@@ -303,24 +316,44 @@ class Evaluator:
         self.spent.seconds += seconds
 
 
+def draw_calibration(train: ImageSet, count: int, seed: int) -> ImageSet:
+    """The `count` training images that calibrate, or all where there are fewer; none if `count` is 0.
+
+    Raises:
+        ConfigError: `count` is 1 or negative.
+        DataError: there are fewer than 2 images.
+    """
+    if count == 1 or count < 0:
+        raise ConfigError(f"calibration_images: {count} images have no variance; take 2 or more, or 0 for none")
+    if count and len(train) < 2:
+        raise DataError(
+            f"the training split has {len(train)} image(s), and norms need at least 2 to be calibrated on; add images"
+        )
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    return train.subset(order[:count])
+
+
 @torch.no_grad()
-def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> None:
-    """Average the norms' running statistics anew over `images`; leaves the network in evaluation mode."""
+def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits) -> None:
+    """Make the norms' running statistics those of all `images` as one batch; leaves the network in evaluation mode.
+
+    Momentum and modes of the norms stay as they are, so the network can be trained on in any loop. After an error it
+    has its old statistics. Needs memory for all images in the widest layer.
+    """
     network.eval()
     with calibrating(network):
-        for batch in images.images.split(batch_size):
-            network(prepare(batch, data, network))
+        network(prepare(images.images, data, network))
 
 
 @torch.no_grad()
 def evaluate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> Score:
-    """Top-1 and loss of a network in evaluation mode on `images`."""
+    """Top-1 and loss of a network in evaluation mode on `images`; `batch_size` of them are forwarded at once."""
     counts = torch.bincount(images.labels)
     hits, loss = torch.zeros_like(counts), 0.0
     for batch, labels in zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True):
         logits = network(prepare(batch, data, network)).float().cpu()
         hits += _hits(logits, labels, len(counts))
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
     return Score.of(hits, counts, loss)
 
 

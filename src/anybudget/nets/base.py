@@ -156,12 +156,15 @@ class Supernet(nn.Module, ABC):
         """Copy weights and statistics of one path into the plain blocks built for it."""
 
     def reset_statistics(self) -> None:
-        """Forget all running statistics, so that the coming `record_statistics` are averaged with equal weight."""
+        """Forget all running statistics, so that the coming `record_statistics` start a new average."""
         reset_statistics(self)
 
     @torch.no_grad()
     def record_statistics(self, x: Tensor, path: Path) -> None:
-        """Count one batch through `path` into the running statistics of the norms it uses; nothing is dropped."""
+        """Count one batch through `path` into the running statistics of the norms it uses; nothing is dropped.
+
+        Batches count alike, so they should have the same number of images.
+        """
         with scoring(self), recording(self):
             self(x, path)
 

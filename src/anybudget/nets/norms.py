@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
@@ -207,16 +207,14 @@ def shared_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
 
 
 def reset_statistics(module: nn.Module) -> None:
-    """Forget the running statistics of every norm and average the coming batches with equal weight."""
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            # torch's own reset does nothing while `track_running_stats` is off, as it is in shared norms.
-            _buffer(layer.running_mean).zero_()
-            _buffer(layer.running_var).fill_(1.0)
-            _buffer(layer.num_batches_tracked).zero_()
-            if isinstance(layer, SlicedNorm):
-                layer.counts.zero_()
-            layer.momentum = None
+    """Forget the running statistics of every norm, so that `recording` starts a new average."""
+    for layer in _norms(module):
+        # torch's own reset does nothing while `track_running_stats` is off, as it is in shared norms.
+        _buffer(layer.running_mean).zero_()
+        _buffer(layer.running_var).fill_(1.0)
+        _buffer(layer.num_batches_tracked).zero_()
+        if isinstance(layer, SlicedNorm):
+            layer.counts.zero_()
 
 
 def keep_statistics(module: nn.Module) -> None:
@@ -225,48 +223,53 @@ def keep_statistics(module: nn.Module) -> None:
     What norms of shared weights need: paths differ, so an average over whatever came last is the statistics of none.
     The buffers stay, and evaluation mode uses them.
     """
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.track_running_stats = False
+    for layer in _norms(module):
+        layer.track_running_stats = False
 
 
 @contextmanager
 def recording(module: nn.Module) -> Iterator[None]:
-    """Within, a training forward counts the batch into the running statistics of the norms it passes."""
-    silent = [
-        layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d) and not layer.track_running_stats
-    ]
-    for layer in silent:
-        layer.track_running_stats = True
+    """Within, a training forward counts the batch into the running statistics of the norms it passes.
+
+    These are averages over all batches since `reset_statistics`, each with equal weight: give batches of equal size.
+    Afterwards, and after an error, every norm follows its batches as it did before.
+    """
+    before = [(layer, layer.track_running_stats, layer.momentum) for layer in _norms(module)]
+    for layer, _, _ in before:
+        layer.track_running_stats, layer.momentum = True, None
     try:
         yield
     finally:
-        for layer in silent:
-            layer.track_running_stats = False
+        for layer, tracked, momentum in before:
+            layer.track_running_stats, layer.momentum = tracked, momentum
 
 
 @contextmanager
 def calibrating(module: nn.Module) -> Iterator[None]:
-    """Within, forwards of a module in evaluation mode average the norms' statistics anew; nothing else trains."""
+    """Within, a forward of a module in evaluation mode gathers the norms' statistics anew; nothing else trains.
+
+    Afterwards the norms are as they were but for the statistics, so that the module can be trained on like any other.
+    After an error they have their old statistics, too.
+    """
+    before = [(layer, layer.training) for layer in _norms(module)]
+    kept = _copies(layer for layer, _ in before)
     reset_statistics(module)
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    with recording(module):
-        for norm in norms:
-            norm.train()
-        try:
+    try:
+        with recording(module):
+            for layer, _ in before:
+                layer.train()
             yield
-        finally:
-            for norm in norms:
-                norm.eval()
+    except BaseException:
+        restore(kept)
+        raise
+    finally:
+        for layer, training in before:
+            layer.train(training)
 
 
 def statistics(module: nn.Module) -> list[tuple[nn.Module, dict[str, Tensor]]]:
     """Copies of the running statistics of those norms that have counted a batch; `restore` puts them back."""
-    return [
-        (layer, {name: buffer.clone() for name, buffer in layer.named_buffers()})
-        for layer in module.modules()
-        if isinstance(layer, nn.BatchNorm2d) and _counted(layer)
-    ]
+    return _copies(layer for layer in _norms(module) if _counted(layer))
 
 
 def restore(kept: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> None:
@@ -274,6 +277,14 @@ def restore(kept: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> None:
     for layer, buffers in kept:
         for name, buffer in layer.named_buffers():
             buffer.copy_(buffers[name])
+
+
+def _norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+def _copies(norms: Iterable[nn.BatchNorm2d]) -> list[tuple[nn.Module, dict[str, Tensor]]]:
+    return [(norm, {name: buffer.clone() for name, buffer in norm.named_buffers()}) for norm in norms]
 
 
 def _counted(norm: nn.BatchNorm2d) -> bool:

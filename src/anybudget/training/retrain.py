@@ -28,9 +28,6 @@ def train_network(
     """
     supervision = supervision or Supervision(processes=Processes(next(network.parameters()).device))
     processes = supervision.processes
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 0.1  # recalibration leaves a cumulative average, which would never forget the first steps
     network.train()
 
     def backward(images: Tensor, labels: Tensor) -> StepResult:
