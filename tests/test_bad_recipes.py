@@ -234,7 +234,20 @@ OVERRIDES = [
     override("supernet.warmup_epochs=3", "supernet.warmup_epochs: 3 are more than the 2 of supernet.epochs"),
     override("supernet.crop_padding=8", "supernet.crop_padding: 8 pixels around images of 8 (space.input_size)"),
     override("supernet.rollbacks=-1", "supernet.rollbacks: input should be greater than or equal to 0"),
-    override("supernet.accumulate=9", "supernet.accumulate: 9 parts of 16 images (supernet.batch_size) leave"),
+    override(
+        "supernet.accumulate=9",
+        "supernet.batch_size 16, in 9 parts (supernet.accumulate) leaves fewer than 2 images at once, which norms cannot "
+        "be trained on; take a batch_size of at least 18, or supernet.accumulate of at most 8",
+    ),
+    override("devices=3", "supernet.batch_size 16 cannot be shared out evenly among 3 processes (devices * nodes)"),
+    override("devices=16", "generator.batch_size 16, 1 for each of 16 processes (devices * nodes) leaves fewer than 2"),
+    override(
+        "nodes=2",
+        "supernet.batch_size 16, 8 for each of 2 processes (devices * nodes), in 5 parts",
+        "supernet.accumulate=5",
+    ),
+    override("generator.batch_size=1", "generator.batch_size: input should be greater than or equal to 2"),
+    override("search.calibration_images=1", "search.calibration_images: input should be greater than or equal to 2"),
     override("retrain.accumulate=0", "retrain.accumulate: input should be greater than or equal to 1"),
     override("supernet.greedy.kept=5", "supernet.greedy.kept: 5 paths cannot be kept of 4 sampled ones"),
     override("supernet.greedy.ramp=1.1", "supernet.greedy.ramp: input should be less than or equal to 1"),

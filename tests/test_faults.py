@@ -34,6 +34,7 @@ from anybudget.stopping import Stopped, StopRequest
 from anybudget.testing.interruption import differing_files
 from anybudget.training import loop
 from anybudget.training.epochs import EpochLoop
+from anybudget.work import explained_memory
 from conftest import stop_after
 
 SOURCE = Path(cli.__file__).parent
@@ -393,6 +394,34 @@ def test_memory_that_runs_out_is_explained(recipe_file: Path, tmp_path: Path, mo
     monkeypatch.setattr(stages, "train_supernet", lambda *_args, **_options: torch.empty(1 << 55))
     with pytest.raises(TrainingError, match=r"out of memory .*lower batch_size, or raise accumulate"):
         run.train_supernet()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("could not create a primitive"),
+        RuntimeError("could not create a primitive descriptor for a convolution forward propagation primitive"),
+        RuntimeError("could not create a memory object"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("CUDA error: out of memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+    ],
+    ids=str,
+)
+def test_every_message_of_missing_memory_is_explained(error: Exception) -> None:
+    advice = "lower batch_size, or raise accumulate.*search.calibration_images"
+    with pytest.raises(TrainingError, match=f"out of memory .*{advice}"), explained_memory():
+        raise error
+
+
+def test_other_errors_are_not_taken_for_missing_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), explained_memory():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_accumulating_trains_on_the_same_batches(recipe_file: Path, tmp_path: Path) -> None:

@@ -128,15 +128,39 @@ def test_own_paths_average_over_those_that_used_a_weight(recipe: Path, tmp_path:
     for rank in range(2):
         net.zero_grad()
         F.cross_entropy(net(images[rank::2], uniform_path(run.space, rng)), labels[rank::2]).backward()
-        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()])
+        gradients.append([None if p.grad is None else p.grad.clone() for p in net.parameters()])
     found = load_file(path / "supernet.safetensors")
-    users = 0.0
+    users = set()
     for (name, parameter), *both in zip(net.named_parameters(), *gradients, strict=True):
-        count = sum((gradient != 0).float() for gradient in both).clamp_min(1)
-        expected = parameter.detach() - loaded.supernet.learning_rate * sum(both) / count
+        used = [gradient for gradient in both if gradient is not None]
+        expected = parameter.detach()
+        if used:
+            expected = expected - loaded.supernet.learning_rate * torch.stack(used).mean(0)
         assert torch.allclose(found[name], expected, atol=1e-6), name
-        users = max(users, float(count.max()))
-    assert users == 2  # the stem at least was used by both
+        users.add(len(used))
+    assert users == {0, 1, 2}
+
+
+def test_a_gradient_of_exactly_zero_counts_as_used() -> None:
+    """As that of a weight behind a ReLU which let nothing pass in one of the processes."""
+
+    def work() -> None:
+        processes = FabricProcesses("cpu", devices=2)
+        parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(4)]
+        zero, one, nobody, slices = parameters
+        zero.grad = torch.tensor([4.0, 6.0]) if processes.rank else torch.zeros(2)
+        one.grad = torch.tensor([4.0, 0.0]) if processes.rank else None
+        slices.grad = torch.tensor([1.0, 1.0]) if processes.rank else torch.tensor([3.0, 0.0])
+        processes.average_used_gradients(parameters)
+        assert zero.grad is not None
+        assert zero.grad.tolist() == [2, 3]
+        assert one.grad is not None
+        assert one.grad.tolist() == [4, 0]
+        assert nobody.grad is None
+        assert slices.grad is not None
+        assert slices.grad.tolist() == [2, 0.5]
+
+    assert together(2, work) == [0, 0]
 
 
 @pytest.mark.parametrize("sampler", ["greedy", "uniform"])

@@ -227,6 +227,7 @@ def test_rank_run_is_stable_plain_data(supernet: UnifiedSupernet, data: DataSpli
     for mistake, message in (
         ({"paths": 2}, "2 paths"),
         ({"image_counts": (0,)}, "0 images"),
+        ({"image_counts": (1,)}, "1 images cannot order paths"),
         ({"truth": {}}, "0 of 8"),
     ):
         with pytest.raises(AnyBudgetError, match=message):

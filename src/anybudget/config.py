@@ -25,11 +25,14 @@ from pydantic_core import PydanticCustomError
 from anybudget.budgets import BudgetSet
 from anybudget.costs import COST_MODELS
 from anybudget.errors import BudgetError, ConfigError, reason, shorten, shown
+from anybudget.parts import FEWEST, batch_problem
 from anybudget.spaces import SPACES, SearchSpace, Settings
 from anybudget.spaces.blocks import ActivationName
 from anybudget.spaces.settings import Channels, Count, Natural
 from anybudget.toml import read_toml, read_value
 
+# A norm needs two values, and a map may be a single pixel.
+Images = Annotated[int, Field(ge=FEWEST, le=10**9)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 # Bounded like counts: beyond these, what torch computes with 32 bits overflows.
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
@@ -103,7 +106,7 @@ class TrainingSection(Section):
     """
 
     epochs: Count
-    batch_size: Annotated[int, Field(ge=2, le=10**9)]  # a norm needs two values, and a map may be a single pixel
+    batch_size: Images
     learning_rate: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegative = 4e-5
@@ -114,8 +117,8 @@ class TrainingSection(Section):
     accumulate: Count = 1
     rollbacks: Natural = 0
 
-    def contradictions(self, name: str, image_size: int) -> Iterator[str]:
-        """What the settings of the table `name` say against each other, or against images of so many pixels."""
+    def contradictions(self, name: str, image_size: int, processes: int) -> Iterator[str]:
+        """What the settings of the table `name` say against each other, images of so many pixels, or the processes."""
         if self.nesterov and not self.momentum:
             yield f"{name}.nesterov: needs a momentum, and {name}.momentum is 0; set one above 0, or nesterov = false"
         if self.warmup_epochs > self.epochs:
@@ -123,11 +126,9 @@ class TrainingSection(Section):
                 f"{name}.warmup_epochs: {self.warmup_epochs:g} are more than the {self.epochs} of {name}.epochs; take "
                 "fewer"
             )
-        if 2 * self.accumulate > self.batch_size:
-            yield (
-                f"{name}.accumulate: {self.accumulate} parts of {self.batch_size} images ({name}.batch_size) leave "
-                "less than two in each; take fewer parts"
-            )
+        problem = batch_problem(self.batch_size, processes, self.accumulate, section=name)
+        if problem:
+            yield problem
         if self.crop_padding >= image_size:
             yield (
                 f"{name}.crop_padding: {self.crop_padding} pixels around images of {image_size} (space.input_size) "
@@ -218,7 +219,7 @@ class GeneratorSection(Section):
 
     cost: str = "macs"
     epochs: Count = 50
-    batch_size: Count = 128
+    batch_size: Images = 128
     learning_rate: Rate = 1e-3
     temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 5.0
     temperature_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
@@ -276,7 +277,7 @@ class SearchSection(Section):
     priors: Count = 8
     candidates: Count = 40
     min_use: Annotated[float, Field(ge=0, le=1)] = 0.985
-    calibration_images: Count = 1024
+    calibration_images: Images = 1024
     random_baseline: Natural = 50
     evolution: EvolutionSection = EvolutionSection()
     nsga2: NSGA2Section = NSGA2Section()
@@ -345,8 +346,12 @@ class Recipe(Section):
                 f'device = "{kind}", or devices = 1'
             )
         yield from self.data.contradictions()
-        yield from self.supernet.contradictions("supernet", self.space.input_size)
-        yield from self.retrain.contradictions("retrain", self.space.input_size)
+        processes = self.devices * self.nodes
+        yield from self.supernet.contradictions("supernet", self.space.input_size, processes)
+        yield from self.retrain.contradictions("retrain", self.space.input_size, processes)
+        problem = batch_problem(self.generator.batch_size, processes, section="generator")
+        if problem:
+            yield problem
         if self.generator.cost not in COST_MODELS:
             yield f"generator.cost: unknown cost {shown(self.generator.cost)}; known costs are {', '.join(COST_MODELS)}"
         if self.generator.networks_per_step > self.generator.budgets_per_step:

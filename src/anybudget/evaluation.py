@@ -22,6 +22,7 @@ from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.norms import calibrating, restore, statistics
 from anybudget.nets.trie import Node, plant, walk
+from anybudget.parts import FEWEST
 from anybudget.progress import Task
 
 
@@ -325,9 +326,10 @@ def draw_calibration(train: ImageSet, count: int, seed: int) -> ImageSet:
     """
     if count == 1 or count < 0:
         raise ConfigError(f"calibration_images: {count} images have no variance; take 2 or more, or 0 for none")
-    if count and len(train) < 2:
+    if count and len(train) < FEWEST:
         raise DataError(
-            f"the training split has {len(train)} image(s), and norms need at least 2 to be calibrated on; add images"
+            f"the training split has {len(train)} image(s), and norms need at least {FEWEST} to be calibrated on; add "
+            "images"
         )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     return train.subset(order[:count])

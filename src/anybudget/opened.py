@@ -25,6 +25,7 @@ from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.device import pick_device
 from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.parts import batch_problem
 from anybudget.process_state import computing_threads, seeded
 from anybudget.processes import FabricProcesses, Processes
 from anybudget.progress import Progress, SilentProgress
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 
 Limits = tuple[tuple[str, float], ...]
 """The limit of each cost, in the order in which they were asked for."""
+
+READ_FROM = {"supernet": ("supernet", "evaluator"), "generator": ("generator",)}
+"""What an open run keeps of the files that a stage writes, by stage: read again once the stage has run again."""
 
 EngineFactory = Callable[["OpenRun"], Engine]
 
@@ -183,13 +187,37 @@ class OpenRun:
         for budget_set in budgets:
             check_jointly_reachable(terms, budget_set)
 
+    def check_batches(self) -> None:
+        """Check, before any training, that batches can be cut as all the trainings of the recipe will cut them.
+
+        Raises:
+            ConfigError: one cannot; see `batch_problem`.
+        """
+        recipe, train, validation = self.recipe, self.data.train, self.data.validation
+        for name, size, accumulate, images in (
+            ("supernet", recipe.supernet.batch_size, recipe.supernet.accumulate, train),
+            ("generator", recipe.generator.batch_size, 1, validation),
+            ("retrain", recipe.retrain.batch_size, recipe.retrain.accumulate, train),
+        ):
+            problem = batch_problem(min(size, len(images)), self.processes.count, accumulate, section=name)
+            if problem:
+                few = f"; there are only {len(images)} images to train on" if len(images) < size else ""
+                raise ConfigError(f"{problem}{few}")
+
     @contextmanager
     def stage(self, name: str, **settings: Any) -> Iterator[Work]:
-        """Work that is noted as finished, with its time, if nothing goes wrong; see `work`."""
+        """Work that is noted as finished, with its time, if nothing goes wrong; see `work`.
+
+        What this run has read of the stage's files is forgotten, however the stage ends.
+        """
         started = time.perf_counter()
-        with self.work(name, **settings) as work:
-            yield work
-            self.folder.finish(name, time.perf_counter() - started)
+        try:
+            with self.work(name, **settings) as work:
+                yield work
+                self.folder.finish(name, time.perf_counter() - started)
+        finally:
+            for part in READ_FROM.get(name, ()):
+                self.__dict__.pop(part, None)
 
     @contextmanager
     def work(self, name: str, **settings: Any) -> Iterator[Work]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from anybudget.errors import ConfigError
+from anybudget.parts import batch_problem
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,16 +40,15 @@ class Processes:
         """This process's part of a batch."""
         return images[self.rank :: self.count], labels[self.rank :: self.count]
 
-    def check_batch(self, size: int) -> None:
-        """Check that a batch can be shared out evenly: a mean of means is the mean of all only then.
+    def check_batch(self, size: int, accumulate: int = 1) -> None:
+        """Check that a batch can be shared out evenly, and each share be forwarded in `accumulate` parts.
 
         Raises:
-            ConfigError: it cannot.
+            ConfigError: it cannot; see `batch_problem`.
         """
-        if size % self.count:
-            raise ConfigError(
-                f"batch_size {size} cannot be shared out evenly among {self.count} processes; take a multiple"
-            )
+        problem = batch_problem(size, self.count, accumulate)
+        if problem:
+            raise ConfigError(problem)
 
     def optimiser(self, optimiser: torch.optim.Optimizer) -> Any:
         """The optimiser as the precision needs it."""
@@ -69,10 +69,11 @@ class Processes:
         """
 
     def average_used_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over those processes that used the weight; processes may differ in which.
+        """Replace every gradient by its mean over those processes that used the parameter; they may differ in which.
 
-        Weight by weight, since a path may use a slice of a parameter: a gradient of exactly 0 counts as not used.
-        Parameters that no process used have no gradient afterwards.
+        A parameter is used where it has a gradient, be it 0: as behind a ReLU that lets nothing pass. Of a parameter
+        that a path used a slice of, the rest has the gradient 0. Parameters that no process used have no gradient
+        afterwards.
         """
 
     def mean(self, values: Sequence[float]) -> list[float]:
@@ -163,11 +164,10 @@ class FabricProcesses(Processes):
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-        given = torch.tensor([float(p.grad is not None) for p in trained], device=self.device)
-        torch.distributed.all_reduce(given)
-        total, users = self._summed(gradients), self._summed([(g != 0).to(g.dtype) for g in gradients])
-        for parameter, part, count, anyone in zip(trained, total, users, given.tolist(), strict=True):
-            parameter.grad = part / count.clamp_min(1) if anyone else None
+        users = torch.tensor([float(p.grad is not None) for p in trained], device=self.device)
+        torch.distributed.all_reduce(users)
+        for parameter, total, count in zip(trained, self._summed(gradients), users.tolist(), strict=True):
+            parameter.grad = total / count if count else None
 
     def _summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The sum of each tensor over the processes, by one reduction of a flat one."""

@@ -47,9 +47,13 @@ class Run(OpenRun):
         """Stage `supernet`: train the shared weights.
 
         Writes `supernet.csv`, `supernet.json` (what it cost), `supernet.safetensors`, and `pool.jsonl` if greedy.
+
+        Raises:
+            ConfigError: a batch of this or a later training cannot be cut into the parts that the recipe asks for.
         """
         section = self.recipe.supernet
         data = self.data
+        self.check_batches()
         rows: list[dict[str, float]] = []
         with self.stage("supernet") as work:
             supervision = work.supervision(rows.append, section.rollbacks)
@@ -75,7 +79,6 @@ class Run(OpenRun):
             if isinstance(sampler, GreedySampler):
                 self.folder.write_lines("pool.jsonl", sampler.pool.to_rows())
             self.folder.save_weights("supernet.safetensors", supernet)
-        self.__dict__.pop("supernet", None)
 
     def train_generator(self) -> None:
         """Stage `generator`: train the generator; writes `generator.csv`, `.json` and `.safetensors`."""
@@ -97,7 +100,6 @@ class Run(OpenRun):
             self.folder.write_csv("generator.csv", rows)
             self.folder.write_json("generator.json", spent.to_dict())
             self.folder.save_weights("generator.safetensors", generator)
-        self.__dict__.pop("generator", None)
 
     def generate(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """Answer budget sets with the trained generator and append them to `candidates.jsonl`."""

@@ -88,6 +88,17 @@ class Work:
         return self._folder / f"{'-'.join(words)}.{extension}"
 
 
+OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, MPS and others, also where torch raises no OutOfMemoryError
+    "allocate memory",  # DefaultCPUAllocator: can't allocate memory; Cannot allocate memory
+    "could not create a primitive",  # oneDNN has no room for a convolution's working memory
+    "could not create a memory object",  # oneDNN has no room for a tensor
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+)
+"""What messages of a `RuntimeError` say, in lower case, when the cause is a lack of memory."""
+
+
 @contextmanager
 def explained_memory() -> Iterator[None]:
     """Say what helps when memory runs out.
@@ -99,8 +110,9 @@ def explained_memory() -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         text = str(error)
-        wanting = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text
-        if not wanting:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+            message in text.lower() for message in OUT_OF_MEMORY
+        ):
             raise
         raise TrainingError(
             f"out of memory ({text.strip().splitlines()[0] if text.strip() else 'no details'}); lower batch_size, or "

@@ -17,6 +17,7 @@ from anybudget.evaluation import Evaluator, Score, prepare
 from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
 from anybudget.nets.trie import plant, walk
+from anybudget.parts import FEWEST
 from anybudget.progress import Task
 from anybudget.ranking.correlation import Correlation, rank_correlation
 from anybudget.spaces import SearchSpace
@@ -71,13 +72,16 @@ def rank_paths(
         task: advanced by one for every path, and by one for every path and subset.
 
     Raises:
-        ConfigError: a number of images is below 1.
+        ConfigError: a number of images is below 2.
 
     Source: GreedyNAS Table 3 and Fig. 4: on few images the loss orders paths better than accuracy does.
     """
     counts, total = sorted(set(image_counts)), len(data.validation)
-    if counts and counts[0] < 1:
-        raise ConfigError(f"{counts[0]} images cannot order paths; ask for at least 1")
+    if counts and counts[0] < FEWEST:
+        raise ConfigError(
+            f"{counts[0]} images cannot order paths: as one batch they have to normalise themselves; ask for at least "
+            f"{FEWEST}"
+        )
     paths = list(dict.fromkeys(architectures))
     losses, correct = evaluator.per_image(paths, task)
     losses = _ranked(losses)

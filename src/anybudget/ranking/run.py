@@ -58,7 +58,7 @@ def rank_run(
         constant. JSON can hold all of it.
 
     Raises:
-        ConfigError: fewer than three paths, or a number of images below 1.
+        ConfigError: fewer than three paths, or a number of images below 2.
         DataError: `truth` knows fewer than three of the random networks.
 
     Source: GreedyNAS Table 3, which compares an untrained supernet, uniform and greedy training.

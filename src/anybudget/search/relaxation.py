@@ -127,7 +127,7 @@ def train_distributions(
 
     model.train()
     with synchronised(relaxed, supervision.processes):
-        loop.run(model, {"trainer": trainer, **(parts or {})}, step, row)
+        loop.run(model, {"trainer": trainer, **(parts or {})}, step, row, loss="cross_entropy")
     model.eval()
     return trainer.spent
 

@@ -18,6 +18,7 @@ from anybudget.data import Augmentation, DataSplits, EpochPosition, ImageSet, it
 from anybudget.errors import TrainingError
 from anybudget.processes import Processes
 from anybudget.progress import Progress, SilentProgress
+from anybudget.training.guessing import no_better_than_guessing
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +122,10 @@ class EpochLoop:
         step: Step,
         row: Callable[[int, Mapping[str, float]], Row],
         finished: Callable[[], bool] = lambda: False,
+        *,
+        loss: str = "loss",
     ) -> None:
-        """Train to the end, from the checkpoint where there is one.
+        """Train to the end, from the checkpoint where there is one; a notice says so if that is no better than guessing.
 
         Args:
             model: what is trained.
@@ -130,6 +133,7 @@ class EpochLoop:
             step: trains on one batch.
             row: the metrics of an epoch, from its number and the sums of its steps (`steps` is among them).
             finished: asked after each step whether to end before the last epoch.
+            loss: which metric of a row is the mean cross-entropy in nats.
 
         Raises:
             TrainingError: the loss is not finite, and no rollback is left.
@@ -163,6 +167,23 @@ class EpochLoop:
                 self.epoch += 1
             # What follows may be interrupted, too, and then begins with a finished training.
             self._save()
+        self._compare_with_guessing(loss)
+
+    def _compare_with_guessing(self, loss: str) -> None:
+        """Say so if the last epoch was no better than guessing: all that builds on it would be in vain."""
+        if not self._rows or not self.supervision.processes.main:
+            return
+        last = self._rows[-1]
+        reached = no_better_than_guessing(self.images.labels, last[loss], last.get("train_top1_percent"))
+        if reached:
+            logger.warning(
+                "%s: training has ended no better than guessing, with %s after %d epochs on %d images; what builds on it "
+                "is worth little; try a lower or higher learning_rate (a third, three times), more epochs, or more images",
+                self.name,
+                reached,
+                len(self._rows),
+                len(self.images),
+            )
 
     def _epoch(self, step: Step, task: Any, finished: Callable[[], bool]) -> None:
         """The rest of an epoch."""

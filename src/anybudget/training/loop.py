@@ -85,10 +85,12 @@ def run_epochs(
         trained_on: what the last step trained, such as its path, for the message when it fails.
 
     Raises:
+        ConfigError: a batch cannot be cut into equal shares, or into parts of 2 images or more.
         TrainingError: the loss is not finite, or stays far above that of guessing.
         Stopped: training was asked to stop, and has been saved.
     """
     processes = supervision.processes
+    processes.check_batch(min(schedule.batch_size, len(data.train)), schedule.accumulate)
     parameters = list(model.parameters())
     plain = torch.optim.SGD(
         parameters,
@@ -191,10 +193,11 @@ def train_on(
 ) -> StepResult:
     """Forward and backward on a batch, in `accumulate` parts one after the other, to need less memory.
 
-    Gradients are added up to those of the mean loss over the batch; norms of the batch see a part at a time.
+    Parts differ by one image at most. Gradients are added up to those of the mean loss over the batch; norms of the
+    batch see a part at a time.
     """
     results = []
-    for part, answers in zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True):
+    for part, answers in zip(images.tensor_split(accumulate), labels.tensor_split(accumulate), strict=True):
         with processes.precision():
             logits = forward(part)
             loss = F.cross_entropy(logits, answers)

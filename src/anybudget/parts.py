@@ -1,0 +1,39 @@
+"""Owns how a batch is cut: equal shares for the processes, and equal parts of a share, one after the other."""
+
+from __future__ import annotations
+
+FEWEST = 2
+"""Images that a norm needs at once: one image has no variance where the map is a single pixel."""
+
+
+def batch_problem(size: int, processes: int = 1, accumulate: int = 1, *, section: str = "") -> str | None:
+    """What is wrong with a batch of `size` images, shared out among `processes` and forwarded in `accumulate` parts.
+
+    Shares have to be equal, since a mean of means is the mean of all only then; parts differ by one image at most
+    (`torch.tensor_split`), and are weighted by their images.
+
+    Args:
+        size: images of all processes together.
+        processes: how many share the batch.
+        accumulate: parts of each share.
+        section: the table of the recipe that has `batch_size` and `accumulate`.
+
+    Returns:
+        The message, with what would do; None if nothing is wrong.
+    """
+    table = f"{section}." if section else ""
+    if size % processes:
+        return (
+            f"{table}batch_size {size} cannot be shared out evenly among {processes} processes (devices * nodes); take a "
+            f"multiple of {processes}"
+        )
+    share = size // processes
+    if share // accumulate >= FEWEST:
+        return None
+    shared = f", {share} for each of {processes} processes (devices * nodes)" if processes > 1 else ""
+    parted = f", in {accumulate} parts ({table}accumulate)" if accumulate > 1 else ""
+    fewer = f", or {table}accumulate of at most {share // FEWEST}" if accumulate > 1 and share >= FEWEST else ""
+    return (
+        f"{table}batch_size {size}{shared}{parted} leaves fewer than {FEWEST} images at once, which norms cannot be trained "
+        f"on; take a batch_size of at least {FEWEST * processes * accumulate}{fewer}"
+    )
