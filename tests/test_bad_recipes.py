@@ -236,8 +236,8 @@ OVERRIDES = [
     override("supernet.rollbacks=-1", "supernet.rollbacks: input should be greater than or equal to 0"),
     override(
         "supernet.accumulate=9",
-        "supernet.batch_size 16, in 9 parts (supernet.accumulate) leaves fewer than 2 images at once, which norms cannot "
-        "be trained on; take a batch_size of at least 18, or supernet.accumulate of at most 8",
+        "supernet.batch_size 16, in 9 parts (supernet.accumulate) leaves fewer than 2 images at once, which norms "
+        "cannot be trained on; take a batch_size of at least 18, or supernet.accumulate of at most 8",
     ),
     override("devices=3", "supernet.batch_size 16 cannot be shared out evenly among 3 processes (devices * nodes)"),
     override("devices=16", "generator.batch_size 16, 1 for each of 16 processes (devices * nodes) leaves fewer than 2"),

@@ -330,7 +330,7 @@ CHECKPOINTS = [
             "search half --strategy random",
             f"half/checkpoints/search-random.jsonl: {names}",
             written(
-                "half/checkpoints/search-random.jsonl", f'{{"format": "anybudget journal", "version": 1, {settings}}}\n'
+                "half/checkpoints/search-random.jsonl", f'{{"format": "anybudget journal", "version": 2, {settings}}}\n'
             ),
         )
         for identifier, settings, names in (

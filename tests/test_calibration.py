@@ -1,4 +1,4 @@
-"""Calibration of norms: what statistics a score is of, that no cut into batches changes it, and what it leaves behind."""
+"""Calibration of norms: which statistics a score is of, that no cut into batches changes it, and what it leaves."""
 
 from __future__ import annotations
 
@@ -163,9 +163,14 @@ def test_calibration_leaves_norms_as_they_were_even_after_an_error(supernet: Uni
         return [(norm.momentum, norm.training, norm.track_running_stats) for norm in norms(network)]
 
     before, statistics = kept(), copy.deepcopy(network.state_dict())
-    with pytest.raises(RuntimeError, match="broken"), calibrating(network):
-        network(torch.randn(8, 1, 8, 8))
-        raise RuntimeError("broken")
+
+    def broken() -> None:
+        with calibrating(network):
+            network(torch.randn(8, 1, 8, 8))
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        broken()
     assert kept() == before
     assert all(torch.equal(value, statistics[name]) for name, value in network.state_dict().items())
     with calibrating(network), torch.no_grad():

@@ -77,8 +77,8 @@ class Judge:
     """Scores architectures with the weights of one supernet; what `Evaluator` keeps accounts of.
 
     Calibration: in every norm of an architecture, mean and variance are those of all calibration images as one batch.
-    The images pass the network together, block by block, and norms later in a block see what the earlier ones gave for
-    all of them. So a score depends neither on what was evaluated before nor on how images were cut into batches: another
+    The images pass the network together, block by block, and every norm sees what the earlier ones gave for all of
+    them. So a score depends neither on what was evaluated before nor on how images were cut into batches: another
     `batch_size` changes it by rounding only.
 
     Cost: one forward of the calibration images, and memory for all of them in the widest block and after every block of
@@ -139,7 +139,7 @@ class Judge:
         }
 
     def network(self, architecture: Architecture) -> nn.Sequential:
-        """The stand-alone network with inherited weights and calibrated norms, in evaluation mode; ready to be trained."""
+        """The stand-alone network with inherited weights and calibrated norms, in evaluation mode, fit to be trained."""
         network = channels_last(self.supernet.extract(architecture)).eval()
         if len(self.calibration):
             recalibrate(network, self.calibration, self.data)

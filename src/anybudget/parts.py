@@ -24,8 +24,8 @@ def batch_problem(size: int, processes: int = 1, accumulate: int = 1, *, section
     table = f"{section}." if section else ""
     if size % processes:
         return (
-            f"{table}batch_size {size} cannot be shared out evenly among {processes} processes (devices * nodes); take a "
-            f"multiple of {processes}"
+            f"{table}batch_size {size} cannot be shared out evenly among {processes} processes (devices * nodes); take "
+            f"a multiple of {processes}"
         )
     share = size // processes
     if share // accumulate >= FEWEST:
@@ -34,6 +34,6 @@ def batch_problem(size: int, processes: int = 1, accumulate: int = 1, *, section
     parted = f", in {accumulate} parts ({table}accumulate)" if accumulate > 1 else ""
     fewer = f", or {table}accumulate of at most {share // FEWEST}" if accumulate > 1 and share >= FEWEST else ""
     return (
-        f"{table}batch_size {size}{shared}{parted} leaves fewer than {FEWEST} images at once, which norms cannot be trained "
-        f"on; take a batch_size of at least {FEWEST * processes * accumulate}{fewer}"
+        f"{table}batch_size {size}{shared}{parted} leaves fewer than {FEWEST} images at once, which norms cannot be "
+        f"trained on; take a batch_size of at least {FEWEST * processes * accumulate}{fewer}"
     )

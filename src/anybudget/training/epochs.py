@@ -125,7 +125,9 @@ class EpochLoop:
         *,
         loss: str = "loss",
     ) -> None:
-        """Train to the end, from the checkpoint where there is one; a notice says so if that is no better than guessing.
+        """Train to the end, from the checkpoint where there is one.
+
+        A notice says so if the last epoch is no better than guessing.
 
         Args:
             model: what is trained.
@@ -177,8 +179,9 @@ class EpochLoop:
         reached = no_better_than_guessing(self.images.labels, last[loss], last.get("train_top1_percent"))
         if reached:
             logger.warning(
-                "%s: training has ended no better than guessing, with %s after %d epochs on %d images; what builds on it "
-                "is worth little; try a lower or higher learning_rate (a third, three times), more epochs, or more images",
+                "%s: training has ended no better than guessing, with %s after %d epochs on %d images; what builds on "
+                "it is worth little; try a lower or higher learning_rate (a third, three times), more epochs, or more "
+                "images",
                 self.name,
                 reached,
                 len(self._rows),
