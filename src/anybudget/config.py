@@ -199,9 +199,9 @@ class SupernetSection(TrainingSection):
     same_paths: bool = True
     greedy: GreedySection = GreedySection()
 
-    def contradictions(self, name: str, image_size: int) -> Iterator[str]:
+    def contradictions(self, name: str, image_size: int, processes: int) -> Iterator[str]:
         """See `TrainingSection.contradictions`; also what the sampler cannot do."""
-        yield from super().contradictions(name, image_size)
+        yield from super().contradictions(name, image_size, processes)
         yield from self.greedy.contradictions()
         if self.paths_per_step == "round" and self.sampler in WITHOUT_ROUNDS:
             yield (

@@ -139,7 +139,7 @@ class Judge:
         }
 
     def network(self, architecture: Architecture) -> nn.Sequential:
-        """The stand-alone network with inherited weights and calibrated norms, in evaluation mode, fit to be trained."""
+        """The stand-alone network with inherited weights and calibrated norms, in evaluation mode, fit to train."""
         network = channels_last(self.supernet.extract(architecture)).eval()
         if len(self.calibration):
             recalibrate(network, self.calibration, self.data)

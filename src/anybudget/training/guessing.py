@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor
 
+from anybudget.data import largest_class_percent
+
 MARGIN = 0.01
 """A loss less than this share below that of guessing is no better."""
 
@@ -28,11 +30,11 @@ def no_better_than_guessing(labels: Tensor, loss: float, top1_percent: float | N
         A clause for a message; None where training has learnt something.
     """
     shares = labels.unique(return_counts=True)[1].double() / len(labels)
-    entropy, largest = float(-(shares * shares.log()).sum()), float(shares.max())
-    bound = 100.0 * (largest + ERRORS * math.sqrt(largest * (1.0 - largest) / len(labels)))
+    entropy, largest = float(-(shares * shares.log()).sum()), largest_class_percent(labels)
+    bound = largest + ERRORS * math.sqrt(largest * (100.0 - largest) / len(labels))
     if loss < (1.0 - MARGIN) * entropy and (top1_percent is None or top1_percent > bound):
         return None
     reached = f"loss {loss:.3f} (guessing: {entropy:.3f})"
     if top1_percent is not None:
-        reached += f", top-1 {top1_percent:.1f}% (always the largest class: {100.0 * largest:.1f}%)"
+        reached += f", top-1 {top1_percent:.1f}% (always the largest class: {largest:.1f}%)"
     return reached
