@@ -61,7 +61,7 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_supernet_training(sampler: str, paths: str, recipe: Path, tmp_path: Path) -> None:
     settings = [f"supernet.sampler={sampler}", f"supernet.paths_per_step={paths}", *GREEDY]
-    settings += ["supernet.epochs=2"] if paths == "round" else []
+    settings += ["supernet.epochs=1"] if paths == "round" else []
     run = begin(recipe, tmp_path / "begin", *settings)
     assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path)
 

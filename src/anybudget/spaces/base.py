@@ -55,8 +55,8 @@ class Spelling:
     """One way to write a network: the operation index of every slot of every decision.
 
     Several spellings can describe one network (SGNAS §3.3: the order of the kernels in a unified block does not
-    matter). Supernet training visits spellings, because each has weights of its own; everything else uses the one
-    canonical `Architecture`.
+    matter), each with weights of its own. Fair rounds train all of them; other path samplers train the spelling of the
+    canonical `Architecture`, and everything else uses that one alone.
     """
 
     space: str
