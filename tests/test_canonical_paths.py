@@ -177,6 +177,23 @@ def test_the_document_has_these_shares() -> None:
         assert f"| `{name}` | {paths} | {blocks} |" in text
 
 
+@pytest.mark.parametrize("name", ["unified", "mbconv", "nas-bench-201", "nas-bench-macro", "fbnet"])
+def test_every_operation_with_weights_is_in_a_canonical_path(name: str) -> None:
+    """What `fair` trains in other encodings is scored in some architecture, if not in that combination."""
+    space, rng = SMALL[name], np.random.default_rng(0)
+    sampler = UniformSampler(space)
+    found = {
+        (index, slot, operation)
+        for _ in range(2000)
+        for index, operations in enumerate(sampler.paths(rng, PathLosses(0))[0].operations)
+        for slot, operation in enumerate(operations)
+    }
+    for index, decision in enumerate(space.decisions):
+        for slot in range(decision.slots):
+            for operation in {choice[slot] for choice in decision.choices}:
+                assert (index, slot, operation) in found or decision.operations[operation] in ("skip", "identity")
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_which_samplers_train_other_encodings(name: str) -> None:
     """`fair` alone does."""
