@@ -187,7 +187,9 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
     headings = {"macs": "MACs", "conv_macs": "MACs (conv only)", "params": "params"}
     headings |= {name: name for row in rows for name in row["budgets"] if name not in headings}
     columns = ["budgets", *headings.values(), "slack", "supernet top-1", "balanced"]
-    table = _table("generated architectures", [*columns, *(["random best", "random mean", "random worst"] if baseline else [])])
+    table = _table(
+        "generated architectures", [*columns, *(["random best", "random mean", "random worst"] if baseline else [])]
+    )
     for row in rows:
         budgets, costs = row["budgets"], row["costs"]
         slack = max(100.0 * row["slack"][name] / limit for name, limit in budgets.items())
