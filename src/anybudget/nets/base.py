@@ -41,6 +41,9 @@ class RelaxedSupernet(nn.Module, ABC):
     training mode what follows the stem normalises by the batch, as single paths did in training: a far better guess
     at a path's loss after recalibration (`docs/generator.md` has figures). Nothing else depends on the mode: dropout
     is off in both.
+
+    Differs: SGNAS's generator trains against the supernet in evaluation mode; ours in training mode, for the sake of
+    that guess.
     """
 
     @property

@@ -23,6 +23,8 @@ class ArchitectureGenerator(nn.Module):
     distribution over its distinct choices (80 for a unified block), so that no probability falls on spellings that
     forced sampling excludes.
 
+    Convolutions start He-normal with PyTorch's fan-out and the last one's bias at 0, as in the authors' code.
+
     Source: SGNAS §3.2, Fig. 2, and supplement A.3 and C.
     """
 
@@ -91,7 +93,22 @@ def _convs(widths: list[int]) -> list[nn.Module]:
 
 
 def gumbel_softmax(log_probabilities: Tensor, temperature: float, *, hard: bool, generator: torch.Generator) -> Tensor:
-    """A relaxed sample of every decision, `[..., choices]`; `hard` gives one-hot values with the relaxed gradient."""
+    """A relaxed sample of every decision; with `hard` one-hot values that have the relaxed sample's gradient.
+
+    Args:
+        log_probabilities: `[..., choices]`; choices of `-inf` are never drawn.
+        temperature: above 0; the lower, the nearer to one-hot.
+        hard: one-hot values (the straight-through estimator).
+        generator: draws the noise, on the CPU, so that every device has the same.
+
+    Returns:
+        `[..., choices]`, rows that add up to 1.
+
+    Source: FBNet §3.3; SGNAS §3.1.
+    Differs: SGNAS's Eq. 2 as printed. As in the authors' code (`torch.nn.functional.gumbel_softmax` of the generator's
+    values), noise is added to the logarithms and the sum is divided by the temperature: then the greatest of a row is a
+    draw from the distribution at every temperature. The authors draw for every sub-block, here it is for every layer.
+    """
     uniform = torch.rand(log_probabilities.shape, generator=generator).to(log_probabilities)
     noise = -torch.log(-torch.log(uniform.clamp(1e-10, 1 - 1e-7)))
     soft = ((log_probabilities + noise) / temperature).softmax(-1)

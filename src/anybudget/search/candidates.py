@@ -65,10 +65,11 @@ def candidates_of(
     """Up to `candidates` distinct architectures within the budgets, each with its greatest log-probability.
 
     First the most probable architecture of every distribution; then, until there are enough different ones, the most
-    probable after adding Gumbel noise to every log-probability (perturb and maximise), which draws from the
-    distribution among the architectures that meet the budgets. A round takes `draws` from every distribution. The noise
-    grows from round to round, since confident distributions draw the same few again and again; the number of rounds is
-    bounded.
+    probable after adding Gumbel noise to every log-probability (perturb and maximise). Without budgets and with noise
+    of scale 1 that would be a draw from the distribution. Among the architectures that meet the budgets it is one in
+    spirit only: noise of each choice is not noise of each architecture, and it is 1.2 times as large and grows from
+    round to round, since confident distributions draw the same few again and again. A round takes `draws` from every
+    distribution; the number of rounds is bounded.
 
     They use at least `min_use` of what is attainable of `cost`, where any architecture does; 0 lets the distributions
     alone decide how much of a budget is used. Where the canonical form of a network is cheaper than the choices that

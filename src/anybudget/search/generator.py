@@ -95,6 +95,11 @@ class GeneratorStrategy(Strategy):
     architectures within all budgets that use at least `min_use` of what the generator's own cost may reach, and the
     one with the highest validation top-1 is returned. A `min_use` of 0 lets the distributions alone decide how much
     of a budget is used.
+
+    Source: SGNAS §3.2.
+    Differs: the paper takes the most probable operation of every sub-block for one prior, whatever that costs. Here an
+    integer program decodes within all budgets, for several priors, and the evaluator chooses among the candidates:
+    a budget is a hard limit.
     """
 
     name = "generator"

@@ -43,7 +43,9 @@ class GeneratorSchedule:
     Source: SGNAS §4.1 and supplement C: Adam 0.001 (0.5, 0.999), temperature 5.0 annealed by 0.95 per epoch.
     Differs: the paper's λ = 0.0003 per MMAC² is tied to ImageNet, where over an interval of 400 MMACs it would be a
     penalty of 48, and has to hold the budget alone; here decoding does that, and the penalty only has to point the way.
-    The paper keeps the learning rate constant and picks the best epoch.
+    The paper keeps the learning rate constant and picks the best epoch; here it falls, so that the last epoch is the
+    one to take, and no figure on validation images picks it. The paper has one budget in a step, which is one value of
+    `budgets_per_step`; more give the budget term less noise and cost next to nothing.
     """
 
     epochs: int = 50
@@ -93,6 +95,9 @@ def train_distributions(
         Every image counts once for each mixture that it is forwarded through.
 
     Source: SGNAS §3.2, Eq. 10.
+    Differs: the budget term is of the distributions and not of the relaxed sample, see `budget_gaps`; cross-entropy is
+    without the smoothing of labels that the authors' code has; `relaxed` may normalise by the batch, see
+    `RelaxedSupernet`.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -232,6 +237,12 @@ def budget_gaps(terms: CostTerms, probabilities: Tensor, budgets: Tensor) -> Ten
 
     With independent decisions this is (mean - budget)² plus the variance of the cost, so the budget term needs no
     sample and no network: many budgets per step cost next to nothing.
+
+    Source: SGNAS §3.2, the second term of Eq. 10.
+    Differs: the paper squares the gap of one relaxed sample. At its first temperatures such a sample is far from any
+    architecture, and its cost far from both ends of the interval whatever the distribution; the expectation is over
+    architectures. The authors' code weighs gaps above the budget 1.2 times; here both sides count alike, since decoding
+    holds the budget.
     """
     mean, variance = terms.moments(probabilities)
     return (mean - budgets).square() + variance
