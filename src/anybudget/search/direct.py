@@ -64,8 +64,8 @@ class DirectStrategy(Strategy):
 
     Source: SGNAS §3.1, the N-times cost of differentiable search with a budget; the Gumbel softmax as in FBNet §3.3.
     Differs: FBNet trains the weights along with the distribution, and multiplies the cross-entropy by a power of the
-    logarithm of the latency. Here weights are frozen and the budget term is added, both as for the generator, so that what is compared is
-    one training for all budgets with one for each.
+    logarithm of the latency. Here weights are frozen and the budget term is added, both as for the generator, so that
+    what is compared is one training for all budgets with one for each.
     """
 
     name = "direct"
