@@ -62,13 +62,15 @@ class DataSection(Section):
     """`[data]`: where the images come from and how they are split.
 
     `skip_unreadable` is how many images of class folders may be left out because they cannot be decoded; each is named
-    in a warning. It has no effect on other sources.
+    in a warning. `val` says what a folder `val` beside `train` is where there is no `test`: the test split, with
+    validation images drawn from `train`, or the validation split. Both have no effect on other sources.
     """
 
     source: Annotated[str, Field(min_length=1)] = "fashion-mnist-subset"
     validation_fraction: Fraction = 0.15
     test_fraction: Fraction = 0.15
     skip_unreadable: Natural = 0
+    val: Literal["test", "validation"] = "test"
 
     def contradictions(self) -> Iterator[str]:
         """What the settings say against each other, each with the keys."""

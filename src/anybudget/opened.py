@@ -17,7 +17,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.config import Recipe, essence, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
-from anybudget.data import DataSplits, load_splits
+from anybudget.data import DataSplits, FolderSettings, load_splits
 from anybudget.errors import ArchitectureError, ConfigError, RunError
 from anybudget.evaluation import Engine, Evaluator, Spending
 from anybudget.journal import Journal
@@ -140,6 +140,7 @@ class OpenRun:
             test_fraction=section.test_fraction,
             image_size=self.recipe.space.input_size,
             skip_unreadable=section.skip_unreadable,
+            folders=FolderSettings(section.val, self.space.input_shape[0]),
         )
         channels, classes = data.input_shape[0], data.classes
         wrong = [
@@ -151,7 +152,8 @@ class OpenRun:
             if found != said
         ]
         if wrong:
-            raise ConfigError(f"{section.source}: this data set needs {' and '.join(wrong)}; set it with --set")
+            fewest = f"; {data.fewest()}" if classes > self.space.classes else ""
+            raise ConfigError(f"{section.source}: this data set needs {' and '.join(wrong)}; set it with --set{fewest}")
         return data
 
     @cached_property

@@ -4,7 +4,7 @@ from anybudget.data.balance import balanced_accuracy_percent, largest_class_perc
 from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches
 from anybudget.data.identity import Listing, what_differs
 from anybudget.data.preparation import Preparation
-from anybudget.data.sources import FASHION_MNIST_SUBSET
+from anybudget.data.sources import FASHION_MNIST_SUBSET, FolderSettings
 from anybudget.data.splits import DataSplits, Draw, ImageSet, identify, load_splits
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "DataSplits",
     "Draw",
     "EpochPosition",
+    "FolderSettings",
     "ImageSet",
     "Listing",
     "Preparation",

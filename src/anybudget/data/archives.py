@@ -6,6 +6,7 @@ import gzip
 import math
 import zipfile
 import zlib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def open_embedded(image_size: int | None) -> Source:
 def open_npz(path: Path, image_size: int | None, class_names: tuple[str, ...] | None = None) -> Source:
     """Read images and labels under the keys x, y[, xt, yt] or, if these are absent, x_train, y_train[, x_test, y_test].
 
-    Images are uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels; labels are integers [N] or [N, 1].
+    Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels, uint8 or other numbers, which are scaled by
+    their range; labels are integers or text, [N] or [N, 1].
     The names of the classes, in the order of their labels, may be stored as text [C] under the key `classes`.
 
     Raises:
@@ -71,9 +73,15 @@ def open_npz(path: Path, image_size: int | None, class_names: tuple[str, ...] | 
             )
             for image_key, label_key in pairs
         ]
+        used = {"classes", *(key for pair in pairs for key in pair)}
+        unused = [repr(key) for key in archive.files if key not in used]
         if "classes" in archive.files:
             class_names = _class_names(path, _read_member(path, archive, "classes"))
-    return source_from_arrays(str(path), stored, image_size, class_names)
+    source = source_from_arrays(str(path), stored, image_size, class_names)
+    if not unused:
+        return source
+    notice = f"{path}: not read: the array(s) {', '.join(unused)}"
+    return replace(source, notices=(*source.notices, notice))
 
 
 def _npz_pairs(path: Path, present: set[str]) -> list[tuple[str, str]]:
@@ -111,8 +119,8 @@ def _read_member(path: Path, archive: Any, key: str) -> Array:
         return np.asarray(archive[key])
     except Exception as error:  # as above, and numpy's refusal to unpickle an object array
         raise DataError(
-            f"{path}: the array {key!r} cannot be read ({reason(error)}): store it again as a plain integer array with "
-            "np.savez"
+            f"{path}: the array {key!r} cannot be read ({reason(error)}): store it again with np.savez after "
+            "y.astype(np.int64) or, for names, y.astype(str); images as uint8"
         ) from error
 
 

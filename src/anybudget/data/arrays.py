@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from anybudget.data.identity import listing_of_arrays
 from anybudget.data.sources import Part, Source, check_memory
-from anybudget.errors import DataError
+from anybudget.data.values import Range, common_range, extremes, to_uint8
+from anybudget.errors import DataError, reason, shorten, shown
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,14 +34,22 @@ class StoredPart:
 def source_from_arrays(
     name: str, stored: Sequence[StoredPart], image_size: int | None, class_names: tuple[str, ...] | None = None
 ) -> Source:
-    """The source that holds a training part and perhaps a test part; classes are named "0" to "C-1" by default.
+    """The source that holds a training part and perhaps a test part.
+
+    Labels are numbers from 0, or the names of the classes as text, which are then numbered in sorted order, or in that
+    of `class_names`. Without either, classes are named "0" to "C-1". Images of other numbers than uint8 are scaled to 0
+    to 255 by the range of all parts.
 
     Raises:
         DataError: an array has the wrong dtype, shape, length or values, or the parts do not match.
     """
-    images = [_as_images(part.image_name, part.images) for part in stored]
+    value_range, notices = _value_range(name, stored)
+    images = [_as_images(part.image_name, part.images, value_range) for part in stored]
+    names = class_names
+    if stored[0].labels.dtype.kind in "US":
+        names = class_names or tuple(np.unique(_as_text(stored[0])).tolist())
     labels = [
-        _as_labels(part.label_name, part.labels, len(part_images))
+        _as_labels(part.label_name, _numbered(part, names), len(part_images))
         for part, part_images in zip(stored, images, strict=True)
     ]
     shapes = [(part.shape[1], image_size or part.shape[2], image_size or part.shape[3]) for part in images]
@@ -54,32 +63,94 @@ def source_from_arrays(
     for part, part_labels in zip(stored, labels, strict=True):
         _check_gaps(part.label_name, part_labels, classes)
     parts = [_part(part, part_labels, image_size) for part, part_labels in zip(images, labels, strict=True)]
-    names = class_names or tuple(str(label) for label in range(classes))
+    names = names or tuple(str(label) for label in range(classes))
     if len(names) != classes:
         raise DataError(
             f"{name}: has {len(names)} class names, but the labels in {stored[0].label_name} run from 0 to "
             f"{classes - 1}: give {classes} names, in the order of the labels"
         )
     arrays = [(part.images, part_labels.numpy()) for part, part_labels in zip(stored, labels, strict=True)]
-    return Source(names, parts[0], lambda: listing_of_arrays(names, arrays), test=parts[1] if len(parts) > 1 else None)
+    return Source(
+        names,
+        parts[0],
+        lambda: listing_of_arrays(names, arrays),
+        test=parts[1] if len(parts) > 1 else None,
+        value_range=value_range,
+        notices=tuple(notices),
+    )
 
 
 def _part(images: Tensor, labels: Tensor, image_size: int | None) -> Part:
     return Part(labels, lambda indices: resize(images[indices], image_size))
 
 
-def _as_images(where: str, array: Array) -> Tensor:
-    """Check one image array and view it as uint8 [N, C, H, W]."""
-    if array.dtype != np.uint8:
+def _value_range(name: str, stored: Sequence[StoredPart]) -> tuple[Range | None, list[str]]:
+    """The values that become 0 and 255, and a notice; None if images are stored as uint8."""
+    for part in stored:
+        if part.images.dtype.kind not in "uifb":
+            raise DataError(
+                f"{part.image_name} has dtype {part.images.dtype}, images must be numbers: store them as uint8 from 0 "
+                "to 255"
+            )
+    if all(part.images.dtype == np.uint8 for part in stored):
+        return None, []
+    if len({part.images.dtype for part in stored}) > 1:
         raise DataError(
-            f"{where} has dtype {array.dtype}, images must be uint8 from 0 to 255: store x.astype(np.uint8), or "
-            "(255 * x).round().astype(np.uint8) if values run from 0 to 1"
+            f"{name}: {' and '.join(f'{part.image_name} has dtype {part.images.dtype}' for part in stored)}: store all "
+            "images with the same"
         )
+    ranges = []
+    for part in stored:
+        try:
+            ranges += [extremes(part.images)] if part.images.size else []
+        except ValueError as error:
+            raise DataError(f"{part.image_name} {error}: replace them, as numpy.nan_to_num does") from None
+    if not ranges:
+        return None, []  # said with the shape
+    found, notice = common_range(name, ranges, stored[0].image_name)
+    return found, [notice]
+
+
+def _as_text(part: StoredPart) -> Array:
+    """Labels that are text, as such; bytes are read as UTF-8."""
+    if part.labels.dtype.kind == "U":
+        return part.labels
+    try:
+        return np.char.decode(part.labels, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{part.label_name} holds bytes that are no UTF-8 ({reason(error)}): store the names as text"
+        ) from None
+
+
+def _numbered(part: StoredPart, names: tuple[str, ...] | None) -> Array:
+    """Labels as numbers: those that are names by their place in `names`."""
+    if part.labels.dtype.kind not in "US":
+        return part.labels
+    text = _as_text(part)
+    number = {name: place for place, name in enumerate(names or ())}
+    unknown = next((str(name) for name in text.flat if str(name) not in number), None)
+    if unknown is not None:
+        raise DataError(
+            f"{part.label_name} holds the class {shown(unknown)}, which is not among the names of the training labels "
+            f"or of classes ({shorten(', '.join(number))}): remove its images or add some to the training part"
+        )
+    return np.array([number[str(name)] for name in text.flat], np.int64).reshape(text.shape)
+
+
+def _as_images(where: str, array: Array, value_range: Range | None) -> Tensor:
+    """Check one image array and view it as uint8 [N, C, H, W]; `value_range` becomes 0 to 255, if given."""
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise DataError(
             f"{where} has shape {list(array.shape)}: store at least one image, as [N, H, W], [N, H, W, C] or "
             "[N, C, H, W]"
         )
+    if value_range is not None:
+        scaled = np.empty(array.shape, np.uint8)
+        for first in range(0, len(array), RESIZE_CHUNK):
+            chunk = slice(first, first + RESIZE_CHUNK)
+            scaled[chunk] = to_uint8(array[chunk], value_range)
+        array = scaled
     images = torch.from_numpy(np.ascontiguousarray(array))
     if images.ndim == 3:
         return images.unsqueeze(1)
@@ -95,7 +166,7 @@ def _as_images(where: str, array: Array) -> Tensor:
 def _as_labels(where: str, array: Array, image_count: int) -> Tensor:
     """Check one label array and return it as int64 [N]."""
     if array.dtype.kind not in "iu":
-        raise DataError(f"{where} has dtype {array.dtype}, labels must be integers: store y.astype(np.int64)")
+        raise DataError(f"{where} has dtype {array.dtype}, labels must be integers or text: store y.astype(np.int64)")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.shape != (image_count,):

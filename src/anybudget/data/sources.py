@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -17,6 +18,18 @@ FASHION_MNIST_SUBSET = "fashion-mnist-subset"
 
 MAX_IMAGE_BYTES = 8 * 2**30
 """Bound on the uint8 images of one data set after resizing, in bytes: they all live in memory."""
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """How folders of images are read.
+
+    `val` says what a folder `val` is where there is no `test`; `channels` is how many the network takes, if known: with
+    3, grey images among coloured ones are converted.
+    """
+
+    val: Literal["test", "validation"] = "test"
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class Source:
     Every part has the same image shape and at least one image of each class.
 
     `listing` says what tells the data set from others; `left_out` are the files that could not be decoded.
+    `value_range` are the stored values that became 0 and 255, None if they had 8 bits; `notices` say what else a user
+    should know.
     """
 
     class_names: tuple[str, ...]
@@ -45,6 +60,8 @@ class Source:
     validation: Part | None = None
     test: Part | None = None
     left_out: tuple[Path, ...] = ()
+    value_range: tuple[float, float] | None = None
+    notices: tuple[str, ...] = ()
 
 
 def check_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:

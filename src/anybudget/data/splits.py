@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +15,19 @@ import torch
 from torch import Tensor
 
 from anybudget.data.archives import has_idx_files, open_embedded, open_idx, open_npz
-from anybudget.data.folders import has_class_folders, list_folder, open_folder
+from anybudget.data.folders import list_folder, open_folder
 from anybudget.data.identity import Listing
+from anybudget.data.layout import has_class_folders
 from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
-from anybudget.data.sources import FASHION_MNIST_SUBSET, Part, Source
+from anybudget.data.sources import FASHION_MNIST_SUBSET, FolderSettings, Part, Source
 from anybudget.errors import DataError, MissingDataError, reason, shown
 
 SourceKind = Literal["embedded", "folder", "idx", "npz"]
 
+log = logging.getLogger(__name__)
+
+DARK = 32  # training pixels that are all below are said to be dark
+UNEVEN = 3  # times as many images as the smallest class has, from where it is said
 STATISTICS_CHUNK = 1024  # images counted at a time
 
 
@@ -94,6 +100,14 @@ class DataSplits:
         """The number of classes."""
         return len(self.class_names)
 
+    def fewest(self, most: int = 3) -> str:
+        """The classes with the fewest images of all splits, in words: among them are folders that are none."""
+        labels = torch.cat([part.labels for part in (self.train, self.validation, self._test)])
+        counts = torch.bincount(labels, minlength=self.classes).tolist()
+        least = sorted(range(self.classes), key=lambda index: counts[index])[:most]
+        named = ", ".join(f"{self.class_names[index]!r} ({counts[index]})" for index in least)
+        return f"the classes with the fewest images are {named}; remove the folders that are none"
+
     def normalise(self, images: Tensor) -> Tensor:
         """Turn uint8 images [N, C, H, W] into float32 of the same shape: (images / 255 - mean) / std.
 
@@ -118,6 +132,7 @@ def load_splits(
     test_fraction: float = 0.15,
     image_size: int | None = None,
     skip_unreadable: int = 0,
+    folders: FolderSettings | None = None,
 ) -> DataSplits:
     """Load a data set into memory and split it into training, validation and test images.
 
@@ -127,7 +142,9 @@ def load_splits(
     image. The same seed draws the same images, and the test images do not depend on `validation_fraction`; images keep
     their order. With `image_size`, the shorter side is scaled to that many pixels, antialiased, and the centre square
     is cut; without, all images must have the same size. Of class folders, up to `skip_unreadable` images that cannot
-    be decoded are left out, with a warning for each; splits are drawn as if these were not there.
+    be decoded are left out, with a warning for each; splits are drawn as if these were not there. `folders` says more
+    on how folders are read. What a user should know though the data can be used, such as files that are not read, is
+    logged as a warning.
 
     Raises:
         DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
@@ -144,7 +161,7 @@ def load_splits(
         raise DataError(f"image size {image_size} must be at least 1 pixel")
     if skip_unreadable < 0:
         raise DataError(f"skip_unreadable {skip_unreadable} must be 0 or more images")
-    opened = _open(source, image_size, skip_unreadable)
+    opened = _open(source, image_size, skip_unreadable, folders)
     drawn = [
         (name, fraction)
         for name, part, fraction in (
@@ -163,7 +180,11 @@ def load_splits(
     train = _read(opened.train, indices[-1])
     mean, std = _statistics(train.images)
     channels, height, width = train.images.shape[1:]
-    preparation = Preparation(channels, height, width, UNCHANGED if image_size is None else SHORTER_SIDE)
+    resized = UNCHANGED if image_size is None else SHORTER_SIDE
+    preparation = Preparation(channels, height, width, resized, value_range=opened.value_range)
+    _check_values(source, train.images)
+    for notice in (*opened.notices, *_unevenness(source, opened.class_names, train.labels)):
+        log.warning("%s", notice)
     return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"], preparation, draw)
 
 
@@ -178,11 +199,11 @@ def identify(source: str, image_size: int | None = None) -> Listing:
     return list_folder(path) if kind == "folder" else _open_arrays(kind, path, image_size).listing()
 
 
-def _open(source: str, image_size: int | None, skip_unreadable: int) -> Source:
+def _open(source: str, image_size: int | None, skip_unreadable: int, folders: FolderSettings | None) -> Source:
     """Find out which kind of source this is and open it."""
     kind, path = _located(source)
     if kind == "folder":
-        return open_folder(path, image_size, skip_unreadable)
+        return open_folder(path, image_size, skip_unreadable, folders)
     return _open_arrays(kind, path, image_size)
 
 
@@ -261,6 +282,37 @@ def _draw(labels: Tensor, fractions: Sequence[float], seed: int) -> list[Tensor]
 
 def _read(part: Part, indices: Tensor) -> ImageSet:
     return ImageSet(part.read(indices), part.labels[indices])
+
+
+def _check_values(source: str, images: Tensor) -> None:
+    """Require that training pixels differ, and say it if they are all dark, as values of another range are."""
+    low, high = int(images.min()), int(images.max())
+    if low == high:
+        raise DataError(
+            f"{source}: every pixel of the {len(images)} training images has the value {low}: there is nothing to "
+            "learn from; check how the images were stored"
+        )
+    if high < DARK:
+        log.warning(
+            "%s: the brightest of all training pixels is %d of 255; if values were meant from 0 to %d, scale them",
+            source,
+            high,
+            high,
+        )
+
+
+def _unevenness(source: str, class_names: Sequence[str], labels: Tensor) -> list[str]:
+    """A notice if some class has several times as many training images as another."""
+    counts = torch.bincount(labels, minlength=len(class_names))
+    largest, smallest = int(counts.argmax()), int(counts.argmin())
+    if counts[largest] < UNEVEN * counts[smallest]:
+        return []
+    high, low = (100 * int(counts[index]) / len(labels) for index in (largest, smallest))
+    return [
+        f"{source}: classes are uneven: {class_names[largest]!r} has {high:.1f}% of the training images, "
+        f"{class_names[smallest]!r} {low:.1f}%; compare top-1 with the share of the largest class, and look at "
+        "balanced accuracy"
+    ]
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
