@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
 
+from anybudget.budgets import least_unused_percent
 from anybudget.config import load_recipe
 from anybudget.stages import Run
 from anybudget.terminal import RichProgress
@@ -45,6 +46,7 @@ def report(runs: list[Run]) -> None:
     found = [run.folder.read_lines("candidates.jsonl")[: len(budgets)] for run in runs]
     generated = np.array([[row["supernet_top1_percent"] for row in rows] for rows in found])
     used = np.array([[row["costs"]["macs"] for row in rows] for rows in found])
+    unused = np.array([[least_unused_percent(row["budgets"], row["costs"]) for row in rows] for rows in found])
     scores = [
         [
             [
@@ -57,18 +59,18 @@ def report(runs: list[Run]) -> None:
         for run in runs
     ]
     best, mean, worst = (np.array([[f(s) for s in rows] for rows in scores]) for f in (max, np.mean, min))
-    columns = ("budget (MACs)", "slack", "generated", "random best", "random mean", "random worst", "gain over mean")
+    columns = ("budget (MACs)", "unused", "generated", "random best", "random mean", "random worst", "gain over mean")
     table = Table(*columns, title=f"supernet top-1 in percent, mean ± standard error of {len(runs)} seeds")
     for i, budget in enumerate(budgets):
         table.add_row(
             f"{budget:,.0f}",
-            f"{100 * (1 - used[:, i] / budget).mean():.2f}%",
+            f"{unused[:, i].mean():.2f}%",
             *(spread(values[:, i]) for values in (generated, best, mean, worst, generated - mean)),
         )
     console.print(table)
     taus = [kendalltau(budgets, row).statistic for row in generated]
     console.print(f"violations: {int((used > np.array(budgets)).sum())}")
-    console.print(f"mean slack: {100 * (1 - used / np.array(budgets)).mean():.2f}%")
+    console.print(f"mean unused share of the tightest budget: {unused.mean():.2f}%")
     of_mean = kendalltau(budgets, generated.mean(0)).statistic
     console.print(
         f"Kendall tau of budget and generated top-1: of the mean {of_mean:.2f}; "

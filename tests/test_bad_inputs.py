@@ -40,9 +40,12 @@ def budget(text: str, names: str, command: Sequence[str] = ANSWERING[1]) -> Any:
 
 
 BUDGETS = [
-    *(budget("watts<=1", "unknown cost 'watts' in budget watts<=1; known costs are macs", c) for c in ANSWERING),
+    *(budget("watts<=1", "budget 'watts<=1': unknown cost 'watts'; known costs are macs", c) for c in ANSWERING),
     *(budget("macs<=30k, macs<=40k", "budget for macs given more than once in one set", c) for c in ANSWERING),
-    *(budget("macs<2M", "cannot read budget 'macs<2M'; write budgets like", c) for c in ANSWERING),
+    *(
+        budget("macs<2M", "budget 'macs<2M': a budget is an upper limit, so write <= instead of <", c)
+        for c in ANSWERING
+    ),
     *(budget("macs<=1", "budget macs<=1 cannot be met: macs of this space reaches from", c) for c in ANSWERING[1:]),
     budget("", "empty budget; write budgets like"),
     budget("  ", "empty budget; write budgets like"),
@@ -53,8 +56,8 @@ BUDGETS = [
     budget("macs<=x", "cannot read budget 'macs<=x'"),
     budget("<=1", "cannot read budget '<=1'"),
     budget("1<=macs", "cannot read budget '1<=macs'"),
-    budget("macs==1", "cannot read budget 'macs==1'"),
-    budget("macs>=1", "cannot read budget 'macs>=1'"),
+    budget("macs==1", "budget 'macs==1': a budget is an upper limit, so write <= instead of =="),
+    budget("macs>=1", "budget 'macs>=1': a budget is an upper limit, so write <= instead of >="),
     budget("macs<=0", "budget 'macs<=0': the limit must be a finite number above 0"),
     budget("macs<=-1", "budget 'macs<=-1': the limit must be a finite number above 0"),
     budget("macs<=nan", "cannot read budget 'macs<=nan'"),
@@ -63,7 +66,7 @@ BUDGETS = [
     budget("macs<=1e999999999T", "budget 'macs<=1e999999999T': the limit must be a finite number above 0"),
     budget("macs<=1e-999999999", "budget 'macs<=1e-999999999': the limit must be a finite number above 0"),
     budget("macs<=" + "9" * 10_000, "the limit must be a finite number above 0"),
-    budget("macs<=1Q", "budget 'macs<=1Q': unknown suffix 'Q'; known are k, M, G, B and T"),
+    budget("macs<=1Q", "budget 'macs<=1Q': unknown suffix 'Q': a limit has no unit; suffixes are k"),
     budget("macs<=1MB", "budget 'macs<=1MB': unknown suffix 'MB'"),
     budget("macs<=1 k M", "cannot read budget 'macs<=1 k M'"),
     budget("macs<=1%", "budget 'macs<=1%': '1%' is not a number"),

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anybudget.budgets import Budget, BudgetSet, format_quantity
+from anybudget.budgets import (
+    Budget,
+    BudgetSet,
+    exact_quantity,
+    format_quantity,
+    least_unused_percent,
+    unused_percent,
+)
 from anybudget.errors import BudgetError
 
 
@@ -58,3 +65,63 @@ def test_a_budget_is_hard() -> None:
 
 def test_format() -> None:
     assert [format_quantity(v) for v in (12, 999, 2345678, 1.5e9, 999_960)] == ["12", "999", "2.346M", "1.5G", "1M"]
+
+
+def test_the_order_of_budgets_means_nothing() -> None:
+    one, other = BudgetSet.parse("macs<=2M, params<=100k"), BudgetSet.parse("params<=100k, macs<=2M")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert str(one) == str(other) == "macs<=2M, params<=100k"
+    assert list(one.limits()) == list(other.limits())
+    assert one != BudgetSet.parse("macs<=2M, params<=101k")
+
+
+@given(st.floats(min_value=1e-6, max_value=1e20) | st.integers(1, 10**15).map(float))
+def test_a_budget_is_written_as_it_is_read(limit: float) -> None:
+    budget = Budget("macs", limit)
+    assert BudgetSet.parse(str(budget)) == BudgetSet((budget,))
+
+
+def test_budgets_are_written_short_where_that_is_exact() -> None:
+    limits = [240e3, 2_345_678, 15_816, 1.5e9, 900, 12.5]
+    expected = ["240k", "2345678", "15.816k", "1.5G", "900", "12.5"]
+    assert [str(Budget("macs", limit)) for limit in limits] == [f"macs<={text}" for text in expected]
+
+
+def test_exact_quantities() -> None:
+    assert [exact_quantity(v) for v in (15816.0, 15820.0, 12.5, 1e22)] == ["15,816", "15,820", "12.5", "1e+22"]
+
+
+KNOWN = ("macs", "params", "conv_macs", "bitops")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("flops<=300M", ("unknown cost 'flops'", "2 FLOPs", "macs<=150M", "macs<=300M if", "known costs are macs")),
+        ("FLOPs<=1G", ("2 FLOPs", "macs<=500M")),
+        ("MACs<=300M", ("unknown cost 'MACs'; did you mean macs?",)),
+        ("Params<=3M", ("did you mean params?",)),
+        ("param<=3M", ("did you mean params?",)),
+        ("latency<=12ms", ("latency is not a cost here", "unknown suffix 'ms': a limit has no unit")),
+        ("latency_ms<=12", ("latency is not a cost here", "known costs are macs")),
+        ("params<300m", ("write <= instead of <", "unknown suffix 'm': did you mean M?", "k (thousand), M (million)")),
+        ("macs<=2g", ("did you mean G?",)),
+        ("macs>=2M", ("a budget is an upper limit, so write <= instead of >=",)),
+        ("macs=2M", ("write <= instead of =",)),
+        ("macs<=15,820", ("commas separate budgets, so write 15820",)),
+        ("macs<=2MB", ("unknown suffix 'MB': a limit has no unit",)),
+    ],
+)  # fmt: skip
+def test_what_was_probably_meant_is_said(text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(BudgetError) as caught:
+        BudgetSet.parse(text, KNOWN)
+    for part in words:
+        assert part in str(caught.value)
+
+
+def test_unused_shares() -> None:
+    budgets, costs = {"macs": 200.0, "params": 50.0}, {"macs": 150.0, "params": 45.0, "other": 1.0}
+    assert unused_percent(budgets, costs) == {"macs": 25.0, "params": 10.0}
+    assert least_unused_percent(budgets, costs) == 10.0  # of the tightest budget
+    assert unused_percent({"macs": 100.0}, {"macs": 110.0}) == {"macs": -10.0}

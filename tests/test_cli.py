@@ -93,11 +93,13 @@ def test_generate_json_keys(finished: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(rows) == 2
     for row in rows:
         assert set(row) == {
-            "budgets", "architecture", "costs", "slack", "supernet_top1_percent", "log_probability", "seconds",
+            "budgets", "architecture", "costs", "slack", "unused_percent",
+            "supernet_top1_percent", "log_probability", "seconds",
         }  # fmt: skip
         assert {"macs", "params"} <= set(row["costs"])
         assert row["slack"] == {name: limit - row["costs"][name] for name, limit in row["budgets"].items()}
         assert min(row["slack"].values()) >= 0
+        assert row["unused_percent"] == 100 * min(row["slack"][name] / limit for name, limit in row["budgets"].items())
     code, out, _ = call(capsys, "generate", finished)
     assert code == 0
     assert "macs<=30k" in out
@@ -335,12 +337,12 @@ def test_rows_without_what_is_printed_are_no_traceback(
     finished: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (row, *_) = [json.loads(line) for line in (finished / "candidates.jsonl").read_text().splitlines()]
-    del row["slack"]
+    del row["costs"]
     (finished / "candidates.jsonl").write_text(json.dumps(row) + "\n")
     code, _, err = call(capsys, "run", str(recipe_file), "--out", str(finished))
     assert code == 2
     assert "candidates.jsonl, random.jsonl or a result.json" in err
-    assert "'slack'" in err
+    assert "'costs'" in err
 
 
 def test_damaged_weights_are_named(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostTerms, build_costs
 from anybudget.errors import BudgetError
-from anybudget.search.decoding import check_jointly_reachable, decode, optimum, reachable
+from anybudget.search.decoding import check_jointly_reachable, check_reachable, decode, optimum, reachable
 from anybudget.spaces import UnifiedSpace
 
 
@@ -179,3 +179,12 @@ def test_ties_and_count_beyond_the_space() -> None:
     terms = {"a": CostTerms(0.0, (np.array([1.0, 1.0, 1.0]),))}
     found = decode([np.zeros(3)], terms, BudgetSet.parse("a<=1"), count=10)
     assert {d.choices for d in found} == {(0,), (1,), (2,)}
+
+
+def test_a_refused_limit_and_the_bound_differ_in_print(imagenet_space: UnifiedSpace) -> None:
+    terms = {name: model.terms for name, model in build_costs(imagenet_space).items()}
+    low, high = reachable(terms, "macs")
+    with pytest.raises(BudgetError) as caught:
+        check_reachable(terms, BudgetSet((Budget("macs", low - 1),)))
+    assert f"{low:,.0f} to {high:,.0f}" in str(caught.value)
+    assert f"{low - 1:,.0f}" in str(caught.value)

@@ -3,12 +3,15 @@
 import numpy as np
 import torch
 
-from anybudget.budgets import BudgetSet
+from anybudget.architecture import Architecture
+from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
 from anybudget.evaluation import Evaluator, Spending
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.generator import ArchitectureGenerator
+from anybudget.search.decoding import reachable
+from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import GeneratorStrategy
 from anybudget.search.refine import RefinedStrategy, promising, standardised
 
@@ -57,6 +60,25 @@ def test_children_are_new_within_the_budget_and_best_predicted(supernet: Unified
     assert all(strategy.allowed(child, BUDGETS[2]) for child in many)
     predicted = sum(model.predict(np.array([child.choices for child in many])) for model in models)
     assert list(predicted) == sorted(predicted, reverse=True)
+
+
+def test_rounds_are_full_under_a_tight_budget(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    """Where offspring of the best are hardly ever within the budget, random networks that are fill the round."""
+    strategy = make(supernet, data, 0)
+    low, high = reachable(strategy.terms, "macs")
+    budgets = BudgetSet((Budget("macs", low + 0.04 * (high - low)),))
+    sampler = FeasibleSampler(strategy.space, strategy.costs, budgets)
+    judged: list[Architecture] = sampler.sample(3, np.random.default_rng(1))
+    strategy._judge(judged)
+    models = strategy._models()
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        found = promising(strategy, budgets, judged, models, 5, rng)
+        assert len(set(found) - set(judged)) == len(found) == 5
+        assert all(strategy.allowed(child, budgets) for child in found)
+        judged += found
+    # Nothing within the budget is known to breed from: still a full round.
+    assert len(promising(strategy, budgets, [], models, 5, rng)) == 5
 
 
 def test_standardised() -> None:

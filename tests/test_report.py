@@ -718,7 +718,7 @@ def test_failed_write_keeps_the_old_report_and_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(RunError, match=r"report\.html: cannot be written: No space left on device"):
+    with pytest.raises(RunError, match=r"report\.html: cannot write: No space left on device"):
         write_report(run)
     assert (run / "report.html").read_bytes() == before
     assert sorted(run.rglob("*")) == files

@@ -169,6 +169,38 @@ def test_evolution_judges_population_times_generations(generations: int) -> None
     assert len(evaluator.given) == len(evaluator.scored) == strategy.spent.evaluations == 20 * generations
 
 
+@pytest.mark.parametrize("kind", [EvolutionStrategy, NSGA2Strategy])
+@pytest.mark.parametrize("costs", [("macs",), ("macs", "params")])
+def test_every_generation_is_full_under_a_tight_budget(
+    kind: type[EvolutionStrategy] | type[NSGA2Strategy], costs: tuple[str, ...]
+) -> None:
+    """Offspring over the budget or known already take no place: as long as enough exist, generations are full."""
+    budgets = budgets_at("unified", 0.35, *costs)
+    allowed = within("unified", budgets)
+    population, generations = 10, 6
+    assert len(allowed) >= population * generations
+    evaluator = PlantedEvaluator(UNIFIED)
+    calls: list[list[Architecture]] = []
+    scores = evaluator.scores
+    evaluator.scores = lambda found, progress=None: calls.append(list(found)) or scores(found, progress)  # type: ignore[method-assign, func-returns-value]
+    kind(evaluator, COSTS["unified"], population=population, generations=generations).find(budgets)
+    judged = calls[:generations]
+    assert [len(generation) for generation in judged] == [population] * generations
+    assert len({a for generation in judged for a in generation}) == population * generations
+    assert {a for generation in judged for a in generation} <= set(allowed)
+
+
+@pytest.mark.parametrize("kind", [EvolutionStrategy, NSGA2Strategy])
+def test_a_search_ends_when_every_allowed_network_is_evaluated(
+    kind: type[EvolutionStrategy] | type[NSGA2Strategy],
+) -> None:
+    budgets = budgets_at("unified", 0.1, "macs")
+    allowed = within("unified", budgets)
+    evaluator = PlantedEvaluator(UNIFIED)
+    kind(evaluator, COSTS["unified"], population=10, generations=20).find(budgets)
+    assert set(evaluator.scored) == set(allowed)
+
+
 class Recorder:
     """Progress that remembers everything said."""
 

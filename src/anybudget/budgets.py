@@ -7,13 +7,16 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation, Overflow
+from difflib import get_close_matches
 
 from anybudget.errors import BudgetError, shorten, shown
 
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _TERM = re.compile(
-    r"^(?P<cost>[A-Za-z_]\w*)\s*(?P<relation><=|≤)\s*(?P<number>[^A-Za-z\s]+(?:[eE][+-]?\d+)?)\s*(?P<suffix>[A-Za-z]*)$"
+    r"^(?P<cost>[A-Za-z_]\w*)\s*(?P<relation>[<>=≤≥]+)\s*"
+    r"(?P<number>[^A-Za-z\s<>=≤≥]+(?:[eE][+-]?\d+)?)\s*(?P<suffix>[A-Za-z]*)$"
 )
+_SUFFIX_LIST = "suffixes are k (thousand), M (million), G or B (10^9) and T (10^12)"
 _EXAMPLE = 'write budgets like "macs<=2M" or "macs<=2M, params<=100k"'
 
 
@@ -30,17 +33,25 @@ class Budget:
                 f"budget {shorten(self.cost)}<={self.limit:g}: the limit must be a finite number above 0; {_EXAMPLE}"
             )
 
+        object.__setattr__(self, "limit", float(self.limit))
+
     def __str__(self) -> str:
-        return f"{self.cost}<={format_quantity(self.limit)}"
+        """The text that `BudgetSet.parse` reads back to the same limit: `macs<=240k`, `macs<=15816`."""
+        return f"{self.cost}<={_limit_text(self.limit)}"
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetSet:
-    """Budgets that one architecture must meet together; at most one for each cost."""
+    """Budgets that one architecture must meet together; at most one for each cost.
+
+    The order in which they are given means nothing, so `budgets` is sorted by the names of the costs: sets that ask for
+    the same are equal, have the same hash and print alike, and a search answers them alike.
+    """
 
     budgets: tuple[Budget, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "budgets", tuple(sorted(self.budgets, key=lambda budget: budget.cost)))
         if not self.budgets:
             raise BudgetError(f"no budget given; {_EXAMPLE}")
         names = [budget.cost for budget in self.budgets]
@@ -63,54 +74,99 @@ class BudgetSet:
         """Whether `costs` meets every budget exactly, with no tolerance."""
         return all(costs[budget.cost] <= budget.limit for budget in self.budgets)
 
-    def check_known(self, known: Collection[str]) -> None:
-        """Check that every budget is one of a known cost.
-
-        Raises:
-            BudgetError: one is not; says which costs are known.
-        """
-        for budget in self:
-            if budget.cost not in known:
-                raise BudgetError(
-                    f"unknown cost {shown(budget.cost)} in budget {shorten(str(budget))}; known costs are "
-                    f"{', '.join(known)}"
-                )
-
     @classmethod
-    def parse(cls, text: str) -> BudgetSet:
-        """Read `"macs<=300M, latency_ms<=12"`; suffixes k, M, G (or B) and T are powers of ten.
+    def parse(cls, text: str, known: Collection[str] | None = None) -> BudgetSet:
+        """Read `"macs<=300M, params<=4M"`; suffixes k, M, G (or B) and T are powers of ten.
+
+        Args:
+            text: one budget, or several separated by commas.
+            known: the names of the costs that may be limited; any if None.
 
         Raises:
-            BudgetError: a term is malformed, a limit is not a positive finite number, or a cost comes twice.
+            BudgetError: a term is malformed, a limit is not a positive finite number, a cost is not known or comes
+                twice; says what was probably meant.
         """
         terms = [term.strip() for term in text.split(",")]
         if terms == [""]:
             raise BudgetError(f"empty budget; {_EXAMPLE}")
         if "" in terms:
             raise BudgetError(f"budget {shown(text)}: nothing stands before or after a comma; {_EXAMPLE}")
-        return cls(tuple(_parse_term(term, text) for term in terms))
+        return cls(tuple(_parse_term(term, text, known) for term in terms))
 
 
-def _parse_term(term: str, text: str) -> Budget:
+def _parse_term(term: str, text: str, known: Collection[str] | None) -> Budget:
     match = _TERM.match(term)
     if match is None:
         within = "" if term == text.strip() else f" in {shown(text)}"
+        if re.fullmatch(r"[\d_.]+\s*[A-Za-z]*", term) and within:
+            within += "; commas separate budgets, so write 15820 or 15_820 instead of 15,820"
         raise BudgetError(f"cannot read budget {shown(term)}{within}; {_EXAMPLE}")
-    suffix = match["suffix"]
-    if suffix not in _SUFFIXES:
-        raise BudgetError(
-            f"budget {shown(term)}: unknown suffix {shown(suffix)}; known are k, M, G, B and T (powers of ten)"
-        )
+    cost, relation, suffix = match["cost"], match["relation"], match["suffix"]
     try:
         # Decimal, so that 2.3M is 2300000 exactly, not the nearest product of two floats above or below it.
-        limit = float(Decimal(match["number"]) * _SUFFIXES[suffix])
+        limit = float(Decimal(match["number"]) * _SUFFIXES.get(suffix, _SUFFIXES.get(suffix.upper(), 1)))
     except InvalidOperation as error:
         raise BudgetError(f"budget {shown(term)}: {shown(match['number'])} is not a number; {_EXAMPLE}") from error
     except Overflow:
         limit = math.inf
     if not math.isfinite(limit) or limit <= 0:
         raise BudgetError(f"budget {shown(term)}: the limit must be a finite number above 0; {_EXAMPLE}")
-    return Budget(match["cost"], limit)
+    problems = []
+    if known is not None and cost not in known:
+        problems.append(unknown_cost(cost, known, limit))
+    if relation not in ("<=", "≤"):
+        problems.append(f"a budget is an upper limit, so write <= instead of {relation}")
+    if suffix not in _SUFFIXES:
+        meant = f"did you mean {suffix.upper()}?" if suffix.upper() in _SUFFIXES else "a limit has no unit"
+        problems.append(f"unknown suffix {shown(suffix)}: {meant}; {_SUFFIX_LIST}")
+    if problems:
+        raise BudgetError(f"budget {shown(term)}: {'; '.join(problems)}")
+    return Budget(cost, limit)
+
+
+def unknown_cost(cost: str, known: Collection[str], limit: float | None = None) -> str:
+    """What a message says of a cost that there is not: what was probably meant, and which costs there are."""
+    hint, name = "", cost.lower()
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
+    if "flop" in name and "macs" in known:
+        hint = "; one multiply-add (MAC) is 2 FLOPs"
+        if limit is not None:
+            half, same = Budget("macs", limit / 2), Budget("macs", limit)
+            hint += f", so write {half}, or {same} if multiply-adds were meant, which many papers call FLOPs"
+    elif name.startswith("latency") or name.endswith(("_ms", "_us", "_s")):
+        hint = "; latency is not a cost here, as nothing measures it yet"
+    elif close:
+        hint = f"; did you mean {close[0]}?"
+    return f"unknown cost {shown(cost)}{hint}; known costs are {', '.join(known)}"
+
+
+def unused_percent(budgets: Mapping[str, float], costs: Mapping[str, float]) -> dict[str, float]:
+    """What each budget leaves unused, limit minus cost in percent of the limit; below 0 where the limit is exceeded."""
+    return {cost: 100.0 * (limit - costs[cost]) / limit for cost, limit in budgets.items()}
+
+
+def least_unused_percent(budgets: Mapping[str, float], costs: Mapping[str, float]) -> float:
+    """The unused share of the tightest budget, in percent of its limit: the smallest of `unused_percent`.
+
+    The tightest counts because of several budgets usually only one can be used up: the others leave something unused
+    however good the search is.
+    """
+    return min(unused_percent(budgets, costs).values())
+
+
+def exact_quantity(value: float) -> str:
+    """Write a number with all its digits: 15816.0 -> `15,816`; values that differ are written differently."""
+    value = float(value)
+    return f"{int(value):,}" if value.is_integer() and abs(value) < 1e16 else f"{value:,}"
+
+
+def _limit_text(limit: float) -> str:
+    """A limit with a suffix where that is exact, otherwise with all its digits and no separators."""
+    for suffix in ("T", "G", "M", "k"):
+        text = f"{limit / _SUFFIXES[suffix]:.6g}"
+        if limit >= _SUFFIXES[suffix] and float(Decimal(text) * _SUFFIXES[suffix]) == limit:
+            return f"{text}{suffix}"
+    return f"{int(limit)}" if limit.is_integer() and limit < 1e16 else repr(limit)
 
 
 def format_quantity(value: float) -> str:

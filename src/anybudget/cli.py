@@ -111,9 +111,7 @@ def space(
     from anybudget.search.reach import space_summary
 
     loaded = load_recipe(recipe, overrides or ())
-    given = [BudgetSet.parse(text) for text in budget] if budget else loaded.budget_sets()
-    for budgets in given:
-        budgets.check_known(COST_MODELS)
+    given = [BudgetSet.parse(text, COST_MODELS) for text in budget] if budget else loaded.budget_sets()
     summary = space_summary(loaded.build_space(), given, seed=loaded.seed)
     if as_json:
         out.print_json(json.dumps(summary))
@@ -418,7 +416,7 @@ def _budgets(opened: Run, texts: Sequence[str] | None) -> list[BudgetSet]:
     """The budgets that were given, or the recipe's."""
     from anybudget.budgets import BudgetSet
 
-    return [BudgetSet.parse(text) for text in texts] if texts else opened.recipe.budget_sets()
+    return [BudgetSet.parse(text, opened.costs) for text in texts] if texts else opened.recipe.budget_sets()
 
 
 def _counts(text: str) -> list[int]:

@@ -337,7 +337,7 @@ class Recipe(Section):
 
     def budget_sets(self) -> list[BudgetSet]:
         """The budgets of `[search]`, parsed."""
-        return [BudgetSet.parse(text) for text in self.search.budgets]
+        return [BudgetSet.parse(text, COST_MODELS) for text in self.search.budgets]
 
     def contradictions(self) -> Iterator[str]:
         """What the settings say against each other, each with the keys and what would do."""
@@ -416,8 +416,7 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
         inner = [details for details in found if not any(_is_within(other["loc"], details["loc"]) for other in found)]
         raise ConfigError(f"{source}: {'; '.join(map(_problem, inner))}") from None
     try:
-        for budgets in recipe.budget_sets():
-            budgets.check_known(COST_MODELS)
+        recipe.budget_sets()
         recipe.build_space()
     except BudgetError as error:
         raise BudgetError(f"{source}: search.budgets: {error}") from None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from anybudget.architecture import Architecture
+from anybudget.budgets import exact_quantity
 from anybudget.config import Recipe
 from anybudget.costs import CostModel
 from anybudget.data import DataSplits
@@ -37,8 +38,8 @@ def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:
     low, high = reachable({name: costs[name].terms}, name)
     if low == high:
         raise ConfigError(
-            f"generator.cost: {name} is {low:,.12g} for every network of this {costs[name].space.name} space, so there "
-            f"is nothing to ask for; take one of {', '.join(other for other in costs if other != name)}"
+            f"generator.cost: {name} is {exact_quantity(low)} for every network of this {costs[name].space.name} "
+            f"space, so there is nothing to ask for; take one of {', '.join(other for other in costs if other != name)}"
         )
     return costs[name]
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from anybudget.errors import RunError
+from anybudget.errors import BudgetError, RunError
 
 if TYPE_CHECKING:
     from anybudget.stages import Run
@@ -73,6 +73,13 @@ def _quantity(value: float) -> str:
     from anybudget.budgets import format_quantity
 
     return format_quantity(value)
+
+
+def _limits(budgets: Mapping[str, float]) -> str:
+    """A budget set as it is asked for, exactly."""
+    from anybudget.budgets import Budget, BudgetSet
+
+    return str(BudgetSet(tuple(Budget(cost, limit) for cost, limit in budgets.items())))
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -167,6 +174,8 @@ def print_examination(found: Mapping[str, Any]) -> None:
 
 def print_space(summary: Mapping[str, Any]) -> None:
     """Print what `space_summary` found."""
+    from anybudget.budgets import exact_quantity
+
     size, networks = summary["size"], summary["networks"]
     distinct = f", {networks:,} of them distinct" if networks < size else ""
     out.print(
@@ -174,7 +183,7 @@ def print_space(summary: Mapping[str, Any]) -> None:
     )
     table = _table("costs", ("cost", "min", "median", "max"))
     for name, row in {**summary["costs"], "conv_macs (the papers' count)": summary["conv_macs"]}.items():
-        table.add_row(name, *(f"{row[key]:,.0f}" for key in ("min", "median", "max")))
+        table.add_row(name, *(exact_quantity(row[key]) for key in ("min", "median", "max")))
     show(table)
     table = _table("budgets", ("budgets", "reachable"))
     for row in summary["budgets"]:
@@ -184,19 +193,20 @@ def print_space(summary: Mapping[str, Any]) -> None:
 
 def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = ()) -> None:
     """Print generated architectures, beside the random baseline at the same budgets where there is one."""
+    from anybudget.budgets import least_unused_percent
+
     headings = {"macs": "MACs", "conv_macs": "MACs (conv only)", "params": "params"}
     headings |= {name: name for row in rows for name in row["budgets"] if name not in headings}
-    columns = ["budgets", *headings.values(), "slack", "supernet top-1", "balanced"]
+    columns = ["budgets", *headings.values(), "unused of the tightest", "supernet top-1", "balanced"]
     table = _table(
         "generated architectures", [*columns, *(["random best", "random mean", "random worst"] if baseline else [])]
     )
     for row in rows:
         budgets, costs = row["budgets"], row["costs"]
-        slack = max(100.0 * row["slack"][name] / limit for name, limit in budgets.items())
         cells = [
-            ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items()),
+            _limits(budgets),
             *(_quantity(costs[name]) for name in headings),
-            f"{slack:.2f}%",
+            f"{least_unused_percent(budgets, costs):.2f}%",
             f"{row['supernet_top1_percent']:.2f}%",
             _percent(row.get("supernet_balanced_accuracy_percent")),
         ]
@@ -230,8 +240,8 @@ def print_comparison(found: Mapping[str, Any]) -> None:
     for index, budgets in enumerate(found["budgets"]):
         scores = [strategy["candidates"][index]["supernet_top1_percent"] for strategy in strategies]
         best = max(scores)
-        text = ", ".join(f"{name}<={_quantity(limit)}" for name, limit in budgets.items())
-        table.add_row(text, *(f"[bold]{score:.2f}%[/bold]" if score == best else f"{score:.2f}%" for score in scores))
+        cells = (f"[bold]{score:.2f}%[/bold]" if score == best else f"{score:.2f}%" for score in scores)
+        table.add_row(_limits(budgets), *cells)
         balanced = [strategy["candidates"][index].get("supernet_balanced_accuracy_percent") for strategy in strategies]
         table.add_row("  balanced accuracy", *map(_percent, balanced))
     table.add_section()
@@ -311,7 +321,7 @@ def print_results(opened: Run) -> None:
         print_candidates(answers, baseline)
         if rows:
             print_retrained(sorted(rows, key=lambda row: row["costs"]["macs"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, BudgetError) as error:
         raise RunError(
             f"{folder.path}: candidates.jsonl, random.jsonl or a result.json below retrain/ has not the keys and "
             f"values that a run writes ({type(error).__name__}: {error}); `anybudget doctor {folder.path}` looks at all"

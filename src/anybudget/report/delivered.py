@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from anybudget.budgets import unused_percent
 from anybudget.report import svg
 from anybudget.report.contents import Answer
 from anybudget.report.scales import Scale, fit
-from anybudget.report.summary import slack_percent
 from anybudget.report.words import cost_name, cost_value
 
 _WIDTH, _HEIGHT = 460.0, 400.0
@@ -42,7 +42,7 @@ def draw(cost: str, answers: Sequence[Answer], slug: str) -> Markup:
 
 def _point(cost: str, x: Scale, y: Scale, answer: Answer) -> Markup:
     limit, used = answer.budgets[cost], answer.costs[cost]
-    tooltip = f"limit {cost_value(cost, limit)}, used {cost_value(cost, used)}: {_slack(cost, answer)}"
+    tooltip = f"limit {cost_value(cost, limit)}, used {cost_value(cost, used)}: {_unused(cost, answer)}"
     if used > limit:
         return svg.cross(x(limit), y(used), 6, "over", tooltip)
     return svg.dot(x(limit), y(used), 5, "generated", tooltip)
@@ -56,11 +56,11 @@ def _labels(cost: str, x: Scale, y: Scale, answers: Sequence[Answer]) -> Markup:
         labels.block(svg.Box(left - 6, top - 6, left + 6, top + 6))
     # Below is free of the diagonal. The latest answers come first: where room is short, theirs are the labels to keep.
     return svg.join(
-        labels.place(left, top, _slack(cost, answer), "point-label plain", below=True)
+        labels.place(left, top, _unused(cost, answer), "point-label plain", below=True)
         for left, top, answer in reversed(spots)
     )
 
 
-def _slack(cost: str, answer: Answer) -> str:
-    slack = slack_percent(answer.budgets, answer.costs)[cost]
-    return f"{slack:.2f} % unused" if slack >= 0 else f"{-slack:.2g} % over"
+def _unused(cost: str, answer: Answer) -> str:
+    unused = unused_percent(answer.budgets, answer.costs)[cost]
+    return f"{unused:.2f} % unused" if unused >= 0 else f"{-unused:.2g} % over"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from anybudget.budgets import format_quantity
-from anybudget.errors import RunError
-from anybudget.files import remedy
+from anybudget.budgets import format_quantity, unused_percent
+from anybudget.files import write_whole
 from anybudget.report import accuracy, blocks, curves, delivered, strategies, times, words
 from anybudget.report.contents import STAGES, Answer, Retrained, RunContents, read_run
 from anybudget.report.reading import Curve
-from anybudget.report.summary import BudgetGroup, Headline, group_budgets, slack_percent, summarise
+from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
 
 
 def write_report(run: Path) -> Path:
@@ -29,17 +27,8 @@ def write_report(run: Path) -> Path:
     """
     run = Path(run)
     page = render(read_run(run))
-    target = run / "report.html"
-    # A reader must never meet half a page, so it is written aside and moved into place.
-    aside = run / f".report.html.{os.getpid()}"
-    try:
-        # A lone surrogate in a name of the run folder must not cost the whole report.
-        aside.write_text(page, encoding="utf-8", errors="backslashreplace")
-        aside.replace(target)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise RunError(f"{target}: cannot be written: {error.strerror}; {remedy(error)}") from error
-    return target
+    # A lone surrogate in a name of the run folder must not cost the whole report.
+    return write_whole(run / "report.html", page.encode("utf-8", errors="backslashreplace"))
 
 
 def render(contents: RunContents) -> str:
@@ -102,7 +91,7 @@ def _setting(contents: RunContents, table: str, key: str) -> str:
 
 def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
     """What was asked and what was delivered, in words."""
-    if not headline.budget_sets or headline.mean_slack_percent is None:
+    if not headline.budget_sets or headline.mean_unused_percent is None:
         return []
     costs = "; ".join(" and ".join(words.cost_name(cost) for cost in group.costs) for group in groups)
     asked = f"Asked for {_count(headline.budget_sets, 'budget')} on {costs}: "
@@ -110,7 +99,8 @@ def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
         verb = "exceeds" if headline.violations == 1 else "exceed"
         kept = f"{headline.violations} of {_count(headline.answers, 'answer')} {verb} the limit."
     else:
-        kept = f"every answer is within its limit, with {headline.mean_slack_percent:.2f} % left unused on average."
+        unused = f"{headline.mean_unused_percent:.2f} % of the tightest budget left unused on average"
+        kept = f"every answer is within its limit, with {unused}."
     sentences = [asked + kept]
     if headline.gain_over_mean is not None and headline.gain_over_best is not None:
         sentences.append(
@@ -167,7 +157,7 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
             "unit": words.cost_unit(group.costs[0]),
             "several": len(group.costs) > 1,
             "picture": accuracy.draw(group, f"accuracy-{index}"),
-            "rows": [(row, slack_percent(row.budgets, row.answer.costs) if row.answer else {}) for row in group.rows],
+            "rows": [(row, unused_percent(row.budgets, row.answer.costs) if row.answer else {}) for row in group.rows],
             "extra": [
                 cost
                 for cost in ("params", "conv_macs")

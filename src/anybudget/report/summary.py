@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from anybudget.budgets import least_unused_percent
 from anybudget.report.contents import Answer, RunContents
 from anybudget.report.measured import Measured
 
@@ -50,21 +51,20 @@ class BudgetGroup:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The key figures. Gains are in points of top-1, averaged over the budget sets that have a random baseline."""
+    """The key figures.
+
+    Gains are in points of top-1, averaged over the budget sets that have a random baseline; `mean_unused_percent` is
+    the mean of `least_unused_percent`, the unused share of the tightest budget of each set.
+    """
 
     budget_sets: int
     answers: int
     violations: int
     random_violations: int
-    mean_slack_percent: float | None
+    mean_unused_percent: float | None
     gain_over_mean: float | None
     gain_over_best: float | None
     compared: int
-
-
-def slack_percent(budgets: Mapping[str, float], costs: Mapping[str, float]) -> dict[str, float]:
-    """What each budget leaves unused, in percent of the limit; below 0 where the limit is exceeded."""
-    return {cost: 100.0 * (limit - costs[cost]) / limit for cost, limit in budgets.items()}
 
 
 def group_budgets(contents: RunContents) -> tuple[BudgetGroup, ...]:
@@ -98,8 +98,7 @@ def summarise(contents: RunContents, groups: Sequence[BudgetGroup]) -> Headline:
         answers=len(contents.answers),
         violations=sum(not answer.within for answer in contents.answers),
         random_violations=sum(not measured.within for measured in contents.random),
-        # With several budgets, only the tightest can be used up.
-        mean_slack_percent=_mean(min(slack_percent(a.budgets, a.costs).values()) for _, a in answered),
+        mean_unused_percent=_mean(least_unused_percent(a.budgets, a.costs) for _, a in answered),
         gain_over_mean=_mean(over_mean for over_mean, _ in gains),
         gain_over_best=_mean(over_best for _, over_best in gains),
         compared=len(gains),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, vstack
 
-from anybudget.budgets import BudgetSet, format_quantity
+from anybudget.budgets import BudgetSet, exact_quantity, unknown_cost
 from anybudget.costs import CostTerms, common_unit
 from anybudget.errors import BudgetError
 
@@ -124,12 +124,12 @@ def check_reachable(terms: Mapping[str, CostTerms], budgets: BudgetSet) -> None:
     """
     for budget in budgets:
         if budget.cost not in terms:
-            raise BudgetError(f"unknown cost {budget.cost!r} in budget {budget}; known costs are {', '.join(terms)}")
+            raise BudgetError(f"budget {budget}: {unknown_cost(budget.cost, terms, budget.limit)}")
         low, high = reachable(terms, budget.cost)
         if budget.limit < low:
             raise BudgetError(
-                f"budget {budget} cannot be met: {budget.cost} of this space reaches from {low:,.12g} "
-                f"({format_quantity(low)}) to {high:,.12g} ({format_quantity(high)})"
+                f"budget {budget} cannot be met: {budget.cost} of this space reaches from {exact_quantity(low)} to "
+                f"{exact_quantity(high)}, and the limit is {exact_quantity(budget.limit)}"
             )
 
 
@@ -151,7 +151,7 @@ def _jointly_unreachable(terms: Mapping[str, CostTerms], budgets: BudgetSet) -> 
         others = tuple(other for other in budgets if other != budget)
         low = optimum(terms, budget.cost, BudgetSet(others) if others else None, largest=False)
         if low is not None:
-            parts.append(f"with {', '.join(map(str, others))} the least {budget.cost} is {low:,.12g}")
+            parts.append(f"with {', '.join(map(str, others))} the least {budget.cost} is {exact_quantity(low)}")
     return BudgetError(f"no architecture meets {budgets} together; {'; '.join(parts)}")
 
 

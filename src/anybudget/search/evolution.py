@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,11 +11,9 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.evaluation import Evaluator, Score
 from anybudget.progress import Progress
+from anybudget.search.breeding import new_and_allowed
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.strategy import Strategy
-
-_ATTEMPTS = 100
-"""How many children are made for one that is new and meets the budgets, before it is drawn at random instead."""
 
 
 class EvolutionStrategy(Strategy):
@@ -83,20 +81,19 @@ class EvolutionStrategy(Strategy):
     def _children(
         self,
         parents: Sequence[Architecture],
-        judged: Collection[Architecture],
+        judged: Mapping[Architecture, Score],
         budgets: BudgetSet,
         sampler: FeasibleSampler,
         rng: np.random.Generator,
     ) -> list[Architecture]:
-        """The next generation: distinct, new and within the budgets; fewer or none where no others are found."""
+        """The next generation: distinct, new and within the budgets; fewer or none only where no others are found."""
         known = dict.fromkeys(judged)
-        for number in range(self.population):
-            crossed = number < self.population // 2
-            for _ in range(_ATTEMPTS):
-                child = self._crossing(parents, rng) if crossed else self._mutation(parents, rng)
-                if child not in known and self.allowed(child, budgets):
-                    known[child] = None
-                    break
+        crossed = self.population // 2
+        for make, count in ((self._crossing, crossed), (self._mutation, self.population - crossed)):
+            new = new_and_allowed(
+                _endless(make, parents, rng), count, known=known, allowed=lambda child: self.allowed(child, budgets)
+            )
+            known |= dict.fromkeys(new)
         children = list(known)[len(judged) :]
         return children + sampler.sample(self.population - len(children), rng, known=known)
 
@@ -106,3 +103,13 @@ class EvolutionStrategy(Strategy):
 
     def _mutation(self, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
         return self.space.mutate(parents[int(rng.integers(len(parents)))], rng, self.mutation)
+
+
+def _endless(
+    make: Callable[[Sequence[Architecture], np.random.Generator], Architecture],
+    parents: Sequence[Architecture],
+    rng: np.random.Generator,
+) -> Iterator[Architecture]:
+    """Offspring of the parents, one after the other, as many as are asked for."""
+    while True:
+        yield make(parents, rng)

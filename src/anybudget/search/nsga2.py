@@ -1,8 +1,8 @@
-"""Owns the NSGA-II strategy: error against costs, by pymoo's algorithm, without ever judging what is over a budget."""
+"""Owns the NSGA-II strategy: error against costs, by pymoo's algorithm, with generations full of allowed networks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,28 +12,28 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.evaluation import Evaluator
 from anybudget.progress import Progress
+from anybudget.search.breeding import new_and_allowed
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.pareto import pareto_front, quiet_pymoo
 from anybudget.search.strategy import Strategy, exact_costs
 from anybudget.spaces import SearchSpace
 
-_ROUNDS = 100
-"""How often the parents of missing children are selected, before a generation is taken as it is."""
-
 
 class NSGA2Strategy(Strategy):
     """Evolves the whole front of validation error against the budgeted costs, and returns its most accurate member.
 
-    The objectives are the error in percent and every budgeted cost as a share of its limit; the limits are
-    constraints. An architecture over a budget takes part with how far it is over, but is never judged. After `find`,
-    `front` holds what no other architecture that was judged dominates: architecture, top-1 in percent, and every cost
-    by name; sorted by the first budget's cost.
+    The objectives are the error in percent and every budgeted cost as a share of its limit. Offspring that were
+    evaluated before or exceed a budget take no place in a generation: others are bred until it is full, and where
+    attempts run out, random architectures within the budgets fill it up. So every generation evaluates `population`
+    architectures as long as as many are found; the search ends early when none is left. After `find`, `front` holds
+    what no other architecture that was judged dominates: architecture, top-1 in percent, and every cost by name; sorted
+    by the first budget's cost.
 
     Args:
         evaluator: the judge.
         costs: every cost model of the space, by name.
         population: architectures per generation.
-        generations: how many there are, the first included.
+        generations: how many there are, the first included; at most `population * generations` architectures.
         mutation: probability of every choice of a child to be replaced, 0 to 1.
         start: the first population in order of preference, such as a `CandidatePool`; those over a budget are left
             out, missing ones are random.
@@ -41,7 +41,7 @@ class NSGA2Strategy(Strategy):
         progress: where long work says how far it is.
 
     Source: GreedyNAS §4.2, which starts from the candidate pool; Deb et al. 2002 (NSGA-II).
-    Differs: no architecture comes twice; a generation without any that meets the budgets gets random ones that do.
+    Differs: no architecture comes twice, and breeding a generation is bounded.
     """
 
     name = "nsga2"
@@ -70,7 +70,7 @@ class NSGA2Strategy(Strategy):
         rng = np.random.default_rng(self.seed)
         sampler = FeasibleSampler(self.space, self.costs, budgets)
         first = sampler.population(self.population, rng, self.start)
-        algorithm = self._algorithm(first, _Breeding(self, budgets, sampler, first, rng), len(budgets.limits()))
+        algorithm = self._algorithm(first, _Breeding(self, budgets, sampler, first, rng), 1 + len(budgets.limits()))
         judged: dict[Architecture, float] = {}
         with self.progress.task("nsga2", self.generations) as task:
             for _ in range(self.generations):
@@ -83,14 +83,14 @@ class NSGA2Strategy(Strategy):
         self.front = self._front(judged, budgets)
         return self.best([architecture for architecture, _, _ in self.front])
 
-    def _algorithm(self, first: Sequence[Architecture], breeding: _Breeding, limits: int) -> Any:
-        """pymoo's NSGA-II over arrays of choice indices, with one objective more than there are limits."""
+    def _algorithm(self, first: Sequence[Architecture], breeding: _Breeding, objectives: int) -> Any:
+        """pymoo's NSGA-II over arrays of choice indices."""
         quiet_pymoo()
         from pymoo.algorithms.moo.nsga2 import NSGA2  # type: ignore[import-untyped]
         from pymoo.core.problem import Problem  # type: ignore[import-untyped]
 
         last = np.array([len(decision.choices) - 1 for decision in self.space.decisions])
-        problem = Problem(n_var=len(last), n_obj=1 + limits, n_ieq_constr=limits, xl=np.zeros_like(last), xu=last)
+        problem = Problem(n_var=len(last), n_obj=objectives, xl=np.zeros_like(last), xu=last)
         choices = np.array([architecture.choices for architecture in first])
         algorithm = NSGA2(pop_size=self.population, sampling=choices, mating=breeding, eliminate_duplicates=False)
         # By default it would stop when the front hardly moves; here the number of generations is the user's.
@@ -98,22 +98,16 @@ class NSGA2Strategy(Strategy):
         return algorithm
 
     def _judge(self, problem: Any, asked: Any, budgets: BudgetSet) -> dict[Architecture, float]:
-        """Give pymoo's individuals their objectives and constraints; top-1 in percent of those within the budgets."""
+        """Give pymoo's individuals their objectives; top-1 in percent of each."""
         from pymoo.core.evaluator import Evaluator as Assigner  # type: ignore[import-untyped]
         from pymoo.problems.static import StaticProblem  # type: ignore[import-untyped]
 
         architectures = [_architecture(self.space, individual) for individual in asked]
-        limits = np.array([budget.limit for budget in budgets])
-        costs = np.array([[self.costs[budget.cost].cost(a) for budget in budgets] for a in architectures])
-        # The sign of a difference is exact, where the quotient of nearly equal numbers may round to 1.
-        excess = (costs - limits) / limits
-        within = [a for a, over in zip(architectures, excess, strict=True) if (over <= 0).all()]
-        top1 = {a: score.top1_percent for a, score in zip(within, self.evaluator.scores(within), strict=True)}
-        # What is over a budget has no error; any number will do, since pymoo compares these by their excess.
-        errors = [100.0 - top1.get(a, 0.0) for a in architectures]
-        objectives = np.column_stack([errors, costs / limits])
-        Assigner().eval(StaticProblem(problem, F=objectives, G=excess), asked)
-        return top1
+        shares = [[self.costs[budget.cost].cost(a) / budget.limit for budget in budgets] for a in architectures]
+        top1 = [score.top1_percent for score in self.evaluator.scores(architectures)]
+        objectives = np.column_stack([100.0 - np.array(top1), np.array(shares)])
+        Assigner().eval(StaticProblem(problem, F=objectives), asked)
+        return dict(zip(architectures, top1, strict=True))
 
     def _front(
         self, judged: Mapping[Architecture, float], budgets: BudgetSet
@@ -140,30 +134,33 @@ class _Breeding:
         self._known = dict.fromkeys(first)
 
     def do(self, problem: Any, pop: Any, n_offsprings: int, **options: Any) -> Any:
-        """A population of new architectures; empty when none within the budgets is found. Called by pymoo."""
-        from pymoo.algorithms.moo.nsga2 import binary_tournament
+        """A population of new architectures within the budgets; empty when none is found. Called by pymoo."""
         from pymoo.core.population import Population  # type: ignore[import-untyped]
-        from pymoo.operators.selection.tournament import TournamentSelection  # type: ignore[import-untyped]
 
-        space, selection = self._strategy.space, TournamentSelection(func_comp=binary_tournament)
-        children: dict[Architecture, None] = {}
-        for _ in range(_ROUNDS):
-            if len(children) == n_offsprings:
-                break
-            pairs = selection(problem, pop, n_offsprings - len(children), n_parents=2, **options)
-            for parents in pairs:
-                first, second = (_architecture(space, parent) for parent in parents)
-                crossed = space.crossover(first, second, self._rng)
-                child = space.mutate(crossed, self._rng, self._strategy.mutation)
-                if child not in self._known:
-                    children[child] = None
-        if not any(self._strategy.allowed(child, self._budgets) for child in children):
-            drawn = self._sampler.sample(n_offsprings, self._rng, known=self._known)
-            children = {**children, **dict.fromkeys(drawn)} if drawn else {}
-        self._known.update(children)
+        children = new_and_allowed(
+            self._offspring(problem, pop, n_offsprings, options),
+            n_offsprings,
+            known=self._known,
+            allowed=lambda child: self._strategy.allowed(child, self._budgets),
+        )
+        self._known |= dict.fromkeys(children)
+        children += self._sampler.sample(n_offsprings - len(children), self._rng, known=self._known)
+        self._known |= dict.fromkeys(children)
         if not children:
             return Population.empty()
         return Population.new(X=np.array([child.choices for child in children]))
+
+    def _offspring(self, problem: Any, pop: Any, pairs: int, options: Mapping[str, Any]) -> Iterator[Architecture]:
+        """Crossed and mutated winners of tournaments, `pairs` tournaments at a time, as many as are asked for."""
+        from pymoo.algorithms.moo.nsga2 import binary_tournament
+        from pymoo.operators.selection.tournament import TournamentSelection  # type: ignore[import-untyped]
+
+        space, selection = self._strategy.space, TournamentSelection(func_comp=binary_tournament)
+        while True:
+            for parents in selection(problem, pop, pairs, n_parents=2, **options):
+                first, second = (_architecture(space, parent) for parent in parents)
+                crossed = space.crossover(first, second, self._rng)
+                yield space.mutate(crossed, self._rng, self._strategy.mutation)
 
 
 def _architecture(space: SearchSpace, individual: Any) -> Architecture:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
+from anybudget.budgets import exact_quantity
 from anybudget.costs import CostModel, CostTerms, common_unit
 from anybudget.errors import BudgetError
 from anybudget.search.decoding import reachable
@@ -28,7 +29,7 @@ class WindowSampler:
     """
 
     def __init__(self, space: SearchSpace, cost: CostModel, low: float, high: float) -> None:
-        terms = cost.terms
+        terms, low, high = cost.terms, float(low), float(high)
         if any(e != d + 1 for d, e in terms.pairwise):
             raise BudgetError(
                 f"cost {cost.name} has pairwise terms of decisions that are no neighbours; a window cannot be sampled"
@@ -36,8 +37,8 @@ class WindowSampler:
         least, most = reachable({cost.name: terms}, cost.name)
         if high < least or low > most or low > high:
             raise BudgetError(
-                f"no architecture has {cost.name} in {low:,.12g} to {high:,.12g}; "
-                f"reachable are {least:,.12g} to {most:,.12g}"
+                f"no architecture has {cost.name} in {exact_quantity(low)} to {exact_quantity(high)}; "
+                f"reachable are {exact_quantity(least)} to {exact_quantity(most)}"
             )
         self._space, self._cost, self._low, self._high = space, cost, low, high
         tables, self._groups = _tables(terms)
@@ -87,7 +88,8 @@ class WindowSampler:
                     break
         if not found:
             raise BudgetError(
-                f"found no architecture with {self._cost.name} in {self._low:,.12g} to {self._high:,.12g}"
+                f"found no architecture with {self._cost.name} in {exact_quantity(self._low)} to "
+                f"{exact_quantity(self._high)}"
             )
         return list(found)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import count as counted
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,19 @@ from numpy.typing import NDArray
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.search.additive import AdditiveModel, fit_additive
+from anybudget.search.breeding import new_and_allowed
 from anybudget.search.decoding import check_jointly_reachable
+from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import GeneratorStrategy
 from anybudget.search.strategy import Candidate, Strategy
+from anybudget.spaces import SearchSpace
 
 PARENTS = 10
 """How many of the best judged networks within a budget have children."""
 CHILDREN = 400
-"""How many children are made for the few that are judged; the model tells them apart for nothing."""
+"""How many new children within the budgets are made for the few that are judged; the model tells them apart."""
+ATTEMPTS = 10
+"""How many children may be made for each of these."""
 
 
 class RefinedStrategy(Strategy):
@@ -85,25 +91,39 @@ def promising(
     count: int,
     rng: np.random.Generator,
 ) -> list[Architecture]:
-    """Up to `count` new relatives of the best judged networks within the budgets, best predicted first."""
+    """Up to `count` new offspring of the best judged networks within the budgets, best predicted first.
+
+    Where breeding finds less than `count`, random networks within the budgets fill the places, so that a round is short
+    only where hardly any others exist.
+    """
     best = best_within(strategy, budgets, judged)
     scores = dict(zip(best, strategy.evaluator.scores(best), strict=True))
     by_loss = sorted(best, key=lambda architecture: scores[architecture].loss)
     parents = list(dict.fromkeys([*best[: PARENTS // 2], *by_loss[: PARENTS // 2]]))
-    space = strategy.space
-    children: dict[Architecture, None] = {}
-    for number in range(CHILDREN if parents else 0):
-        first, second = (parents[int(index)] for index in rng.integers(len(parents), size=2))
-        child = space.crossover(first, second, rng) if number % 2 else first
-        child = space.mutate(child, rng, 1.0 / len(space.decisions))
-        if child not in judged and strategy.allowed(child, budgets):
-            children[child] = None
+    children = new_and_allowed(
+        _offspring(strategy.space, parents, rng) if parents else (),
+        max(CHILDREN, count),
+        known=judged,
+        allowed=lambda child: strategy.allowed(child, budgets),
+        attempts=ATTEMPTS,
+    )
+    if len(children) < count:
+        sampler = FeasibleSampler(strategy.space, strategy.costs, budgets)
+        children += sampler.sample(count - len(children), rng, known={*judged, *children})
     if not children:
         return []
     choices = np.array([child.choices for child in children])
     predicted = np.sum([model.predict(choices) for model in models], axis=0)
     order = np.argsort(-predicted, kind="stable")[:count]
-    return [list(children)[int(index)] for index in order]
+    return [children[int(index)] for index in order]
+
+
+def _offspring(space: SearchSpace, parents: Sequence[Architecture], rng: np.random.Generator) -> Iterator[Architecture]:
+    """Mutations of the parents and of crossings of two of them, by turns, as many as are asked for."""
+    for number in counted():
+        first, second = (parents[int(index)] for index in rng.integers(len(parents), size=2))
+        child = space.crossover(first, second, rng) if number % 2 else first
+        yield space.mutate(child, rng, 1.0 / len(space.decisions))
 
 
 def standardised(values: Sequence[float]) -> NDArray[np.float64]:

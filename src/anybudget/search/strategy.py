@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from anybudget.architecture import Architecture
-from anybudget.budgets import BudgetSet
+from anybudget.budgets import BudgetSet, least_unused_percent
 from anybudget.costs import CostModel
 from anybudget.errors import BudgetError
 from anybudget.evaluation import Evaluator, Spending
@@ -51,6 +51,7 @@ class Candidate:
             "architecture": self.architecture.to_dict(),
             "costs": dict(self.costs),
             "slack": self.slack,
+            "unused_percent": least_unused_percent(self.budgets.limits(), self.costs),
             "supernet_top1_percent": self.supernet_top1_percent,
             "supernet_balanced_accuracy_percent": self.supernet_balanced_accuracy_percent,
             "validation_largest_class_percent": self.validation_largest_class_percent,

@@ -1,0 +1,43 @@
+"""Whatever the package writes to disk goes through `anybudget.files`: whole files, synchronised, or none."""
+
+import ast
+from pathlib import Path
+
+import anybudget
+
+SOURCE = Path(anybudget.__file__).parent
+WRITERS = {
+    "write_text",
+    "write_bytes",
+    "save_file",
+    "savez",
+    "savez_compressed",
+    "to_csv",
+    "dump",
+    "NamedTemporaryFile",
+}
+
+
+def writes(tree: ast.AST) -> list[int]:
+    """The lines that write a file by other means."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        texts = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
+        opens = name == "open" and any(isinstance(t, str) and t[:1] in tuple("wax") and len(t) < 4 for t in texts)
+        # `RunFolder.write_text` writes whole files by way of `anybudget.files`.
+        own = name == "write_text" and ast.unparse(node.func) in ("self.write_text", "self.folder.write_text")
+        if opens or (name in WRITERS and not own):
+            found.append(node.lineno)
+    return found
+
+
+def test_one_module_writes_files() -> None:
+    found = {
+        str(path.relative_to(SOURCE)): lines
+        for path in SOURCE.rglob("*.py")
+        if (lines := writes(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert set(found) == {"files.py"}
