@@ -17,7 +17,7 @@ from anybudget.runs import RunFolder
 from anybudget.terminal import Stream, print_candidates, print_comparison, print_examination, print_ranking
 from conftest import call
 
-LONG = "macs<=123.4M, conv_macs<=123.4M, params<=1.234M, bitops<=12.34G"
+LONG = "bitops<=12.34G, conv_macs<=123.4M, macs<=123.4M, params<=1.234M"
 COSTS = {"macs": 123.4e6, "conv_macs": 123.4e6, "params": 1.234e6, "bitops": 12.34e9}
 CANDIDATE = {
     "budgets": COSTS,
@@ -65,7 +65,7 @@ SUMMARY = {
 }
 FACTS = [("platform", "Linux-6.1.0-x86_64-with-glibc2.36"), ("free disk", "78.0 GiB, at runs/demo")]
 PRINTED: dict[str, tuple[Callable[[], None], Sequence[str]]] = {
-    "generate": (lambda: print_candidates([CANDIDATE]), (LONG.split()[0], "0.81%", "83.63%", "supernet")),
+    "generate": (lambda: print_candidates([CANDIDATE]), (LONG.split()[0], "0.00%", "83.63%", "supernet")),
     "run": (
         lambda: print_candidates([CANDIDATE], [{"budgets": COSTS, "supernet_top1_percent": 81.6}]),
         ("83.63%", "81.60%", "random", "worst", "12.34G"),

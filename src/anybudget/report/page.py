@@ -99,8 +99,7 @@ def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
         verb = "exceeds" if headline.violations == 1 else "exceed"
         kept = f"{headline.violations} of {_count(headline.answers, 'answer')} {verb} the limit."
     else:
-        unused = f"{headline.mean_unused_percent:.2f} % of the tightest budget left unused on average"
-        kept = f"every answer is within its limit, with {unused}."
+        kept = f"every answer is within its limit, with {headline.mean_unused_percent:.2f} % left unused on average."
     sentences = [asked + kept]
     if headline.gain_over_mean is not None and headline.gain_over_best is not None:
         sentences.append(
