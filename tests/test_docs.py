@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from PIL import Image
 
 from anybudget.cli import app
 from anybudget.config import load_recipe
@@ -119,9 +120,20 @@ def test_make_targets_exist() -> None:
 def test_the_python_example_runs(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run.create(load_recipe(recipe_file), tmp_path / "run")
     run.run_all()
-    (example,) = [block for block in code_blocks(ROOT / "README.md") if "import" in block]
-    exec(example.replace("runs/demo", str(tmp_path / "run")), {})
+    searching, classifying = (block for block in code_blocks(ROOT / "README.md") if "import" in block)
+    exec(searching.replace("runs/demo", str(tmp_path / "run")), {})
     assert "macs" in capsys.readouterr().out
+    (network,) = (tmp_path / "run" / "retrain").iterdir()
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (30, 20), (200, 100, 0)).save(photo)
+    for written, meant in (("runs/demo/retrain/ID", network), ("photo.jpg", photo)):
+        assert written in classifying
+        classifying = classifying.replace(written, str(meant))
+    names: dict[str, object] = {}
+    exec(classifying, names)
+    said = capsys.readouterr().out
+    assert all(f"'{name}': " in said for name in "012")  # the labels of an archive without class names
+    assert said.strip() == str(names["data"].classify(names["network"], photo))  # type: ignore[attr-defined]
 
 
 def test_no_placeholder_is_left() -> None:

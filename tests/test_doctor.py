@@ -134,7 +134,7 @@ def test_a_finished_run_is_sound(capsys: pytest.CaptureFixture[str]) -> None:
     assert checks["supernet.csv"][1] == "2 rows"
     assert checks["candidates.jsonl"][1] == "2 lines"
     assert checks["supernet.safetensors"][1].startswith("fits the recipe; ")
-    assert checks[f"retrain/{network.name}"][1] == "4 files are readable"
+    assert checks[f"retrain/{network.name}"][1] == "6 files are readable"
     assert checks["at work"] == ("ok", "nobody")
     code, out, _ = call(capsys, "doctor", "run")
     assert code == 0
@@ -218,9 +218,9 @@ def test_all_problems_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     for path in [*RUN.rglob("*.json"), *RUN.rglob("*.csv"), *RUN.rglob("*.jsonl"), *RUN.rglob("*.safetensors")]:
         path.write_bytes(b"\x1b[31m{\xff")
     checks = examined(capsys, RUN)
-    assert len(states(checks, "problem")) == 15
+    assert len(states(checks, "problem")) == 18
     (RUN / "recipe.toml").write_text("[" * 100_000)
-    assert len(states(examined(capsys, RUN), "problem")) == 16
+    assert len(states(examined(capsys, RUN), "problem")) == 18
     code, out, _ = call(capsys, "doctor", "run")
     assert code == 2
     assert "16 problems" in out
@@ -390,7 +390,7 @@ def test_a_saved_search(capsys: pytest.CaptureFixture[str]) -> None:
     Journal(JOURNAL, {**settings, "supernet": "of another"}).add(scores)
     found = examined(capsys, RUN)[f"checkpoints/{JOURNAL.name}"]
     assert found[0] == "problem"
-    assert "supernet.safetensors: other weights" in found[1]
+    assert "with other settings (supernet: 'of another' -> " in found[1]
 
 
 def test_what_kills_leave_behind(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ _HOMES = {
     "UnifiedSpace": "anybudget.spaces",
     "build_costs": "anybudget.costs",
     "build_supernet": "anybudget.nets",
+    "load": "anybudget.trained",
     "load_splits": "anybudget.data",
 }
 

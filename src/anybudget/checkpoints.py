@@ -20,7 +20,7 @@ from torch import Tensor
 
 from anybudget.errors import RunError
 from anybudget.files import write_whole
-from anybudget.runs import differences
+from anybudget.runs import conflict
 from anybudget.stopping import Stopped, StopRequest
 
 log = logging.getLogger(__name__)
@@ -195,9 +195,9 @@ def read(path: Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any
     made_with = header.get("settings")
     if not isinstance(made_with, dict):
         raise DamagedError(f"{path}: no checkpoint of this version of anybudget")
-    if settings is not None and made_with != settings:
-        listed = "; ".join(differences(made_with, settings))
-        raise RunError(f"{path}: a checkpoint made with other settings ({listed}); use those, or delete it")
+    otherwise = "" if settings is None else conflict(made_with, settings)
+    if otherwise:
+        raise RunError(f"{path}: a checkpoint made with {otherwise}")
     try:
         size = int.from_bytes(payload[:8], "little")
         metadata = json.loads(payload[8 : 8 + size])["__metadata__"]

@@ -77,6 +77,10 @@ EngineOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option("--address", metavar="HOST:PORT", help="A Ray cluster to join; without, one is started.")
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="PATH", help="Where the run's data lie now, if they have moved; kept from then on."),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Ray's workers; as many as there are cores if not given.")
 ]
@@ -90,10 +94,11 @@ def run(
     engine: EngineOption = "local",
     address: AddressOption = None,
     workers: WorkersOption = None,
+    data: DataOption = None,
 ) -> None:
     """Run all stages: supernet, generator, search, random baseline, retraining, report."""
     with _engine(engine, address, workers) as judging:
-        opened = _create(recipe, out_dir, overrides, all_stages=True)
+        opened = _create(recipe, out_dir, _with_source(overrides, data), all_stages=True)
         opened.engine = judging
         opened.run_all(err.print)
     print_results(opened)
@@ -120,16 +125,18 @@ def space(
 
 
 @app.command()
-def supernet(target: TargetArgument, out_dir: OutOption = None, overrides: SetOption = None) -> None:
+def supernet(
+    target: TargetArgument, out_dir: OutOption = None, overrides: SetOption = None, data: DataOption = None
+) -> None:
     """Train the supernet only."""
-    opened = _open_or_create(target, out_dir, overrides)
+    opened = _open_or_create(target, out_dir, overrides, data)
     _once(opened, "supernet", opened.train_supernet)
 
 
 @app.command()
-def generator(target: RunArgument) -> None:
+def generator(target: RunArgument, data: DataOption = None) -> None:
     """Train the architecture generator against the trained supernet."""
-    opened = _open(target)
+    opened = _open(target, data)
     _once(opened, "generator", opened.train_generator)
 
 
@@ -141,10 +148,11 @@ def generate(
     engine: EngineOption = "local",
     address: AddressOption = None,
     workers: WorkersOption = None,
+    data: DataOption = None,
 ) -> None:
     """Answer budgets with the trained generator; never over any of them."""
     with _engine(engine, address, workers) as judging:
-        opened = _open_for(target, judging)
+        opened = _open_for(target, judging, data)
         candidates = opened.generate(_budgets(opened, budget))
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
@@ -161,10 +169,11 @@ def search(
     engine: EngineOption = "local",
     address: AddressOption = None,
     workers: WorkersOption = None,
+    data: DataOption = None,
 ) -> None:
     """Answer budgets with any strategy; never over any of them."""
     with _engine(engine, address, workers) as judging:
-        opened = _open_for(target, judging)
+        opened = _open_for(target, judging, data)
         candidates = [found.to_dict() for found in opened.search_with(strategy, _budgets(opened, budget))]
     if as_json:
         out.print_json(json.dumps(candidates))
@@ -183,11 +192,12 @@ def compare(
     engine: EngineOption = "local",
     address: AddressOption = None,
     workers: WorkersOption = None,
+    data: DataOption = None,
 ) -> None:
     """Answer the same budgets with several strategies and compare what they find and spend."""
     names = [name.strip() for name in strategies.split(",") if name.strip()]
     with _engine(engine, address, workers) as judging:
-        opened = _open_for(target, judging)
+        opened = _open_for(target, judging, data)
         found = opened.compare(names, _budgets(opened, budget))
     report_path = opened.report()
     if as_json:
@@ -206,9 +216,10 @@ def rank(
         Path | None, typer.Option(metavar="FILE", help="Ground truth: NAS-Bench-Macro's JSON or NAS-Bench-201's .npz.")
     ] = None,
     as_json: JsonOption = False,
+    data: DataOption = None,
 ) -> None:
     """Show how well cheap scores order architectures, and how well the supernet's agree with ground truth."""
-    opened = _open(target)
+    opened = _open(target, data)
     found = opened.rank(paths, _counts(images), table)
     if as_json:
         out.print_json(json.dumps(found))
@@ -225,9 +236,10 @@ def retrain(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the recipe's if not given.")] = None,
     as_json: JsonOption = False,
+    data: DataOption = None,
 ) -> None:
     """Train architectures on their own and measure them on the test split."""
-    opened = _open(target)
+    opened = _open(target, data)
     from anybudget.spaces.files import read_architectures
 
     results = [
@@ -254,11 +266,16 @@ def doctor(
         Path | None, typer.Argument(metavar="RUN", help="The folder of a run to look at, besides the installation.")
     ] = None,
     as_json: JsonOption = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="PATH", help="Where to look for the run's data; not kept.")
+    ] = None,
 ) -> None:
     """Show what anybudget runs on, and whether a run folder is sound and can be gone on with; changes nothing."""
     from anybudget.doctor import examine
 
-    found = examine(target)
+    if data is not None and target is None:
+        raise ConfigError("--data: says where the data of a run lie; name the run, too")
+    found = examine(target, data=_text(data))
     if as_json:
         out.print_json(json.dumps(found))
     else:
@@ -369,19 +386,28 @@ def _create(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | None,
         planned.check_budgets(loaded.budget_sets())
         _ = planned.cost  # that the generator is asked for
     _ = planned.device
-    data = planned.data
+    listing, data = planned.listing, planned.data
     created = Run.create(loaded, folder.path, RichProgress())
-    created.data = data  # so that images are read once
+    created.listing, created.data = listing, data  # so that images are read once
     return created
 
 
-def _open(path: Path) -> Run:
+def _text(data: Path | None) -> str | None:
+    return None if data is None else str(data)
+
+
+def _with_source(overrides: Sequence[str] | None, data: Path | None) -> list[str]:
+    """Overrides of a recipe, with where its data lie."""
+    return [*(overrides or ()), *([] if data is None else [f"data.source={json.dumps(str(data), ensure_ascii=False)}"])]
+
+
+def _open(path: Path, data: Path | None = None) -> Run:
     from anybudget.runs import RunFolder
 
     RunFolder.open(path)  # a wrong path is said before torch is imported
     from anybudget.stages import Run
 
-    return Run.open(path, RichProgress())
+    return Run.open(path, RichProgress(), data=_text(data))
 
 
 @contextmanager
@@ -397,19 +423,19 @@ def _engine(name: str, address: str | None, workers: int | None) -> Iterator[Fac
             factory.close()
 
 
-def _open_for(path: Path, engine: Factory | None) -> Run:
+def _open_for(path: Path, engine: Factory | None, data: Path | None) -> Run:
     """Open a run whose candidates an engine judges."""
-    opened = _open(path)
+    opened = _open(path, data)
     opened.engine = engine
     return opened
 
 
-def _open_or_create(target: Path, out_dir: Path | None, overrides: Sequence[str] | None) -> Run:
+def _open_or_create(target: Path, out_dir: Path | None, overrides: Sequence[str] | None, data: Path | None) -> Run:
     if not target.is_dir():
-        return _create(target, out_dir, overrides)
+        return _create(target, out_dir, _with_source(overrides, data))
     if out_dir is not None or overrides:
         raise ConfigError(f"{target} is a run folder with a recipe of its own; --out and --set need a recipe (.toml)")
-    return _open(target)
+    return _open(target, data)
 
 
 def _budgets(opened: Run, texts: Sequence[str] | None) -> list[BudgetSet]:

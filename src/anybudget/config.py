@@ -434,8 +434,11 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
 
 
 def essence(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides the results, as plain data: all but `OPERATION`."""
-    return recipe.model_dump(mode="json", exclude=set(OPERATION))
+    """What of a recipe decides the results, as plain data: all but `OPERATION` and where the images lie.
+
+    Which images these are is said by their digest (see `anybudget.tied`), wherever they lie.
+    """
+    return recipe.model_dump(mode="json", exclude={**dict.fromkeys(OPERATION, True), "data": {"source"}})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -25,7 +26,9 @@ from anybudget.nets.device import pick_device
 from anybudget.opened import OpenRun
 from anybudget.progress import SilentProgress
 from anybudget.report.reading import read_curve, read_json, read_json_lines
-from anybudget.runs import RunFolder, differences, package_version
+from anybudget.runs import RunFolder, conflict, package_version
+from anybudget.tied import FACTS, LISTING
+from anybudget.trained import NETWORK, WEIGHTS
 from anybudget.work import FOLDER
 
 PACKAGES = ("anybudget", "torch", "numpy", "scipy", "pymoo", "lightning-fabric", "ray")
@@ -45,7 +48,7 @@ STAGE_FILES = {
 RECORDS = ("supernet.csv", "supernet.json", "generator.csv")
 """Those of them that no command needs but reports."""
 
-NETWORK_FILES = ("architecture.json", "retrain.csv", "weights.safetensors", "result.json")
+NETWORK_FILES = ("architecture.json", NETWORK, FACTS, "retrain.csv", WEIGHTS, "result.json")
 """What a retrained network leaves, in the order of reading."""
 
 COPIES = 3
@@ -63,16 +66,17 @@ class Check:
     found: str
 
 
-def examine(run: Path | None = None) -> dict[str, Any]:
+def examine(run: Path | None = None, data: str | None = None) -> dict[str, Any]:
     """What anybudget runs on, and whether a run folder is sound; nothing is changed.
 
     Args:
         run: the folder; None looks at the environment alone.
+        data: where its data are looked for; where they lay when they were last used if None.
 
     Returns:
         `environment`, `run`, `checks` (each with `check`, `state` and `found`), and the number of `problems`.
     """
-    checks = [] if run is None else list(examine_run(run))
+    checks = [] if run is None else list(examine_run(run, data))
     return {
         "environment": environment(Path.cwd() if run is None else run),
         "run": None if run is None else str(run),
@@ -144,7 +148,7 @@ def size(count: int | None) -> str:
     return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
 
 
-def examine_run(path: Path) -> Iterator[Check]:
+def examine_run(path: Path, data: str | None = None) -> Iterator[Check]:
     """Look at everything in a run folder; whatever is wrong with it is a check, never an error."""
     try:
         folder = RunFolder.open(path)
@@ -159,14 +163,32 @@ def examine_run(path: Path) -> Iterator[Check]:
     yield Check("run folder", "ok" if writable else "note", said)
     recipe: Recipe | None = None
     try:
-        run = OpenRun.open(path)
+        run = OpenRun.open(path, data=data)
         recipe = run.recipe
         yield Check("recipe.toml", "ok", f"{recipe.name}, space {run.space.name}, seed {recipe.seed}")
         yield Check("device", "ok", f"{recipe.device}: {run.device}")
     except AnyBudgetError as error:
         where, way_out = ("device", ", in recipe.toml") if recipe else ("recipe.toml", "; mend it, or put it back")
         yield Check(where, "problem", f"{error}{way_out}")
+    if recipe:
+        yield _data(run)
     yield from _Examination(folder, recipe).checks()
+
+
+def _data(run: OpenRun) -> Check:
+    """Whether the data of a run are there, and are those that it was begun with; no image is decoded."""
+    try:
+        facts, listing, begun = run.tie.facts(), run.listing, run.folder.begun
+    except AnyBudgetError as error:
+        return Check("data", "problem", str(error) if "; " in str(error) else f"{error}; put the data back")
+    said = f"{run.source}: {len(listing.entries)} {listing.kind}, digest {listing.digest[:12]}"
+    if facts is None and not begun:
+        return Check("data", "ok", f"{said}; the first work ties the run to them")
+    if facts is None:
+        return Check("data", "note", f"{said}; {FACTS} does not say yet which the run uses: the next work writes it")
+    if not (run.folder.path / LISTING).exists():
+        return Check("data", "note", f"{said}, as begun with; {LISTING} is missing: the next work writes it again")
+    return Check("data", "ok", f"{said}, as begun with")
 
 
 def _rows(path: Path) -> str:
@@ -379,16 +401,22 @@ class _Examination:
             return check("note", f"{said}; left by the stage {stage}, which is finished: may be deleted")
         changed = self._changes(settings)
         if changed:
-            return check("problem", f"{said}, with other settings ({'; '.join(changed)}); use those, or delete it")
+            return check("problem", f"{said}, with {changed}")
         return check("note", f"{said}; {stage}: the same command goes on")
 
-    def _changes(self, settings: Mapping[str, Any]) -> list[str]:
-        """In what the run differs from what work was begun with."""
-        begun = settings.get("recipe")
-        changed = differences(begun, essence(self.recipe)) if self.recipe and isinstance(begun, dict) else []
+    def _changes(self, settings: Mapping[str, Any]) -> str:
+        """In what the run differs from what work was begun with, and what helps; "" if in nothing."""
+        now = dict(settings)
+        if self.recipe and isinstance(settings.get("recipe"), dict):
+            now["recipe"] = essence(self.recipe)
         weights = "supernet.safetensors"
-        other = (self.path / weights).is_file() and settings.get("supernet") not in (None, self.folder.digest(weights))
-        return [*changed, f"{weights}: other weights"] if other else changed
+        if "supernet" in settings and (self.path / weights).is_file():
+            now["supernet"] = self.folder.digest(weights)
+        with suppress(RunError):  # said where the data are looked at
+            facts = self.run.tie.facts() if self.run else None
+            if facts is not None and "data" in settings:
+                now["data"] = facts.settings()
+        return conflict(settings, now)
 
     def _disk(self) -> Check:
         """Whether work that is not finished has room to save itself."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from anybudget.errors import RunError
 from anybudget.files import append_whole, write_whole
-from anybudget.runs import differences
+from anybudget.runs import conflict
 from anybudget.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -79,9 +79,9 @@ class Journal:
 
     def _read(self) -> None:
         found = read(self.path)
-        if found.settings != self.settings:
-            listed = "; ".join(differences(found.settings, self.settings))
-            raise RunError(f"{self.path}: a search with other settings ({listed}); use those, or delete it")
+        otherwise = conflict(found.settings, self.settings)
+        if otherwise:
+            raise RunError(f"{self.path}: a search with {otherwise}")
         self.entries = found.entries
         if found.lost:
             log.warning(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.config import Recipe, essence, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
-from anybudget.data import DataSplits, FolderSettings, load_splits
+from anybudget.data import FASHION_MNIST_SUBSET, DataFacts, DataSplits, FolderSettings, Listing, load_splits
 from anybudget.errors import ArchitectureError, ConfigError, RunError
 from anybudget.evaluation import Engine, Evaluator, Spending
 from anybudget.journal import Journal
@@ -36,6 +36,7 @@ from anybudget.search.strategy import Strategy
 from anybudget.spaces import SearchSpace
 from anybudget.stopping import stop_requests
 from anybudget.strategies import STRATEGIES, Parts, conditioning_cost
+from anybudget.tied import DataTie
 from anybudget.training.epochs import Supervision
 from anybudget.training.pool import CandidatePool
 from anybudget.work import Work, explained_memory
@@ -60,6 +61,9 @@ class OpenRun:
     progress: Progress
     engine: EngineFactory | None = None
     """What judges candidates elsewhere than in this process."""
+    moved: str | None = None
+    """Where the data lie now, if it has just been said; kept in `data.json` by the next work."""
+    _versions_said: bool = field(default=False, init=False)
 
     @classmethod
     def create(cls, recipe: Recipe, path: Path, progress: Progress | None = None) -> Self:
@@ -69,30 +73,64 @@ class OpenRun:
             RunError: a run with other settings is there already; lists what differs.
         """
         folder = RunFolder.create(path, resolved(recipe))
-        if not folder.writes:  # the main process looks after the folder
-            return cls(folder, recipe, progress or SilentProgress())
+        run = cls(folder, recipe, progress or SilentProgress())
+        if not folder.writes and not folder.exists():  # the main process is about to begin it
+            return run
         # Parsed first, so that a run from before a key existed has its default.
         there = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
         changed = differences(essence(there), essence(recipe))
+        if there.data.source != recipe.data.source:
+            run.moved = _placed(recipe.data.source)
+            if run.tie.facts() is None:  # nothing says that they are the same data
+                changed.append(f"data.source: {there.data.source!r} -> {recipe.data.source!r}")
+        if not folder.writes:  # the main process speaks
+            return run
         if changed:
             raise RunError(
                 f"{path}: holds a run with other settings ({'; '.join(changed)}); "
                 "choose another --out, or the same settings"
             )
-        otherwise = differences(resolved(there), resolved(recipe))
+        otherwise = [said for said in differences(resolved(there), resolved(recipe)) if "data.source:" not in said]
         if otherwise:
             log.warning("%s: goes on with %s; results may differ in rounding", path, "; ".join(otherwise))
-        return cls(folder, recipe, progress or SilentProgress())
+        return run
 
     @classmethod
-    def open(cls, path: Path, progress: Progress | None = None) -> Self:
+    def open(cls, path: Path, progress: Progress | None = None, *, data: str | None = None) -> Self:
         """Open the run at `path`.
+
+        Args:
+            path: the run folder.
+            progress: where its work reports.
+            data: where its data lie now, if not where they lay before. They have to be the same, which is checked
+                when they are first read; the next work keeps the place in the run folder.
 
         Raises:
             RunError: there is none, or its recipe is damaged.
         """
         folder = RunFolder.open(path)
-        return cls(folder, parse_recipe(folder.recipe(), str(path / "recipe.toml")), progress or SilentProgress())
+        recipe = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
+        return cls(folder, recipe, progress or SilentProgress(), moved=None if data is None else _placed(data))
+
+    @cached_property
+    def tie(self) -> DataTie:
+        """What the run folder says of its data."""
+        return DataTie(self.folder)
+
+    @property
+    def source(self) -> str:
+        """Where the data lie: as has just been said, as the last work found them, or as the recipe says."""
+        return self.moved or self.tie.source() or self.recipe.data.source
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What tells the data of this run from others; no image is decoded.
+
+        Raises:
+            DataError: there is no data set, or it cannot be used.
+            RunError: it is another one than the run was begun with; says what differs.
+        """
+        return self.tie.identified(self.source, self.recipe.space.input_size)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -131,10 +169,11 @@ class OpenRun:
 
     @cached_property
     def data(self) -> DataSplits:
-        """The data splits, checked against the space."""
+        """The data splits, checked against the space, and against what the run was begun with."""
         section = self.recipe.data
+        _ = self.listing  # other data are refused before any image is decoded
         data = load_splits(
-            section.source,
+            self.source,
             seed=self.recipe.seed,
             validation_fraction=section.validation_fraction,
             test_fraction=section.test_fraction,
@@ -153,7 +192,8 @@ class OpenRun:
         ]
         if wrong:
             fewest = f"; {data.fewest()}" if classes > self.space.classes else ""
-            raise ConfigError(f"{section.source}: this data set needs {' and '.join(wrong)}; set it with --set{fewest}")
+            raise ConfigError(f"{self.source}: this data set needs {' and '.join(wrong)}; set it with --set{fewest}")
+        self.tie.check_splits(data)
         return data
 
     @cached_property
@@ -233,7 +273,8 @@ class OpenRun:
             settings: what decides its results, besides the recipe.
 
         Raises:
-            RunError: another process is at work in the run folder.
+            DataError: the data cannot be used.
+            RunError: another process is at work in the run folder, or the data are not those it was begun with.
             TrainingError: memory has run out.
             Stopped: the work was asked to stop, and has saved itself.
         """
@@ -247,7 +288,7 @@ class OpenRun:
             work = Work(
                 self.folder.path,
                 name,
-                {"stage": name, "recipe": essence(self.recipe), **settings},
+                {"stage": name, "recipe": essence(self.recipe), "data": self._hold_data(), **settings},
                 request,
                 progress=self.progress,
                 processes=lambda: self.processes,
@@ -259,6 +300,16 @@ class OpenRun:
             if work.shared:
                 self.meet()
             request.check()
+
+    def _hold_data(self) -> dict[str, str]:
+        """Tie the run to its data; what says in unfinished work which these were."""
+        facts = DataFacts.of(self.listing, self.data)
+        if not self._versions_said:
+            self._versions_said = True
+            for other in self.folder.other_versions():
+                log.warning("%s: was begun with %s; results may differ from those there", self.folder.path, other)
+        self.tie.write(facts, self.listing, self.source)
+        return facts.settings()
 
     def meet(self) -> None:
         """Wait for the other processes of this run, where any have been joined: they read what the main one writes."""
@@ -296,9 +347,13 @@ class OpenRun:
 
     def judging(self, name: str, *, stage: bool = False) -> AbstractContextManager[Work]:
         """Work, or a stage, that needs the trained supernet: one begun with other weights is not gone on with."""
-        self.folder.require("supernet", f"supernet {self.folder.path}")
         begin = self.stage if stage else self.work
-        return begin(name, supernet=self.folder.digest("supernet.safetensors"))
+        return begin(name, **self.origin())
+
+    def origin(self) -> dict[str, str]:
+        """The digest of the trained supernet, as a setting of work that depends on its weights."""
+        self.folder.require("supernet", f"supernet {self.folder.path}")
+        return {"supernet": self.folder.digest("supernet.safetensors")}
 
     def new_evaluator(self, journal: Journal | None = None) -> Evaluator:
         """A judge that has judged nothing yet, equal to all others; goes on with a journal that has entries."""
@@ -344,6 +399,11 @@ class OpenRun:
         cost = conditioning_cost(self.recipe, self.costs)
         parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool, supervision)
         return STRATEGIES[name](parts)
+
+
+def _placed(source: str) -> str:
+    """Where data lie, wherever later commands are begun."""
+    return source if source == FASHION_MNIST_SUBSET else str(Path(source).expanduser().absolute())
 
 
 @contextmanager

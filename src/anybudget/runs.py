@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LOCK, HOLDER = ".lock", ".holder.json"
 """The file that work in a run folder locks, and the one that says who has."""
 
+VERSIONED = ("anybudget", "torch", "numpy", "scipy", "pillow")
+"""Packages whose version may change a result."""
+
 
 @contextmanager
 def explained(where: object, problem: str, way_out: str = "") -> Iterator[None]:
@@ -183,6 +186,27 @@ class RunFolder:
         """Whether `stage` has been finished."""
         return stage in self._stages()
 
+    @property
+    def begun(self) -> bool:
+        """Whether any work has been done here: a stage is finished, or has saved itself."""
+        return bool(self._stages()) or (self.path / "checkpoints").is_dir()
+
+    def other_versions(self) -> list[str]:
+        """Packages that results depend on and that have another version here than when the run was created.
+
+        Each with both versions, in words; none where the run does not say.
+        """
+        try:
+            noted = self.read_json("provenance.json")
+        except RunError:
+            return []  # only reports and this note need it
+        found = []
+        for name in VERSIONED:
+            before, now = noted.get(f"{name}_version"), package_version(name)
+            if isinstance(before, str) and before != now:
+                found.append(f"{name} {shown(before)[1:-1]}, here {now}")
+        return found
+
     def require(self, stage: str, command: str) -> None:
         """Check that an earlier stage is finished.
 
@@ -195,6 +219,10 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> Path:
         """Write a file whole or not at all."""
         return self._write(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Write a file whole or not at all."""
+        return self._write(name, content)
 
     def write_json(self, name: str, data: Any) -> Path:
         """Write a JSON file."""
@@ -262,23 +290,12 @@ class RunFolder:
         Raises:
             RunError: the file is missing, damaged, of another network, or holds what is no weight.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        path = self.path / name
-        way_out = f"delete {self.path / 'stages.json'} and run again to train anew"
-        try:
-            tensors = load(path.read_bytes())
-        except FileNotFoundError:
-            raise RunError(f"{path}: missing; {way_out}") from None
-        except KeyError as error:  # a number type of safetensors that torch has not
-            raise RunError(f"{path}: damaged: unknown number type {error}; {way_out}") from None
-        except (SafetensorError, OSError) as error:
-            raise RunError(f"{path}: damaged or not safetensors: {reason(error)}; {way_out}") from None
-        problem = _misfit(tensors, module.state_dict())
-        if problem:
-            raise RunError(f"{path}: {problem}; {way_out}")
-        module.load_state_dict(tensors)
+        read_weights(
+            self.path / name,
+            module,
+            f"delete {self.path / 'stages.json'} and run again to train anew",
+            described_by="the run's recipe",
+        )
 
     def _stages(self) -> dict[str, Any]:
         name = "stages.json"
@@ -290,9 +307,37 @@ class RunFolder:
         return write_whole(self.path / name, content) if self.writes else self.path / name
 
 
-def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+def read_weights(path: Path, module: nn.Module, way_out: str, *, described_by: str) -> None:
+    """Read weights into `module`; nothing is unpickled.
+
+    Args:
+        path: a safetensors file.
+        module: takes them.
+        way_out: how messages end.
+        described_by: what `module` was built from.
+
+    Raises:
+        RunError: the file is missing, damaged, of another network, or holds what is no weight.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; {way_out}") from None
+    except KeyError as error:  # a number type of safetensors that torch has not
+        raise RunError(f"{path}: damaged: unknown number type {error}; {way_out}") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path}: damaged or not safetensors: {reason(error)}; {way_out}") from None
+    problem = _misfit(tensors, module.state_dict(), f"weights of another network than {described_by} describes")
+    if problem:
+        raise RunError(f"{path}: {problem}; {way_out}")
+    module.load_state_dict(tensors)
+
+
+def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], other: str) -> str:
     """Why tensors cannot be the weights of a network with those of `expected`; "" if they can."""
-    other = "weights of another network than the run's recipe describes"
     missing = [name for name in expected if name not in found]
     if missing:
         return f"{other}: {len(missing)} of {len(expected)} tensors are missing, the first {missing[0]}"
@@ -364,6 +409,34 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str
     return found
 
 
+def conflict(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """In what unfinished work was begun otherwise than it would be now, with the way out; "" if in nothing.
+
+    Args:
+        made_with: the settings in its checkpoint or journal.
+        settings: those of now. Where the images lie is no setting; which they are, under `data`, is one. Work that says
+            nothing of its data, begun by an older version, agrees with any.
+    """
+    before, now = _comparable(made_with), _comparable(settings)
+    data, data_now = before.pop("data", None), now.pop("data", None)
+    changed = differences(before, now)
+    if changed:
+        return f"other settings ({'; '.join(changed)}); use those, or delete it"
+    if data is None or data_now is None or data == data_now:
+        return ""
+    listed = "; ".join(differences(data, data_now, "data.")) if isinstance(data, dict) else shown(data)
+    return f"other data, or the same in other splits ({listed}); put the data back as they were, or delete it"
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the place of the images, which those of older versions hold."""
+    recipe = settings.get("recipe")
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    if not isinstance(recipe, dict) or not isinstance(data, dict):
+        return dict(settings)
+    return {**settings, "recipe": {**recipe, "data": {key: data[key] for key in data if key != "source"}}}
+
+
 def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Seed, versions, code revision and machine: what it takes to say where numbers come from."""
     return {
@@ -374,9 +447,7 @@ def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        **{
-            f"{name}_version": package_version(name) for name in ("anybudget", "torch", "numpy", "scipy", "safetensors")
-        },
+        **{f"{name}_version": package_version(name) for name in (*VERSIONED, "safetensors")},
     }
 
 

@@ -14,7 +14,7 @@ from anybudget.architecture import Architecture
 from anybudget.benchmarks.tables import load_table
 from anybudget.budgets import BudgetSet
 from anybudget.config import TrainingSection
-from anybudget.data import Augmentation, ImageSet, largest_class_percent
+from anybudget.data import Augmentation, DataFacts, ImageSet, largest_class_percent
 from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation import evaluate
 from anybudget.nets import build_network
@@ -28,6 +28,8 @@ from anybudget.search.generator import train_generator
 from anybudget.search.strategy import Candidate, exact_costs
 from anybudget.spaces import derive
 from anybudget.strategies import check_names, conditioning_cost, generator_schedule
+from anybudget.tied import FACTS
+from anybudget.trained import NETWORK, describe
 from anybudget.training.loop import Schedule
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
@@ -251,7 +253,9 @@ class Run(OpenRun):
             )
         rows: list[dict[str, float]] = []
         started = time.perf_counter()
-        with self.work(name, inherit=inherit, epochs=schedule.epochs) as work:
+        # Weights that are inherited decide the result, as those that judge do.
+        origin = self.origin() if inherit else {}
+        with self.work(name, inherit=inherit, epochs=schedule.epochs, **origin) as work:
             supervision = work.supervision(rows.append, section.rollbacks)
             network = self.new_evaluator().network(architecture) if inherit else build_network(specs)
             network = channels_last(network.to(self.device))
@@ -277,6 +281,8 @@ class Run(OpenRun):
             self.folder.write_csv(f"{name}/retrain.csv", rows)
             self.folder.save_weights(f"{name}/weights.safetensors", network)
             self.folder.write_json(f"{name}/architecture.json", architecture.to_dict())
+            self.folder.write_json(f"{name}/{NETWORK}", describe(self.recipe, architecture))
+            self.folder.write_json(f"{name}/{FACTS}", DataFacts.of(self.listing, self.data).to_dict())
             self.folder.write_json(f"{name}/result.json", result)
         return result
 

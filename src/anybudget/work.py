@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from anybudget.checkpoints import FileCheckpoint
-from anybudget.errors import TrainingError
+from anybudget.errors import RunError, TrainingError
 from anybudget.journal import Journal
 from anybudget.processes import Processes
 from anybudget.progress import Progress
+from anybudget.runs import conflict
 from anybudget.stopping import StopRequest
 from anybudget.training.epochs import Log, Supervision, no_log
 
@@ -65,10 +66,13 @@ class Work:
             processes: those that train together; all of the run if None.
         """
         self.shared = self.shared or processes is None
+        if processes is None:
+            processes = self._processes()
+            check_alike(processes, self._settings)
         path = self._path(part, "checkpoint")
         checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
         self._files.append(checkpoint)
-        return Supervision(checkpoint, processes or self._processes(), self._progress, log, rollbacks)
+        return Supervision(checkpoint, processes, self._progress, log, rollbacks)
 
     def journal(self, part: str = "") -> Journal:
         """Where scores are kept as they come; `part` tells several within one work apart."""
@@ -86,6 +90,18 @@ class Work:
     def _path(self, part: str, extension: str) -> Path:
         words = re.findall(r"[\w.]+", f"{self._name} {part}")
         return self._folder / f"{'-'.join(words)}.{extension}"
+
+
+def check_alike(processes: Processes, settings: Mapping[str, Any]) -> None:
+    """Check that all processes train with the settings and on the data of the main one; they end together if not.
+
+    Raises:
+        RunError: some do not; a process that does says so of the others.
+    """
+    otherwise = conflict(processes.same(dict(settings)), settings)
+    if processes.mean([float(bool(otherwise))])[0]:
+        said = otherwise or "other settings or data than this one"
+        raise RunError(f"one of the processes that train together has {said}; give all the same recipe and data")
 
 
 OUT_OF_MEMORY = (

@@ -2,6 +2,7 @@
 
 from anybudget.data.balance import balanced_accuracy_percent, largest_class_percent
 from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches
+from anybudget.data.facts import DataFacts
 from anybudget.data.identity import Listing, what_differs
 from anybudget.data.preparation import Preparation
 from anybudget.data.sources import FASHION_MNIST_SUBSET, FolderSettings
@@ -10,6 +11,7 @@ from anybudget.data.splits import DataSplits, Draw, ImageSet, identify, load_spl
 __all__ = [
     "FASHION_MNIST_SUBSET",
     "Augmentation",
+    "DataFacts",
     "DataSplits",
     "Draw",
     "EpochPosition",

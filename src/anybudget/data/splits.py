@@ -114,14 +114,22 @@ class DataSplits:
         Raises:
             DataError: `images` are not uint8 or have another number of channels.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(self.mean):
-            raise DataError(
-                f"images to normalise must be uint8 [N, {len(self.mean)}, H, W], not {images.dtype} "
-                f"{list(images.shape)}"
-            )
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
-        std = torch.tensor([std or 1.0 for std in self.std], device=images.device).view(-1, 1, 1)
-        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+        return normalise(images, self.mean, self.std)
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Turn uint8 images [N, C, H, W] into float32 of the same shape: (images / 255 - mean) / std, channel by channel.
+
+    Raises:
+        DataError: `images` are not uint8 or have another number of channels.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(mean):
+        raise DataError(
+            f"images to normalise must be uint8 [N, {len(mean)}, H, W], not {images.dtype} {list(images.shape)}"
+        )
+    means = torch.tensor(mean, device=images.device).view(-1, 1, 1)
+    deviations = torch.tensor([value or 1.0 for value in std], device=images.device).view(-1, 1, 1)
+    return images.to(torch.float32).div_(255).sub_(means).div_(deviations)
 
 
 def load_splits(
