@@ -104,3 +104,20 @@ def test_tables_show_balanced_accuracy_and_the_largest_class() -> None:
 def test_runs_from_before_it_was_measured_are_still_read() -> None:
     assert read_measured(Record("x", json.loads(json.dumps(ROW)))).supernet_balanced_accuracy_percent is None
     assert read_measured(Record("x", {**ROW, **MEASURED})).supernet_balanced_accuracy_percent == 51.25
+
+
+def test_every_file_of_a_run_holds_it(prepared: Path) -> None:
+    def lines(name: str) -> list[dict[str, float]]:
+        return [json.loads(line) for line in (prepared / "run" / name).read_text("utf-8").splitlines()]
+
+    for row in lines("candidates.jsonl"):
+        assert 0 <= row["supernet_balanced_accuracy_percent"] <= 100
+        assert row["validation_largest_class_percent"] == pytest.approx(100 / 3)
+    assert all("supernet_balanced_accuracy_percent" in row for row in lines("random.jsonl"))
+    (result,) = [json.loads(path.read_text("utf-8")) for path in (prepared / "run" / "retrain").glob("*/result.json")]
+    for split in ("validation", "test"):  # even classes, so that it is top-1
+        assert result[f"{split}_balanced_accuracy_percent"] == pytest.approx(result[f"{split}_top1_percent"])
+        assert result[f"{split}_largest_class_percent"] == pytest.approx(100 / 3)
+    page = (prepared / "run" / "report.html").read_text("utf-8")
+    assert "Test balanced<br>accuracy %" in page
+    assert "Always answering with the largest class would give 33.33 % top-1 on validation images" in page

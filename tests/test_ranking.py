@@ -209,11 +209,12 @@ def test_rank_run_is_stable_plain_data(supernet: UnifiedSupernet, data: DataSpli
     assert torch.equal(torch.get_rng_state(), state)
     assert report == rank() == json.loads(json.dumps(report))
     assert list(report) == [
-        "space", "seed", "paths", "validation_images", "calibration_images", "supernets", "baselines",
+        "space", "seed", "paths", "validation_images", "validation_largest_class_percent", "calibration_images",
+        "supernets", "baselines",
     ]  # fmt: skip
     trained, control = report["supernets"]["trained"], report["supernets"]["untrained"]
     for part in (trained, control):
-        assert list(part) == ["top1_percent", "rows", "retrained", "truth"]
+        assert list(part) == ["top1_percent", "balanced_accuracy_percent", "rows", "retrained", "truth"]
         assert [row["images"] for row in part["rows"]] == [9, 36]
         assert (part["truth"]["networks"], part["retrained"]["networks"]) == (8, 3)
     assert trained["truth"]["loss"] == {"kendall": 1.0, "spearman": 1.0}

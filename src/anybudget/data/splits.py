@@ -157,18 +157,7 @@ def load_splits(
     Raises:
         DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
     """
-    for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
-        if not 0 < fraction < 1:
-            raise DataError(f"{name} fraction {fraction} must lie between 0 and 1, both excluded")
-    if validation_fraction + test_fraction >= 1:
-        raise DataError(
-            f"validation fraction {validation_fraction} and test fraction {test_fraction} leave nothing to train on: "
-            "choose them so that their sum is below 1"
-        )
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image size {image_size} must be at least 1 pixel")
-    if skip_unreadable < 0:
-        raise DataError(f"skip_unreadable {skip_unreadable} must be 0 or more images")
+    _check_settings(validation_fraction, test_fraction, image_size, skip_unreadable)
     opened = _open(source, image_size, skip_unreadable, folders)
     drawn = [
         (name, fraction)
@@ -194,6 +183,24 @@ def load_splits(
     for notice in (*opened.notices, *_unevenness(source, opened.class_names, train.labels)):
         log.warning("%s", notice)
     return DataSplits(train, splits["validation"], opened.class_names, mean, std, splits["test"], preparation, draw)
+
+
+def _check_settings(
+    validation_fraction: float, test_fraction: float, image_size: int | None, skip_unreadable: int
+) -> None:
+    """Require settings that can be meant."""
+    for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
+        if not 0 < fraction < 1:
+            raise DataError(f"{name} fraction {fraction} must lie between 0 and 1, both excluded")
+    if validation_fraction + test_fraction >= 1:
+        raise DataError(
+            f"validation fraction {validation_fraction} and test fraction {test_fraction} leave nothing to train on: "
+            "choose them so that their sum is below 1"
+        )
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image size {image_size} must be at least 1 pixel")
+    if skip_unreadable < 0:
+        raise DataError(f"skip_unreadable {skip_unreadable} must be 0 or more images")
 
 
 def identify(source: str, image_size: int | None = None) -> Listing:
