@@ -322,6 +322,14 @@ SPACES = [
         ("resnet-bits", "space.widths=[4]", "space: blocks has "),
         ("nas-bench-201", "space.stages=60", "space.stages: input should be less than or equal to 8"),
         ("nas-bench-201", "space.cells=1000000", "space.cells: input should be less than or equal to 1000"),
+        (
+            "nas-bench-201",
+            "retrain.se_reduction=4",
+            "retrain.se_reduction: only inverted bottlenecks take squeeze-and-",
+        ),
+        ("shufflenet", "retrain.se_reduction=4", "leave it out for the space shufflenet"),
+        ("resnet-bits", "retrain.activation=hard_swish", "retrain.activation: the searched blocks have a ReLU that"),
+        ("nas-bench-201", "retrain.activation=relu6", "retrain.activation: the searched blocks have a ReLU that"),
         ("fbnet", "space.operations=['k3_e1_g3']", "space: operations: 'k3_e1_g3': pointwise convolutions of 3 groups"),
     )
 ]

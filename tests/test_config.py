@@ -22,6 +22,21 @@ RECIPES = sorted(RECIPE_FOLDER.rglob("*.toml"))
 PAPER_SCALE = [path for path in RECIPES if path.parent.name == "recipes" and path.stem != "demo"]
 
 
+@pytest.mark.parametrize(
+    ("space", "setting"),
+    [
+        ("mbconv", "se_reduction=4"),
+        ("mbconv-se", "se_reduction=4"),
+        ("fbnet", "activation=hard_swish"),
+        ("unified", "activation=hard_swish"),
+        ("shufflenet", "activation=hard_swish"),
+        ("shufflenet-channels", "activation=relu6"),
+    ],
+)
+def test_what_can_be_derived_is_allowed(space: str, setting: str) -> None:
+    load_recipe(RECIPE_FOLDER / "small" / f"{space}.toml", [f"retrain.{setting}"])
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_parses_and_resolves_to_itself(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)

@@ -27,7 +27,7 @@ from anybudget.costs import COST_MODELS
 from anybudget.errors import BudgetError, ConfigError, reason, shorten, shown
 from anybudget.parts import FEWEST, batch_problem
 from anybudget.spaces import SPACES, SearchSpace, Settings
-from anybudget.spaces.blocks import ActivationName
+from anybudget.spaces.blocks import ActivationName, underivable
 from anybudget.spaces.settings import Channels, Count, Natural
 from anybudget.toml import read_toml, read_value
 
@@ -362,6 +362,7 @@ class Recipe(Section):
                 f"as many budgets, of which a step has {self.generator.budgets_per_step} (generator.budgets_per_step); "
                 "take fewer networks or more budgets"
             )
+        yield from self._left_undone()
         picks, budgets = self.retrain.picks, self.search.budgets
         for pick in dict.fromkeys(picks):
             if pick > len(budgets):
@@ -373,6 +374,22 @@ class Recipe(Section):
                 "retrain.inherit: a network with retrain.activation or retrain.se_reduction has no weights to inherit; "
                 "set inherit = false, or leave both out"
             )
+
+    def _left_undone(self) -> Iterator[str]:
+        """What of `[retrain]` could not be done to the networks of the space."""
+        section = self.retrain
+        if not (section.activation or section.se_reduction):
+            return
+        space = self.build_space()
+        searched = [factor for factor in space.factors if factor.decisions]
+        # The first and the last operation: of all, at most one builds nothing.
+        sizes = [[len(space.decisions[decision].choices) for decision in factor.decisions] for factor in searched]
+        first = [factor.spec(*(0 for _ in of)) for factor, of in zip(searched, sizes, strict=True)]
+        last = [factor.spec(*(size - 1 for size in of)) for factor, of in zip(searched, sizes, strict=True)]
+        for text in underivable(
+            [*first, *last], activation=section.activation or None, se_reduction=section.se_reduction
+        ):
+            yield f"retrain.{text}; leave it out for the space {space.name}"
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

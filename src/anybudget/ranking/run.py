@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
@@ -16,6 +15,7 @@ from anybudget.errors import ConfigError
 from anybudget.evaluation import Evaluator, Score
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
+from anybudget.process_state import seeded
 from anybudget.progress import Progress, SilentProgress
 from anybudget.ranking.correlation import FEWEST, against, known, rank_correlation
 from anybudget.ranking.paths import PathRanking, rank_paths, sample_paths
@@ -92,8 +92,7 @@ def rank_run(
 
 def untrained(supernet: Supernet, seed: int) -> Supernet:
     """A freshly initialised supernet of the same space on the same device; torch's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         fresh = build_supernet(supernet.space)
     return channels_last(fresh.to(next(supernet.parameters()).device)).eval()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -206,6 +206,20 @@ def derive(
     was found, not searched.
     """
     return tuple(_derive(spec, activation, se_reduction) for spec in specs)
+
+
+def underivable(specs: Collection[BlockSpec], *, activation: ActivationName | None, se_reduction: int) -> Iterator[str]:
+    """What of these settings `derive` would leave undone: their names, each with the reason.
+
+    Args:
+        specs: searched blocks, of every kind that a space has.
+        activation: see `derive`.
+        se_reduction: see `derive`.
+    """
+    if activation and not any(isinstance(spec, Activated) and spec.activation for spec in specs):
+        yield "activation: the searched blocks have a ReLU that nothing replaces"
+    if se_reduction and not any(isinstance(spec, InvertedBottleneckSpec) for spec in specs):
+        yield "se_reduction: only inverted bottlenecks take squeeze-and-excitation, and the searched blocks are none"
 
 
 def _derive(spec: BlockSpec, activation: ActivationName | None, se_reduction: int) -> BlockSpec:
