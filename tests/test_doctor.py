@@ -223,7 +223,7 @@ def test_all_problems_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(states(examined(capsys, RUN), "problem")) == 18
     code, out, _ = call(capsys, "doctor", "run")
     assert code == 2
-    assert "16 problems" in out
+    assert "18 problems" in out
     assert "\x1b" not in out
 
 

@@ -178,11 +178,11 @@ def examine_run(path: Path, data: str | None = None) -> Iterator[Check]:
 def _data(run: OpenRun) -> Check:
     """Whether the data of a run are there, and are those that it was begun with; no image is decoded."""
     try:
-        facts, listing, begun = run.tie.facts(), run.listing, run.folder.begun
+        facts, listing = run.tie.facts(), run.listing
     except AnyBudgetError as error:
         return Check("data", "problem", str(error) if "; " in str(error) else f"{error}; put the data back")
     said = f"{run.source}: {len(listing.entries)} {listing.kind}, digest {listing.digest[:12]}"
-    if facts is None and not begun:
+    if facts is None and not (run.folder.path / "stages.json").exists():
         return Check("data", "ok", f"{said}; the first work ties the run to them")
     if facts is None:
         return Check("data", "note", f"{said}; {FACTS} does not say yet which the run uses: the next work writes it")
