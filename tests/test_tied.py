@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from anybudget import doctor
@@ -16,10 +19,12 @@ from anybudget.checkpoints import FileCheckpoint
 from anybudget.config import load_recipe
 from anybudget.errors import DataError, RunError
 from anybudget.journal import Journal
+from anybudget.processes import Processes
 from anybudget.progress import SilentProgress
 from anybudget.runs import RunFolder
 from anybudget.stages import Run
 from anybudget.tied import FACTS, LISTING
+from anybudget.work import check_alike
 from conftest import RECIPE, call, stop_after
 
 CLASSES = ("ant", "bee", "cat")
@@ -231,3 +236,22 @@ def test_a_data_set_that_is_gone_is_no_run_error_before_there_is_a_run(place: Pa
     with pytest.raises(DataError, match="no such file or folder: give the path") as caught:
         _ = Run(RunFolder(place / "new"), load_recipe(place / "r.toml"), SilentProgress()).data
     assert "--data" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("own", "others"), [("b", 0.0), ("a", 0.5), ("a", 0.0)])
+def test_processes_that_train_together_have_the_same_data(own: str, others: float) -> None:
+    class Second(Processes):
+        """The second of two processes, as it sees the main one."""
+
+        def same(self, value: Any) -> Any:
+            return {**value, "data": {"digest": "a"}}
+
+        def mean(self, values: Sequence[float]) -> list[float]:
+            return [value / 2 + others for value in values]
+
+    settings = {"stage": "supernet", "data": {"digest": own}}
+    if (own, others) == ("a", 0.0):
+        check_alike(Second(torch.device("cpu")), settings)
+        return
+    with pytest.raises(RunError, match="one of the processes that train together has other .*data"):
+        check_alike(Second(torch.device("cpu")), settings)
