@@ -253,5 +253,5 @@ def test_processes_that_train_together_have_the_same_data(own: str, others: floa
     if (own, others) == ("a", 0.0):
         check_alike(Second(torch.device("cpu")), settings)
         return
-    with pytest.raises(RunError, match="one of the processes that train together has other .*data"):
+    with pytest.raises(RunError, match=r"one of the processes that train together has other .*data"):
         check_alike(Second(torch.device("cpu")), settings)
