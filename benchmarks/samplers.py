@@ -55,7 +55,9 @@ def drawn(run: Run) -> list[Architecture]:
     """The same random networks for every supernet: those that use at least 90% of each budget."""
     found: list[Architecture] = []
     for text in BUDGETS:
-        sampler = FeasibleSampler(run.space, run.costs, BudgetSet.parse(text), low=0.9)
+        sampler = FeasibleSampler(
+            run.space, run.costs, BudgetSet.parse(text), floor=0.9 * next(iter(BudgetSet.parse(text))).limit
+        )
         found += sampler.sample(RANDOM, np.random.default_rng(0))
     return found
 

@@ -169,7 +169,7 @@ class Sound(RandomStrategy):
     """Judges all there is; what is derived from it breaks one promise."""
 
     def __init__(self, evaluator: Evaluator, costs: Mapping[str, CostModel], seed: int) -> None:
-        super().__init__(evaluator, costs, count=21, window=0.0, seed=seed)
+        super().__init__(evaluator, costs, count=21, seed=seed)
 
 
 class Tolerant(Sound):

@@ -143,7 +143,7 @@ def test_table(tmp_path: Path) -> None:
     totals = [[cell.text() for cell in row.find() if cell.tag in ("th", "td")] for row in table.find("tr")[4:]]
     assert totals == [
         ["Hypervolume", "0.8123", "0.7900"],
-        ["Evaluations", "640", "4"],
+        ["Candidates evaluated", "640", "4"],
         ["Images, training included", "1.480M of it 179.2k in training", "4.000k"],
         ["Time, training included", "2 min 1 s of it 45.0 s in training", "45.0 s"],
     ]

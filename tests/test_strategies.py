@@ -49,9 +49,7 @@ NETWORKS = {name: list(space.enumerate()) for name, space in SPACES.items()}
 
 Factory = Callable[[Evaluator, Mapping[str, CostModel], int, int], Strategy]
 STRATEGIES_UNDER_TEST: dict[str, Factory] = {
-    "random": lambda evaluator, costs, effort, seed: RandomStrategy(
-        evaluator, costs, count=effort, window=0.0, seed=seed
-    ),
+    "random": lambda evaluator, costs, effort, seed: RandomStrategy(evaluator, costs, count=effort, seed=seed),
     "evolution": lambda evaluator, costs, effort, seed: EvolutionStrategy(
         evaluator, costs, population=20, generations=-(-effort // 20), seed=seed
     ),
@@ -154,7 +152,7 @@ def test_random_without_a_window_judges_everything() -> None:
 
 def test_random_uses_most_of_the_budget() -> None:
     budgets = budgets_at("unified", 0.5, "macs", "params")
-    strategy = RandomStrategy(PlantedEvaluator(UNIFIED), COSTS["unified"], count=20)
+    strategy = RandomStrategy(PlantedEvaluator(UNIFIED), COSTS["unified"], count=20, min_use=0.9)
     strategy.find(budgets)
     macs = COSTS["unified"]["macs"]
     assert strategy.spent.evaluations == 20
@@ -342,7 +340,7 @@ def test_samples_are_feasible_and_distinct(
     allowed = within(kind, budgets)
     costs, floor = COSTS[kind], low * budgets.limits()["macs"]
     inside = {a for a in allowed if costs["macs"].cost(a) >= floor}
-    sampler = FeasibleSampler(SPACES[kind], costs, budgets, low=low)
+    sampler = FeasibleSampler(SPACES[kind], costs, budgets, floor=floor)
     try:
         found = sampler.sample(count, np.random.default_rng(seed))
     except BudgetError as error:
@@ -417,7 +415,9 @@ def test_dead_choices_do_not_slip_under_the_floor() -> None:
     costs = build_costs(space, ("macs", "params"))
     values = [costs["macs"].cost(space.sample(np.random.default_rng(seed))) for seed in range(50)]
     budgets = BudgetSet((Budget("macs", float(np.median(values))), Budget("params", 1e6)))
-    found = FeasibleSampler(space, costs, budgets, low=0.8).sample(20, np.random.default_rng(0))
+    found = FeasibleSampler(space, costs, budgets, floor=0.8 * budgets.limits()["macs"]).sample(
+        20, np.random.default_rng(0)
+    )
     assert len(found) == 20
     for architecture in found:
         assert space.simplified(architecture) == architecture

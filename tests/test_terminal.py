@@ -29,6 +29,7 @@ CANDIDATE = {
 SPENT = {"evaluations": 9033, "images": 20.89e6, "macs": 123.4e12, "seconds": 1234.5}
 STRATEGIES = ("generator", "refined", "random", "evolution", "nsga2", "direct", "linear")
 COMPARISON = {
+    "min_use": 0.0,
     "budgets": [COSTS],
     "strategies": [
         {"name": name, "candidates": [CANDIDATE], "hypervolume": 0.7022, "spent": SPENT} for name in STRATEGIES

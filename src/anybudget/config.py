@@ -273,14 +273,19 @@ class LinearSection(Section):
 
 
 class SearchSection(Section):
-    """`[search]`: which budgets are asked for, and how candidates are judged."""
+    """`[search]`: which budgets are asked for, and how candidates are judged.
+
+    `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
+    random baseline alone, whose networks are to be of about the same cost: the least share that each of them uses.
+    """
 
     budgets: Annotated[list[str], Field(min_length=1)]
     priors: Count = 8
     candidates: Count = 40
-    min_use: Annotated[float, Field(ge=0, le=1)] = 0.985
+    min_use: Annotated[float, Field(ge=0, le=1)] = 0.0
     calibration_images: Images = 1024
     random_baseline: Natural = 50
+    random_window: Annotated[float, Field(ge=0, le=1)] = 0.9
     evolution: EvolutionSection = EvolutionSection()
     nsga2: NSGA2Section = NSGA2Section()
     refined: RefinedSection = RefinedSection()

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 
 from anybudget.architecture import Architecture
-from anybudget.budgets import BudgetSet
+from anybudget.budgets import Budget, BudgetSet
 from anybudget.config import Recipe, essence, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import FASHION_MNIST_SUBSET, DataFacts, DataSplits, FolderSettings, Listing, load_splits
@@ -29,6 +29,7 @@ from anybudget.parts import batch_problem
 from anybudget.process_state import computing_threads, seeded
 from anybudget.processes import FabricProcesses, Processes
 from anybudget.progress import Progress, SilentProgress
+from anybudget.report.measured import limits_of
 from anybudget.report.reading import Record
 from anybudget.runs import RunFolder, differences
 from anybudget.search.decoding import check_jointly_reachable
@@ -42,9 +43,6 @@ from anybudget.training.pool import CandidatePool
 from anybudget.work import Work, explained_memory
 
 log = logging.getLogger(__name__)
-
-Limits = tuple[tuple[str, float], ...]
-"""The limit of each cost, in the order in which they were asked for."""
 
 READ_FROM = {"supernet": ("supernet", "evaluator"), "generator": ("generator",)}
 """What an open run keeps of the files that a stage writes, by stage: read again once the stage has run again."""
@@ -324,13 +322,12 @@ class OpenRun:
         generator = ArchitectureGenerator(self.space, hidden=section.hidden, random_prior=section.random_prior)
         return generator.to(self.device)
 
-    def _answers(self) -> list[tuple[Limits, Architecture]]:
-        """The limits of every line of `candidates.jsonl`, and the architecture that was found for them."""
-        name = "candidates.jsonl"
+    def _answers(self, name: str = "candidates.jsonl") -> list[tuple[BudgetSet, Architecture]]:
+        """The budgets of every line of a file of answers, and the architecture that was found for them."""
         rows = enumerate(self.folder.read_lines(name), start=1)
         records = [Record(f"{self.folder.path / name}, line {number}", row) for number, row in rows]
         with advised("mend or remove that line"):
-            return [(tuple(r.numbers("budgets").items()), self._architecture(r)) for r in records]
+            return [(_budgets(record), self._architecture(record)) for record in records]
 
     def _architecture(self, record: Record) -> Architecture:
         """The architecture of a record, which has to be one of this run's space."""
@@ -404,6 +401,12 @@ class OpenRun:
 def _placed(source: str) -> str:
     """Where data lie, wherever later commands are begun."""
     return source if source == FASHION_MNIST_SUBSET else str(Path(source).expanduser().absolute())
+
+
+def _budgets(record: Record) -> BudgetSet:
+    """The budget set of an answer."""
+    limits = limits_of(record.record("budgets"), record.where)
+    return BudgetSet(tuple(Budget(cost, limit) for cost, limit in limits.items()))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,6 +229,26 @@ class RunFolder:
         """Write a JSON file."""
         return self.write_text(name, json.dumps(data, indent=2) + "\n")
 
+    def write_result(self, name: str, data: Any) -> Path:
+        """Write a JSON file; another result that has the name is kept beside it, as `NAME.1.json` and so on.
+
+        One that says the same, times apart, is replaced: it was written just before a kill, or asked for twice.
+        """
+        if self.writes and (self.path / name).exists():
+            try:
+                there = json.loads((self.path / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError):
+                there = None  # damaged, and kept for whoever can read it
+            if _timeless(there) != _timeless(json.loads(json.dumps(data))):
+                self.keep(name)
+        return self.write_json(name, data)
+
+    def keep(self, name: str) -> Path:
+        """Give a file or folder a name of its own, such as `compare.1.json`, so that another can take its place."""
+        path = self.path / name
+        free = next(f for n in count(1) if not (f := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists())
+        return path.rename(free) if self.writes else free
+
     def read_json(self, name: str, way_out: str = "") -> dict[str, Any]:
         """The object in a JSON file; the message on a file that holds none ends with `way_out`.
 
@@ -353,6 +374,13 @@ def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], other: 
         if not found[name].isfinite().all():
             return f"damaged: the tensor {name} holds numbers that are not finite"
     return ""
+
+
+def _timeless(value: Any) -> Any:
+    """Plain data without times."""
+    if isinstance(value, dict):
+        return {key: _timeless(inner) for key, inner in value.items() if key != "seconds"}
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _way_to_a_run(path: Path) -> str:

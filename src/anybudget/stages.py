@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation import evaluate
 from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
-from anybudget.opened import Limits, OpenRun, advised
+from anybudget.opened import OpenRun, advised
 from anybudget.ranking import rank_run
 from anybudget.report import write_report
+from anybudget.search.candidates import attainable
 from anybudget.search.compare import compare
 from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import train_generator
@@ -36,10 +39,9 @@ from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
 from anybudget.training.supernet import length_of, train_supernet
 from anybudget.work import Work
 
-RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
+log = logging.getLogger(__name__)
 
-RANDOM_WINDOW = 0.9
-"""Random baseline architectures use at least this share of the budget."""
+RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
 
 
 class Run(OpenRun):
@@ -118,13 +120,22 @@ class Run(OpenRun):
             for budget_set in budgets:
                 candidates += strategy.search([budget_set])
                 task.advance(1, f"top-1 {candidates[-1].supernet_top1_percent:.2f}%")
-        # An answer that is there already was written just before a kill, or by the same question asked twice.
-        new = [c for c in candidates if (_limits(c.budgets), c.architecture) not in answered]
-        self.folder.append_lines("candidates.jsonl", self._described(new))
+        self._append(candidates, answered, "candidates.jsonl")
         return candidates
 
+    def _append(
+        self, candidates: Sequence[Candidate], answered: Sequence[tuple[BudgetSet, Architecture]], name: str
+    ) -> None:
+        """Add answers to a file of answers; what is there is kept, and the last answer to a budget set counts.
+
+        The last answer, found again, was written just before a kill, or by the same question asked twice.
+        """
+        last = dict(answered)
+        new = [c for c in candidates if last.get(c.budgets) != c.architecture]
+        self.folder.append_lines(name, self._described(new))
+
     def search_with(self, name: str, budgets: Sequence[BudgetSet]) -> list[Candidate]:
-        """Answer budget sets with any strategy; writes `search/NAME.jsonl`.
+        """Answer budget sets with any strategy; adds them to `search/NAME.jsonl`.
 
         Raises:
             ConfigError: there is no such strategy.
@@ -133,8 +144,10 @@ class Run(OpenRun):
         check_names([name])
         self.check_budgets(budgets)
         with self.judging(f"search {name}") as work:
+            path = f"search/{name}.jsonl"
+            answered = self._answers(path)  # first: a damaged file is to be noticed before the work, not after
             candidates = self.strategy(name, work).search(budgets)
-            self.folder.write_lines(f"search/{name}.jsonl", self._described(candidates))
+            self._append(candidates, answered, path)
         return candidates
 
     def compare(self, names: Sequence[str], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
@@ -150,7 +163,7 @@ class Run(OpenRun):
         self.check_budgets(budgets)
         with self.judging("compare") as work:
             found = compare([self.strategy(name, work, part=name) for name in names], budgets)
-            self.folder.write_json("compare.json", found)
+            self.folder.write_result("compare.json", found)
         return found
 
     def rank(self, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
@@ -173,7 +186,7 @@ class Run(OpenRun):
                 truth=truth,
                 progress=self.progress,
             )
-            self.folder.write_json("rank.json", found)
+            self.folder.write_result("rank.json", found)
         return found
 
     def _retrained(self) -> dict[Architecture, float]:
@@ -187,7 +200,8 @@ class Run(OpenRun):
             }
 
     def _described(self, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
-        return [{**c.to_dict(), "layers": self.space.describe(c.architecture)} for c in candidates]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return [{**c.to_dict(), "layers": self.space.describe(c.architecture), "answered": now} for c in candidates]
 
     def search(self) -> list[Candidate]:
         """Stage `search`: generate for every budget of the recipe."""
@@ -196,19 +210,28 @@ class Run(OpenRun):
             return self._generate(work, self.recipe.budget_sets())
 
     def random_baseline(self) -> None:
-        """Stage `random`: at every budget of the recipe, score random architectures that use 90 to 100% of it."""
+        """Stage `random`: at every budget of the recipe, score random architectures of about the same cost.
+
+        Each uses at least `search.random_window` of what the budgets leave attainable of their first cost. Scores of
+        other budgets that are there already are kept.
+        """
         count = self.recipe.search.random_baseline
         rows: list[dict[str, Any]] = []
         rng = np.random.default_rng(self.recipe.seed)
         budget_sets = self.recipe.budget_sets()
+        terms = {name: model.terms for name, model in self.costs.items()}
+        asked = [budgets.limits() for budgets in budget_sets]
+        kept = [row for row in self.folder.read_lines("random.jsonl") if row.get("budgets") not in asked]
         with (
             self.judging("random", stage=True) as work,
             self.progress.task("random baseline", count * len(budget_sets)) as task,
         ):
             evaluator = self.new_evaluator(work.journal())
             for budgets in budget_sets if count else ():
-                sampler = FeasibleSampler(self.space, self.costs, budgets, low=RANDOM_WINDOW)
-                drawn = sampler.sample(count, rng)
+                floor = self.recipe.search.random_window * attainable(terms, next(iter(budgets)).cost, budgets)
+                drawn = FeasibleSampler(self.space, self.costs, budgets, floor=floor).sample(count, rng)
+                if not drawn:
+                    log.warning("random baseline: no network uses %s of %s; lower search.random_window", floor, budgets)
                 for architecture, score in zip(drawn, evaluator.scores(drawn, task), strict=True):
                     rows.append(
                         {
@@ -219,7 +242,7 @@ class Run(OpenRun):
                             "supernet_balanced_accuracy_percent": score.balanced_accuracy_percent,
                         }
                     )
-            self.folder.write_lines("random.jsonl", rows)
+            self.folder.write_lines("random.jsonl", [*kept, *rows])
 
     def retrain(
         self, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None
@@ -312,14 +335,13 @@ class Run(OpenRun):
         found = dict(self._answers())
         picked = []
         for pick in self.recipe.retrain.picks:
-            text = self.recipe.search.budgets[pick - 1]
-            limits = _limits(BudgetSet.parse(text))
-            if limits not in found:
+            budgets = self.recipe.budget_sets()[pick - 1]
+            if budgets not in found:
                 raise RunError(
-                    f"{self.folder.path / 'candidates.jsonl'}: has no answer to the budget {text}, which retrain.picks "
-                    f'names; ask for it with: anybudget generate {self.folder.path} --budget "{text}"'
+                    f"{self.folder.path / 'candidates.jsonl'}: has no answer to the budget {budgets}, which "
+                    f'retrain.picks names; ask for it with: anybudget generate {self.folder.path} --budget "{budgets}"'
                 )
-            picked.append(found[limits])
+            picked.append(found[budgets])
         return picked
 
     def _result(self, architecture: Architecture) -> dict[str, Any] | None:
@@ -353,10 +375,6 @@ class Run(OpenRun):
                 stage()
             self.meet()  # processes that have nothing to search wait for the one that has
         self.report()
-
-
-def _limits(budgets: BudgetSet) -> Limits:
-    return tuple(budgets.limits().items())
 
 
 def _schedule(section: TrainingSection) -> Schedule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import exact_quantity
@@ -59,6 +60,12 @@ class Parts:
     supervision: Callable[[str], Supervision]
 
 
+def _common(parts: Parts) -> dict[str, Any]:
+    """What every strategy is told alike, so that they can be compared."""
+    recipe = parts.recipe
+    return {"min_use": recipe.search.min_use, "seed": recipe.seed, "progress": parts.progress}
+
+
 def generator_schedule(recipe: Recipe) -> GeneratorSchedule:
     """How the recipe trains distributions over architectures."""
     return GeneratorSchedule(**recipe.generator.model_dump(exclude={"cost", "hidden", "random_prior", "rollbacks"}))
@@ -83,9 +90,7 @@ def _generating(parts: Parts, candidates: int) -> GeneratorStrategy:
         parts.evaluator,
         priors=section.priors,
         candidates=candidates,
-        min_use=section.min_use,
-        seed=parts.recipe.seed,
-        progress=parts.progress,
+        **_common(parts),
     )
     strategy.training = spent
     return strategy
@@ -93,12 +98,12 @@ def _generating(parts: Parts, candidates: int) -> GeneratorStrategy:
 
 def _random(parts: Parts) -> Strategy:
     count = parts.recipe.search.random_baseline or 50
-    return RandomStrategy(parts.evaluator, parts.costs, count=count, seed=parts.recipe.seed, progress=parts.progress)
+    return RandomStrategy(parts.evaluator, parts.costs, count=count, **_common(parts))
 
 
 def _evolution(parts: Parts) -> Strategy:
     options = parts.recipe.search.evolution.model_dump()
-    return EvolutionStrategy(parts.evaluator, parts.costs, seed=parts.recipe.seed, progress=parts.progress, **options)
+    return EvolutionStrategy(parts.evaluator, parts.costs, **_common(parts), **options)
 
 
 def _nsga2(parts: Parts) -> Strategy:
@@ -109,8 +114,7 @@ def _nsga2(parts: Parts) -> Strategy:
         population=section.population,
         generations=section.generations,
         start=parts.pool() if section.from_pool else (),
-        seed=parts.recipe.seed,
-        progress=parts.progress,
+        **_common(parts),
     )
 
 
@@ -137,8 +141,7 @@ def _linear(parts: Parts) -> Strategy:
         parts.costs,
         samples=section.samples,
         candidates=section.candidates,
-        seed=parts.recipe.seed,
-        progress=parts.progress,
+        **_common(parts),
     )
 
 

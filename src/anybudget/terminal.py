@@ -245,12 +245,16 @@ def print_comparison(found: Mapping[str, Any]) -> None:
         balanced = [strategy["candidates"][index].get("supernet_balanced_accuracy_percent") for strategy in strategies]
         table.add_row("  balanced accuracy", *map(_percent, balanced))
     table.add_section()
+    table.add_row("least use of a budget", *(f"{100 * found['min_use']:.3g}%" for _ in strategies))
     table.add_row("hypervolume", *(f"{strategy['hypervolume']:.4f}" for strategy in strategies))
-    for key, title in (("evaluations", "evaluations"), ("images", "images, training included"), ("macs", "MACs")):
+    for key, title in (
+        ("evaluations", "candidates evaluated"),
+        ("images", "images, training included"),
+        ("macs", "MACs"),
+    ):
         table.add_row(title, *(_quantity(strategy["spent"][key]) for strategy in strategies))
     table.add_row("seconds", *(f"{strategy['spent']['seconds']:.1f}" for strategy in strategies))
     show(table)
-    _print_largest_class([candidate for strategy in strategies for candidate in strategy["candidates"]], "validation")
 
 
 def print_ranking(found: Mapping[str, Any]) -> None:

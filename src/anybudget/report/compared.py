@@ -37,10 +37,15 @@ class StrategyResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Strategies on the same budget sets. `cost` orders the budget sets; the reference is the hypervolume's."""
+    """Strategies on the same budget sets.
+
+    `cost` orders the budget sets; `min_use` is the least share of each that candidates had to use, None where the file
+    does not say; the reference is the hypervolume's.
+    """
 
     budgets: tuple[dict[str, float], ...]
     cost: str
+    min_use: float | None
     reference_cost: float
     reference_top1_percent: float
     strategies: tuple[StrategyResult, ...]
@@ -60,6 +65,7 @@ def read_comparison(path: Path) -> Comparison | None:
     return Comparison(
         budgets,
         record.text("cost"),
+        record.later_number("min_use"),
         reference.number("cost"),
         reference.number("top1_percent"),
         tuple(_strategy(item, budgets) for item in record.records("strategies")),

@@ -77,7 +77,7 @@ def _totals(strategies: Sequence[StrategyResult]) -> list[tuple[str, list[Cell]]
     volumes = [strategy.hypervolume for strategy in strategies]
     return [
         ("Hypervolume", [Cell(f"{v:.4f}", best) for v, best in zip(volumes, _best(volumes, 4), strict=True)]),
-        ("Evaluations", [Cell(f"{strategy.spent.evaluations:.15g}") for strategy in strategies]),
+        ("Candidates evaluated", [Cell(f"{strategy.spent.evaluations:.15g}") for strategy in strategies]),
         ("Images, training included", _spending(strategies, lambda spent: spent.images, figure)),
         ("Time, training included", _spending(strategies, lambda spent: spent.seconds, duration)),
     ]

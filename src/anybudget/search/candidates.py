@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.costs import CostModel, CostTerms
+from anybudget.costs import CostTerms
 from anybudget.search.decoding import check_jointly_reachable, check_reachable, decode, optimum, reachable
-from anybudget.spaces import SearchSpace
+from anybudget.search.feasible import FeasibleSampler
 
 Distribution = Sequence[NDArray[np.float64]]
 """For every decision, the log-probability of each of its choices."""
@@ -52,13 +52,9 @@ def position(terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet) -> f
 
 def candidates_of(
     distributions: Sequence[Distribution],
-    space: SearchSpace,
-    cost: CostModel,
-    terms: Mapping[str, CostTerms],
-    budgets: BudgetSet,
+    sampler: FeasibleSampler,
     *,
     candidates: int,
-    min_use: float,
     seed: int,
     draws: int = 1,
 ) -> dict[Architecture, float]:
@@ -71,29 +67,32 @@ def candidates_of(
     round to round, since confident distributions draw the same few again and again. A round takes `draws` from every
     distribution; the number of rounds is bounded.
 
-    They use at least `min_use` of what is attainable of `cost`, where any architecture does; 0 lets the distributions
-    alone decide how much of a budget is used. Where the canonical form of a network is cheaper than the choices that
-    were decoded (dead edges of a cell), it may use less; such networks are returned only when there are not enough
-    others.
+    All of them are what `sampler` allows. Where the canonical form of a network is cheaper than the choices that were
+    decoded (dead edges of a cell), it may miss the floor and is left out; where none is left, a random network of
+    `sampler` is returned.
 
     Raises:
         BudgetError: no architecture meets the budgets.
     """
-    floors = {cost.name: min_use * attainable(terms, cost.name, budgets)} if min_use else None
+    space, terms, budgets, floors = sampler.space, sampler.terms, sampler.budgets, sampler.floors or None
     rng = np.random.default_rng(seed)
     found: dict[Architecture, float] = {}
-    spare: dict[Architecture, float] = {}
     for attempt in range(_ATTEMPTS * -(-candidates // (draws * len(distributions)))):
         scale = _NOISE_GROWTH**attempt if attempt else 0.0
         for rows in [*distributions] * (draws if attempt else 1):
             noisy = [row + scale * rng.gumbel(size=row.shape) for row in rows]
             (decoded,) = decode(noisy, terms, budgets, floors=floors)
-            score = sum(float(row[choice]) for row, choice in zip(rows, decoded.choices, strict=True))
             architecture = space.simplified(Architecture(space.name, decoded.choices))
-            # Decoding goes under the floor where no architecture meets it; that is no reason to set one aside.
-            used = terms[cost.name].cost(decoded.choices)
-            kept = spare if floors and cost.cost(architecture) < min(floors[cost.name], used) else found
-            kept[architecture] = max(score, kept.get(architecture, -math.inf))
+            if sampler.allows(architecture):
+                score = _log_probability(rows, decoded.choices)
+                found[architecture] = max(score, found.get(architecture, -math.inf))
             if len(found) == candidates:
                 return found
-    return dict([*found.items(), *spare.items()][:candidates])
+    if not found:
+        drawn = sampler.sample(1, np.random.default_rng(seed))
+        found = {a: max(_log_probability(rows, a.choices) for rows in distributions) for a in drawn}
+    return found
+
+
+def _log_probability(rows: Distribution, choices: Sequence[int]) -> float:
+    return sum(float(row[choice]) for row, choice in zip(rows, choices, strict=True))

@@ -17,10 +17,12 @@ from anybudget.search.strategy import Strategy
 def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
     """Run every strategy on all budget sets and return plain data, the content of `compare.json`.
 
-    Give every strategy an evaluator of its own, so that nobody profits from what another has judged.
+    Give every strategy an evaluator of its own and the same `min_use`, so that all answer on equal terms and nobody
+    profits from what another has judged.
 
     Returns:
-        `budgets`, the `cost` that orders them, the `reference` of the hypervolume, and for each of `strategies` its
+        `budgets`, the `cost` that orders them, the `reference` of the hypervolume, the floor that applied
+        (`min_use`, and in `floors` the least cost of each budget set), and for each of `strategies` its
         `candidates`, `hypervolume`, what was `spent` (of it in `training`), and all that were `evaluated`, in order.
         The hypervolume is the share of the rectangle from cost 0 and 100% to the reference that is dominated by the
         strategy's candidates.
@@ -37,6 +39,8 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dic
         "budgets": [budget_set.limits() for budget_set in budgets],
         "cost": cost,
         "reference": reference,
+        "min_use": strategies[0].min_use,
+        "floors": [strategies[0].feasible(budget_set).floors for budget_set in budgets],
         "strategies": [_run(strategy, budgets, cost, reference) for strategy in strategies],
     }
 

@@ -58,7 +58,7 @@ class DirectStrategy(Strategy):
         schedule: the generator's; `budgets_per_step` has no meaning here. Logits move by about the learning rate a
             step, where the generator's many weights move them together, so that they need a higher one.
         candidates: how many different architectures are judged.
-        min_use: the least share of the attainable `cost` that candidates use, where any architecture does.
+        min_use: see `Strategy`.
         seed: draws batches, relaxed architectures and candidates, equally for every budget set.
         supervision: who watches the training for one budget set, by its text.
 
@@ -79,18 +79,17 @@ class DirectStrategy(Strategy):
         schedule: GeneratorSchedule,
         *,
         candidates: int = 40,
-        min_use: float = 0.985,
+        min_use: float = 0.0,
         seed: int = 0,
         supervision: Callable[[str], Supervision] | None = None,
     ) -> None:
         device = next(evaluator.supernet.parameters()).device
         self._supervision = supervision or (lambda _name: Supervision(processes=Processes(device)))
-        super().__init__(evaluator, costs, seed=seed)
+        super().__init__(evaluator, costs, min_use=min_use, seed=seed)
         self.cost = cost
         self.data = data
         self.schedule = schedule
         self.candidates = candidates
-        self.min_use = min_use
         self._relaxed: RelaxedSupernet | None = None
         self._decoded: dict[Architecture, float] = {}
 
@@ -126,12 +125,8 @@ class DirectStrategy(Strategy):
         """See `Strategy.find`."""
         self._decoded = candidates_of(
             [self.log_probabilities(budgets)],
-            self.space,
-            self.cost,
-            self.terms,
-            budgets,
+            self.feasible(budgets),
             candidates=self.candidates,
-            min_use=self.min_use,
             seed=self.seed,
             draws=_DRAWS,
         )

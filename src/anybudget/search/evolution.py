@@ -31,6 +31,7 @@ class EvolutionStrategy(Strategy):
         parents: how many of the best have children.
         mutation: probability of every choice to be replaced, 0 to 1.
         start: the first generation, in order of preference; those over a budget are left out, missing ones are random.
+        min_use: see `Strategy`.
         seed: draws everything that is random; every query starts from it.
         progress: where long work says how far it is.
 
@@ -50,10 +51,11 @@ class EvolutionStrategy(Strategy):
         parents: int = 10,
         mutation: float = 0.1,
         start: Sequence[Architecture] = (),
+        min_use: float = 0.0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(evaluator, costs, seed=seed, progress=progress)
+        super().__init__(evaluator, costs, min_use=min_use, seed=seed, progress=progress)
         self.population = population
         self.generations = generations
         self.parents = parents
@@ -63,7 +65,7 @@ class EvolutionStrategy(Strategy):
     def find(self, budgets: BudgetSet) -> Architecture:
         """See `Strategy.find`."""
         rng = np.random.default_rng(self.seed)
-        sampler = FeasibleSampler(self.space, self.costs, budgets)
+        sampler = self.feasible(budgets)
         generation = sampler.population(self.population, rng, self.start)
         judged: dict[Architecture, Score] = {}
         parents: list[Architecture] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -34,25 +35,32 @@ class FeasibleSampler:
         space: whose architectures are drawn.
         costs: every cost model of the space, by name.
         budgets: the hard limits.
-        low: the least share of the first budget that is used, 0 to 1.
+        floor: the least of the first budget's cost that is used, in its unit.
 
     Raises:
         BudgetError: a budget cannot be met, even alone.
     """
 
     def __init__(
-        self, space: SearchSpace, costs: Mapping[str, CostModel], budgets: BudgetSet, *, low: float = 0.0
+        self, space: SearchSpace, costs: Mapping[str, CostModel], budgets: BudgetSet, *, floor: float = 0.0
     ) -> None:
-        self._space, self._costs, self._budgets = space, costs, budgets
-        self._terms = {name: model.terms for name, model in costs.items()}
-        check_reachable(self._terms, budgets)
-        first = next(iter(budgets))
-        self._first, self._floor = first.cost, low * first.limit
-        self._window: WindowSampler | None
+        self.space, self.budgets = space, budgets
+        self.terms = {name: model.terms for name, model in costs.items()}
+        self._costs = costs
+        check_reachable(self.terms, budgets)
+        self._first, self._floor = next(iter(budgets)), floor
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The least that has to be used, by the cost's name; empty where nothing has to be."""
+        return {self._first.cost: self._floor} if self._floor else {}
+
+    @cached_property
+    def _window(self) -> WindowSampler | None:
         try:
-            self._window = WindowSampler(space, costs[first.cost], self._floor, first.limit)
+            return WindowSampler(self.space, self._costs[self._first.cost], self._floor, self._first.limit)
         except BudgetError:
-            self._window = None  # pairs that are no neighbours, or nothing uses that much; decoding knows
+            return None  # pairs that are no neighbours, or nothing uses that much; decoding knows
 
     def sample(
         self, count: int, rng: np.random.Generator, known: Container[Architecture] = frozenset()
@@ -76,16 +84,16 @@ class FeasibleSampler:
             BudgetError: no architecture meets the budgets together.
             ArchitectureError: `start` has one of another space.
         """
-        fitting = [a for a in dict.fromkeys(map(self._space.simplified, start)) if self._fits(a)][:count]
+        fitting = [a for a in dict.fromkeys(map(self.space.simplified, start)) if self.allows(a)][:count]
         return fitting + self.sample(count - len(fitting), rng, known=frozenset(fitting))
 
-    def _fits(self, architecture: Architecture) -> bool:
+    def allows(self, architecture: Architecture) -> bool:
         """Whether the exact costs meet the budgets and the floor."""
         # Terms are a hundred times faster than block by block, and differ by rounding at most: they rule out most.
         return (
-            all(self._terms[b.cost].cost(architecture.choices) <= b.limit * (1 + _ROUNDING) for b in self._budgets)
-            and all(self._costs[b.cost].cost(architecture) <= b.limit for b in self._budgets)
-            and self._costs[self._first].cost(architecture) >= self._floor
+            all(self.terms[b.cost].cost(architecture.choices) <= b.limit * (1 + _ROUNDING) for b in self.budgets)
+            and all(self._costs[b.cost].cost(architecture) <= b.limit for b in self.budgets)
+            and self._costs[self._first.cost].cost(architecture) >= self._floor
         )
 
     def _from_window(
@@ -100,7 +108,7 @@ class FeasibleSampler:
             except BudgetError:
                 return  # nothing in the window, or too rare among its bins
             for architecture in drawn:
-                if len(found) < count and architecture not in known and self._fits(architecture):
+                if len(found) < count and architecture not in known and self.allows(architecture):
                     found[architecture] = None
             if len(found) == count or len(drawn) < wanted:
                 return
@@ -109,16 +117,16 @@ class FeasibleSampler:
     def _from_decoding(
         self, found: dict[Architecture, None], count: int, rng: np.random.Generator, known: Container[Architecture]
     ) -> None:
-        floors = {self._first: self._floor} if self._floor else None
+        floors = self.floors or None
         before, misses = len(found), 0
         while len(found) < count and misses < _MISSES + len(found) - before:
-            scores = [rng.gumbel(size=len(decision.choices)) for decision in self._space.decisions]
-            (decoded,) = decode(scores, self._terms, self._budgets, floors=floors)
-            if self._terms[self._first].cost(decoded.choices) < self._floor:
+            scores = [rng.gumbel(size=len(decision.choices)) for decision in self.space.decisions]
+            (decoded,) = decode(scores, self.terms, self.budgets, floors=floors)
+            if self.terms[self._first.cost].cost(decoded.choices) < self._floor:
                 return  # decoding drops a floor that nothing meets
-            architecture = self._space.simplified(Architecture(self._space.name, decoded.choices))
+            architecture = self.space.simplified(Architecture(self.space.name, decoded.choices))
             # The canonical form of a network may be cheaper than the choices that were decoded, and miss the floor.
-            if architecture not in known and architecture not in found and self._fits(architecture):
+            if architecture not in known and architecture not in found and self.allows(architecture):
                 found[architecture] = None
             else:
                 misses += 1

@@ -92,9 +92,8 @@ class GeneratorStrategy(Strategy):
     """Answers budgets with a trained generator, exact decoding, and the supernet as the judge.
 
     For each budget set, `priors` random priors give as many distributions. They are decoded to `candidates` different
-    architectures within all budgets that use at least `min_use` of what the generator's own cost may reach, and the
-    one with the highest validation top-1 is returned. A `min_use` of 0 lets the distributions alone decide how much
-    of a budget is used.
+    allowed architectures (see `Strategy`), and the one with the highest validation top-1 is returned. Without a floor
+    the distributions alone decide how much of a budget is used.
 
     Source: SGNAS §3.2.
     Differs: the paper takes the most probable operation of every sub-block for one prior, whatever that costs. Here an
@@ -113,15 +112,14 @@ class GeneratorStrategy(Strategy):
         *,
         priors: int = 8,
         candidates: int = 40,
-        min_use: float = 0.985,
+        min_use: float = 0.0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(evaluator, costs, seed=seed, progress=progress)
+        super().__init__(evaluator, costs, min_use=min_use, seed=seed, progress=progress)
         self.generator = generator
         self.cost = cost
         self.candidates = candidates
-        self.min_use = min_use
         self._priors = random_priors(generator, self.space, priors, np.random.default_rng(seed))
         self._decoded: dict[Architecture, float] = {}
 
@@ -147,12 +145,8 @@ class GeneratorStrategy(Strategy):
         """
         return candidates_of(
             self.log_probabilities(budgets),
-            self.space,
-            self.cost,
-            self.terms,
-            budgets,
+            self.feasible(budgets),
             candidates=self.candidates,
-            min_use=self.min_use,
             seed=self.seed,
         )
 

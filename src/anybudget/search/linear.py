@@ -39,6 +39,7 @@ class LinearStrategy(Strategy):
         target: what is fitted: minus the validation loss, or top-1. The loss is smoother: on the 200 samples of a demo
             run, predictions of left-out losses order them with Kendall's tau 0.72, those of top-1 with 0.55; on 300
             other architectures either fit orders top-1 with 0.58.
+        min_use: see `Strategy`.
         seed: draws the samples.
         progress: where judging the samples says how far it is.
     """
@@ -53,10 +54,11 @@ class LinearStrategy(Strategy):
         samples: int = 200,
         candidates: int = 10,
         target: Literal["loss", "top1"] = "loss",
+        min_use: float = 0.0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(evaluator, costs, seed=seed, progress=progress)
+        super().__init__(evaluator, costs, min_use=min_use, seed=seed, progress=progress)
         self.samples = samples
         self.candidates = candidates
         self.target = target
@@ -88,8 +90,13 @@ class LinearStrategy(Strategy):
         unit = max(float(np.ptp(table)) for table in tables) or 1.0
         pair_scores = {pair: table / unit for pair, table in terms.pairwise.items()}
         scores = [row / unit for row in terms.unary]
-        found = decode(scores, self.terms, budgets, self.candidates, pair_scores=pair_scores)
-        return list(dict.fromkeys(self.space.simplified(Architecture(self.space.name, d.choices)) for d in found))
+        sampler = self.feasible(budgets)
+        floors = sampler.floors or None
+        found = decode(scores, self.terms, budgets, self.candidates, floors=floors, pair_scores=pair_scores)
+        networks = dict.fromkeys(self.space.simplified(Architecture(self.space.name, d.choices)) for d in found)
+        # The canonical form of a network may be cheaper than the choices that were decoded, and miss the floor.
+        allowed = [architecture for architecture in networks if sampler.allows(architecture)]
+        return allowed or sampler.sample(1, np.random.default_rng(self.seed))
 
 
 def spread_samples(space: SearchSpace, cost: CostModel, count: int, rng: np.random.Generator) -> list[Architecture]:

@@ -37,6 +37,7 @@ class NSGA2Strategy(Strategy):
         mutation: probability of every choice of a child to be replaced, 0 to 1.
         start: the first population in order of preference, such as a `CandidatePool`; those over a budget are left
             out, missing ones are random.
+        min_use: see `Strategy`.
         seed: draws everything that is random; every query starts from it.
         progress: where long work says how far it is.
 
@@ -55,10 +56,11 @@ class NSGA2Strategy(Strategy):
         generations: int = 20,
         mutation: float = 0.1,
         start: Iterable[Architecture] = (),
+        min_use: float = 0.0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(evaluator, costs, seed=seed, progress=progress)
+        super().__init__(evaluator, costs, min_use=min_use, seed=seed, progress=progress)
         self.population = population
         self.generations = generations
         self.mutation = mutation
@@ -68,7 +70,7 @@ class NSGA2Strategy(Strategy):
     def find(self, budgets: BudgetSet) -> Architecture:
         """See `Strategy.find`; of equally accurate architectures, one that no other undercuts in cost."""
         rng = np.random.default_rng(self.seed)
-        sampler = FeasibleSampler(self.space, self.costs, budgets)
+        sampler = self.feasible(budgets)
         first = sampler.population(self.population, rng, self.start)
         algorithm = self._algorithm(first, _Breeding(self, budgets, sampler, first, rng), 1 + len(budgets.limits()))
         judged: dict[Architecture, float] = {}

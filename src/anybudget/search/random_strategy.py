@@ -1,4 +1,4 @@
-"""Owns the random strategy: the best of some random architectures that use most of the budget."""
+"""Owns the random strategy: the best of some random architectures within the budgets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.evaluation import Evaluator
 from anybudget.progress import Progress
-from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.strategy import Strategy
 
 
 class RandomStrategy(Strategy):
     """Judges random architectures and returns the best: what every other strategy has to beat.
 
-    They meet every budget and use at least the share `window` of the first; where no architecture does, any that meet
-    the budgets will do. At most `count` are judged for each budget set.
+    They are drawn uniformly from all that are allowed (see `Strategy` and `FeasibleSampler`), at most `count` for each
+    budget set. Without a `min_use` many of them are much smaller than a large budget allows.
     """
 
     name = "random"
@@ -30,21 +29,16 @@ class RandomStrategy(Strategy):
         costs: Mapping[str, CostModel],
         *,
         count: int = 50,
-        window: float = 0.9,
+        min_use: float = 0.0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(evaluator, costs, seed=seed, progress=progress)
+        super().__init__(evaluator, costs, min_use=min_use, seed=seed, progress=progress)
         self.count = count
-        self.window = window
 
     def find(self, budgets: BudgetSet) -> Architecture:
         """See `Strategy.find`."""
-        drawn = self._draw(budgets, self.window) or self._draw(budgets, 0.0)
+        drawn = self.feasible(budgets).sample(self.count, np.random.default_rng(self.seed))
         with self.progress.task("random", len(drawn)) as task:
             self.evaluator.scores(drawn, task)
         return self.best(drawn)
-
-    def _draw(self, budgets: BudgetSet, low: float) -> list[Architecture]:
-        sampler = FeasibleSampler(self.space, self.costs, budgets, low=low)
-        return sampler.sample(self.count, np.random.default_rng(self.seed))

@@ -13,7 +13,6 @@ from anybudget.budgets import BudgetSet
 from anybudget.search.additive import AdditiveModel, fit_additive
 from anybudget.search.breeding import new_and_allowed
 from anybudget.search.decoding import check_jointly_reachable
-from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import GeneratorStrategy
 from anybudget.search.strategy import Candidate, Strategy
 from anybudget.spaces import SearchSpace
@@ -44,7 +43,13 @@ class RefinedStrategy(Strategy):
     name = "refined"
 
     def __init__(self, generator: GeneratorStrategy, *, rounds: int = 8, per_round: int = 8) -> None:
-        super().__init__(generator.evaluator, generator.costs, seed=generator.seed, progress=generator.progress)
+        super().__init__(
+            generator.evaluator,
+            generator.costs,
+            min_use=generator.min_use,
+            seed=generator.seed,
+            progress=generator.progress,
+        )
         self.generator = generator
         self.rounds = rounds
         self.per_round = per_round
@@ -108,8 +113,7 @@ def promising(
         attempts=ATTEMPTS,
     )
     if len(children) < count:
-        sampler = FeasibleSampler(strategy.space, strategy.costs, budgets)
-        children += sampler.sample(count - len(children), rng, known={*judged, *children})
+        children += strategy.feasible(budgets).sample(count - len(children), rng, known={*judged, *children})
     if not children:
         return []
     choices = np.array([child.choices for child in children])

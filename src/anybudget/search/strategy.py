@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet, least_unused_percent
 from anybudget.costs import CostModel
 from anybudget.errors import BudgetError
 from anybudget.evaluation import Evaluator, Spending
 from anybudget.progress import Progress, SilentProgress
+from anybudget.search.candidates import attainable
 from anybudget.search.decoding import check_jointly_reachable
-
-_ROUNDING = 1 + 1e-9
-"""How far the sum of a table's numbers may be from the cost that it stands for."""
+from anybudget.search.feasible import FeasibleSampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,14 @@ class Candidate:
 class Strategy(ABC):
     """A way to find architectures under hard budgets, judged by one supernet.
 
+    Whatever is evaluated for a budget set is `allowed`: within every budget, and using at least the share `min_use` of
+    what the budgets together leave attainable of their first cost. The floor is the same for all strategies, 0 unless
+    asked for, and dropped for a budget set that no network uses as much of.
+
     Args:
         evaluator: the judge; give every strategy one of its own to compare what they spend.
         costs: every cost model of the space, by name.
+        min_use: the least share of a budget that has to be used, 0 to 1.
         seed: draws everything that is random.
         progress: where long work says how far it is.
     """
@@ -77,6 +83,7 @@ class Strategy(ABC):
         evaluator: Evaluator,
         costs: Mapping[str, CostModel],
         *,
+        min_use: float = 0.0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
@@ -84,9 +91,11 @@ class Strategy(ABC):
         self.space = evaluator.supernet.space
         self.costs = costs
         self.terms = {name: model.terms for name, model in costs.items()}
+        self.min_use = min_use
         self.seed = seed
         self.progress = progress or SilentProgress()
         self.training = Spending()
+        self._feasible: dict[BudgetSet, FeasibleSampler] = {}
 
     @property
     def spent(self) -> Spending:
@@ -142,11 +151,24 @@ class Strategy(ABC):
         scores = dict(zip(architectures, self.evaluator.scores(architectures), strict=True))
         return max(scores, key=lambda a: (scores[a].top1_percent, -scores[a].loss))
 
+    def feasible(self, budgets: BudgetSet) -> FeasibleSampler:
+        """What may be evaluated for these budgets, and random networks of it.
+
+        Raises:
+            BudgetError: no architecture meets the budgets.
+        """
+        if budgets not in self._feasible:
+            cost, floor = next(iter(budgets)).cost, 0.0
+            if self.min_use:
+                floor = self.min_use * attainable(self.terms, cost, budgets)
+                asked = FeasibleSampler(self.space, self.costs, budgets, floor=floor)
+                floor = floor if asked.sample(1, np.random.default_rng(self.seed)) else 0.0
+            self._feasible[budgets] = FeasibleSampler(self.space, self.costs, budgets, floor=floor)
+        return self._feasible[budgets]
+
     def allowed(self, architecture: Architecture, budgets: BudgetSet) -> bool:
-        """Whether an architecture meets the budgets exactly."""
-        # Tables are some twenty times as fast as counting block by block, which has the last word.
-        near = all(self.terms[b.cost].cost(architecture.choices) <= b.limit * _ROUNDING for b in budgets)
-        return near and all(self.costs[b.cost].cost(architecture) <= b.limit for b in budgets)
+        """Whether an architecture meets the budgets exactly, and uses as much of them as `min_use` asks for."""
+        return self.feasible(budgets).allows(architecture)
 
 
 def exact_costs(costs: Mapping[str, CostModel], architecture: Architecture) -> dict[str, float]:
