@@ -18,6 +18,7 @@ from anybudget.budgets import Budget, BudgetSet
 from anybudget.config import Recipe, essence, parse_recipe, resolved
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import FASHION_MNIST_SUBSET, DataFacts, DataSplits, FolderSettings, Listing, load_splits
+from anybudget.dependencies import WEIGHTS, affected
 from anybudget.errors import ArchitectureError, ConfigError, RunError
 from anybudget.evaluation import Engine, Evaluator, Spending
 from anybudget.journal import Journal
@@ -40,7 +41,7 @@ from anybudget.strategies import STRATEGIES, Parts, conditioning_cost
 from anybudget.tied import DataTie
 from anybudget.training.epochs import Supervision
 from anybudget.training.pool import CandidatePool
-from anybudget.work import Work, explained_memory
+from anybudget.work import FOLDER, Work, explained_memory
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +66,10 @@ class OpenRun:
 
     @classmethod
     def create(cls, recipe: Recipe, path: Path, progress: Progress | None = None) -> Self:
-        """Start a run at `path`, or go on with the one that is there.
+        """Start a run at `path`, or go on with the one that is there: see `_change` where the recipe has changed.
 
         Raises:
-            RunError: a run with other settings is there already; lists what differs.
+            RunError: weights that are there depend on settings that have changed; lists what differs.
         """
         folder = RunFolder.create(path, resolved(recipe))
         run = cls(folder, recipe, progress or SilentProgress())
@@ -84,14 +85,37 @@ class OpenRun:
         if not folder.writes:  # the main process speaks
             return run
         if changed:
-            raise RunError(
-                f"{path}: holds a run with other settings ({'; '.join(changed)}); "
-                "choose another --out, or the same settings"
-            )
+            run._change(changed)
+            return run
         otherwise = [said for said in differences(resolved(there), resolved(recipe)) if "data.source:" not in said]
         if otherwise:
             log.warning("%s: goes on with %s; results may differ in rounding", path, "; ".join(otherwise))
         return run
+
+    def _change(self, changed: Sequence[str]) -> None:
+        """Go on with a changed recipe: what does not depend on the changes is kept, other stages run again.
+
+        The former recipe is kept as `recipe.1.toml` and so on; answers, baselines and retrained networks stay.
+
+        Raises:
+            RunError: trained weights that are there, finished or not, depend on a changed key.
+        """
+        folder, stages = self.folder, affected(changed)
+        for stage in WEIGHTS:
+            begun = folder.finished(stage) or (folder.path / FOLDER / f"{stage}.checkpoint").exists()
+            if stage in stages and begun:
+                raise RunError(
+                    f"{folder.path}: holds a run with other settings ({'; '.join(stages[stage])}), on which its "
+                    f"{stage} stage depends, whose weights are kept; choose another --out, or the same settings. Other "
+                    f"budgets are answered by: anybudget generate {folder.path}, and networks trained by: anybudget "
+                    f"retrain {folder.path}"
+                )
+        with folder.locked():
+            again = folder.forget(stages)
+            folder.keep("recipe.toml", copy=True)
+            folder.write_recipe(resolved(self.recipe))
+        said = f"runs {', '.join(again)} again, keeping all other stages" if again else "keeps all finished stages"
+        log.warning("%s: %s changed; the run %s", folder.path, "; ".join(changed), said)
 
     @classmethod
     def open(cls, path: Path, progress: Progress | None = None, *, data: str | None = None) -> Self:

@@ -144,7 +144,7 @@ class RunFolder:
         """Write what makes a folder a run: both files or, where one fails, none."""
         try:
             self.write_json("provenance.json", provenance(recipe))
-            self.write_text("recipe.toml", tomli_w.dumps(recipe))
+            self.write_recipe(recipe)
         except RunError:
             # Left behind, it would make the folder one that is not empty and holds no run.
             for name in ("recipe.toml", "provenance.json"):
@@ -182,6 +182,18 @@ class RunFolder:
         stages = self._stages()
         stages[stage] = {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         self.write_json("stages.json", stages)
+
+    def forget(self, stages: Iterable[str]) -> list[str]:
+        """Take notes of finished stages back, so that they run again; those that were finished."""
+        noted = self._stages()
+        again = [stage for stage in stages if noted.pop(stage, None) is not None]
+        if again:
+            self.write_json("stages.json", noted)
+        return again
+
+    def write_recipe(self, recipe: Mapping[str, Any]) -> Path:
+        """Write the resolved recipe."""
+        return self.write_text("recipe.toml", tomli_w.dumps(recipe))
 
     def finished(self, stage: str) -> bool:
         """Whether `stage` has been finished."""
@@ -243,11 +255,13 @@ class RunFolder:
                 self.keep(name)
         return self.write_json(name, data)
 
-    def keep(self, name: str) -> Path:
-        """Give a file or folder a name of its own, such as `compare.1.json`, so that another can take its place."""
+    def keep(self, name: str, *, copy: bool = False) -> Path:
+        """Give a file, its copy or a folder a free name such as `compare.1.json`, so that another can take its place."""
         path = self.path / name
         free = next(f for n in count(1) if not (f := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists())
-        return path.rename(free) if self.writes else free
+        if not self.writes:
+            return free
+        return write_whole(free, path.read_bytes()) if copy else path.rename(free)
 
     def read_json(self, name: str, way_out: str = "") -> dict[str, Any]:
         """The object in a JSON file; the message on a file that holds none ends with `way_out`.

@@ -24,6 +24,7 @@ from anybudget.nets.blocks import channels_last
 from anybudget.opened import OpenRun, advised
 from anybudget.ranking import rank_run
 from anybudget.report import write_report
+from anybudget.report.reading import Record
 from anybudget.search.candidates import attainable
 from anybudget.search.compare import compare
 from anybudget.search.feasible import FeasibleSampler
@@ -192,12 +193,16 @@ class Run(OpenRun):
     def _retrained(self) -> dict[Architecture, float]:
         """Test top-1 in percent of the networks that were retrained as they were found."""
         with advised(RETRAIN_AGAIN):
-            records = [self._record(path) for path in self.folder.path.glob("retrain/*/result.json")]
+            records = [self._record(path) for path in self._networks()]
             return {
                 self._architecture(record): record.number("test_top1_percent")
                 for record in records
                 if not record.values.get("derived")
             }
+
+    def _networks(self) -> list[Path]:
+        """The results of retrained networks, without those kept of networks that have been trained again."""
+        return [path for path in self.folder.path.glob("retrain/*/result.json") if "." not in path.parent.name]
 
     def _described(self, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -261,7 +266,7 @@ class Run(OpenRun):
         section = self.recipe.retrain
         inherit = section.inherit if inherit is None else inherit
         schedule = _schedule(section if epochs is None else section.model_copy(update={"epochs": epochs}))
-        name = f"retrain/{architecture.short_id}"
+        name, settings = f"retrain/{architecture.short_id}", self._retrain_settings(inherit, epochs)
         self.space.validate(architecture)
         derived = bool(section.activation or section.se_reduction)
         specs = derive(
@@ -297,10 +302,13 @@ class Run(OpenRun):
                 **self._measured("validation", network, self.data.validation),
                 **self._measured("test", network, self.data.test()),
                 "inherited": inherit,
+                "settings": settings,
                 "epochs": schedule.epochs,
                 "seconds": time.perf_counter() - started,
                 "layers": self.space.describe(architecture),
             }
+            if (there := self._result_of(architecture)) and there.values.get("settings") != settings:
+                self.folder.keep(name)  # trained otherwise, and the user's
             self.folder.write_csv(f"{name}/retrain.csv", rows)
             self.folder.save_weights(f"{name}/weights.safetensors", network)
             self.folder.write_json(f"{name}/architecture.json", architecture.to_dict())
@@ -344,15 +352,24 @@ class Run(OpenRun):
             picked.append(found[budgets])
         return picked
 
-    def _result(self, architecture: Architecture) -> dict[str, Any] | None:
-        """What retraining this architecture as the recipe says gave; None if it has not been."""
-        path, section = self.folder.path / "retrain" / architecture.short_id / "result.json", self.recipe.retrain
+    def _retrain_settings(self, inherit: bool, epochs: int | None) -> dict[str, Any]:
+        """What decides how a network is retrained, as its `result.json` keeps it."""
+        section = self.recipe.retrain.model_dump(mode="json", exclude={"picks"})
+        return {**section, "inherit": inherit, "epochs": self.recipe.retrain.epochs if epochs is None else epochs}
+
+    def _result_of(self, architecture: Architecture) -> Record | None:
+        """The result of retraining this architecture, however it was trained; None if it has not been."""
+        path = self.folder.path / "retrain" / architecture.short_id / "result.json"
         if not path.exists():
             return None
         with advised(RETRAIN_AGAIN):
-            record = self._record(path)
-            same = (record.number("epochs"), record.flag("inherited")) == (section.epochs, section.inherit)
-        return record.values if same else None
+            return self._record(path)
+
+    def _result(self, architecture: Architecture) -> dict[str, Any] | None:
+        """What retraining this architecture as the recipe says gave; None if it has not been."""
+        record = self._result_of(architecture)
+        settings = self._retrain_settings(self.recipe.retrain.inherit, None)
+        return record.values if record and record.values.get("settings") == settings else None
 
     def report(self) -> Path:
         """Write `report.html` from what the folder holds."""
