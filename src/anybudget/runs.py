@@ -256,7 +256,7 @@ class RunFolder:
         return self.write_json(name, data)
 
     def keep(self, name: str, *, copy: bool = False) -> Path:
-        """Give a file, its copy or a folder a free name such as `compare.1.json`, so that another can take its place."""
+        """Give a file, its copy or a folder a free name such as `compare.1.json`: another can take its place."""
         path = self.path / name
         free = next(f for n in count(1) if not (f := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists())
         if not self.writes:
