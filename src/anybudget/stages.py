@@ -268,6 +268,7 @@ class Run(OpenRun):
         schedule = _schedule(section if epochs is None else section.model_copy(update={"epochs": epochs}))
         name, settings = f"retrain/{architecture.short_id}", self._retrain_settings(inherit, epochs)
         self.space.validate(architecture)
+        former = self._result_of(architecture)  # a damaged one is to be noticed before the work, not after
         derived = bool(section.activation or section.se_reduction)
         specs = derive(
             self.space.block_specs(architecture),
@@ -307,7 +308,7 @@ class Run(OpenRun):
                 "seconds": time.perf_counter() - started,
                 "layers": self.space.describe(architecture),
             }
-            if (there := self._result_of(architecture)) and there.values.get("settings") != settings:
+            if former and former.values.get("settings") != settings:
                 self.folder.keep(name)  # trained otherwise, and the user's
             self.folder.write_csv(f"{name}/retrain.csv", rows)
             self.folder.save_weights(f"{name}/weights.safetensors", network)
@@ -363,7 +364,9 @@ class Run(OpenRun):
         if not path.exists():
             return None
         with advised(RETRAIN_AGAIN):
-            return self._record(path)
+            record = self._record(path)
+            record.number("epochs")
+        return record
 
     def _result(self, architecture: Architecture) -> dict[str, Any] | None:
         """What retraining this architecture as the recipe says gave; None if it has not been."""
