@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
-from anybudget.evaluation import Evaluator
-from anybudget.search.feasible import FeasibleSampler
-from anybudget.stages import Run
-from anybudget.terminal import RichProgress
+from anybudget.cli.tables import RichProgress
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from demo import ROOT
 from measure import machine
 

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from anybudget.config import load_recipe
-from anybudget.evaluation import Evaluator
+from anybudget.cli.tables import RichProgress
+from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.unified import UnifiedBlock
-from anybudget.stages import Run
-from anybudget.terminal import RichProgress
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from demo import ROOT, spread
 
 ARCHITECTURES = 60

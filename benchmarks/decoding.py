@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.budgets import Budget, BudgetSet
-from anybudget.config import load_recipe
 from anybudget.costs import build_costs
+from anybudget.decoding.integer_program import decode, reachable
 from anybudget.errors import BudgetError
-from anybudget.search.decoding import decode, reachable
+from anybudget.recipe import load_recipe
 
 TRIALS = 200
 

@@ -16,9 +16,9 @@ from rich.table import Table
 from scipy.stats import kendalltau
 
 from anybudget.budgets import least_unused_percent
-from anybudget.config import load_recipe
-from anybudget.stages import Run
-from anybudget.terminal import RichProgress
+from anybudget.cli.tables import RichProgress
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -25,16 +25,16 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.architecture import Architecture
-from anybudget.config import load_recipe
 from anybudget.data import load_splits
-from anybudget.engines import cluster
-from anybudget.engines.crew import Crew, Part, Worker, share_out
-from anybudget.engines.parcel import Parcel
-from anybudget.engines.ray import RayEngine
-from anybudget.evaluation import GROUP, Judge, Score
+from anybudget.evaluation.engines import cluster
+from anybudget.evaluation.engines.crew import Crew, Part, Worker, share_out
+from anybudget.evaluation.engines.parcel import Parcel
+from anybudget.evaluation.engines.ray import RayEngine
+from anybudget.evaluation.evaluator import GROUP, Judge, Score
 from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.trie import plant
+from anybudget.nets.prefix_tree import plant
+from anybudget.recipe import load_recipe
 from demo import ROOT
 from measure import machine, seconds
 from prefixes import population

@@ -16,7 +16,7 @@ from rich.table import Table
 from scipy.stats import kendalltau
 from torch.nn import functional as F
 
-from anybudget.stages import Run
+from anybudget.runs.run import Run
 from demo import ROOT
 
 ARCHITECTURES = 100

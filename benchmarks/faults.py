@@ -24,13 +24,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from anybudget import evaluation
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
-from anybudget.engines.ray import RayEngine
-from anybudget.stages import Run
-from anybudget.strategies import STRATEGIES
+from anybudget.evaluation import evaluator as evaluation
+from anybudget.evaluation.engines.ray import RayEngine
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runs.strategies import STRATEGIES
 from anybudget.testing import check_resume
 from anybudget.training.samplers import SAMPLERS
 from demo import ROOT

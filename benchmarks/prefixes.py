@@ -19,7 +19,7 @@ from rich.table import Table
 from anybudget.architecture import Architecture
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.trie import forward_many, plant
+from anybudget.nets.prefix_tree import forward_many, plant
 from anybudget.spaces import SPACES, SearchSpace
 from measure import machine, seconds
 

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, pearsonr
 
-from anybudget.nets.generator import ArchitectureGenerator
-from anybudget.search.decoding import reachable
+from anybudget.cli.tables import RichProgress
+from anybudget.decoding.integer_program import reachable
+from anybudget.generator.network import ArchitectureGenerator
+from anybudget.runs.run import Run
+from anybudget.runs.strategies import generator_schedule
 from anybudget.search.generator import random_priors, train_generator
-from anybudget.stages import Run
-from anybudget.strategies import generator_schedule
-from anybudget.terminal import RichProgress
-from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Supervision
 from demo import ROOT
 from measure import machine
 

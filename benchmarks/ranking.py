@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anybudget.config import load_recipe
-from anybudget.stages import Run
-from anybudget.terminal import RichProgress, print_ranking
+from anybudget.cli.tables import RichProgress, print_ranking
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from demo import ROOT
 
 TRAIN, TEST = 14_000, 1_000

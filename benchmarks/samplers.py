@@ -22,11 +22,11 @@ from rich.table import Table
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
-from anybudget.ranking import rank_correlation
-from anybudget.search.feasible import FeasibleSampler
-from anybudget.stages import Run
-from anybudget.terminal import RichProgress
+from anybudget.cli.tables import RichProgress
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.evaluation.ranking import rank_correlation
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from demo import ROOT
 from measure import machine
 

@@ -17,9 +17,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anybudget.generator.network import gumbel_softmax
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.generator import gumbel_softmax
 from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
 from anybudget.testing import explicit_mixture
 from measure import machine, peak_bytes, seconds

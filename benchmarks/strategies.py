@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
+from anybudget.cli.tables import RichProgress
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from anybudget.search.compare import compare
-from anybudget.stages import Run
-from anybudget.terminal import RichProgress
 from demo import ROOT
 from measure import machine
 

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from anybudget.config import load_recipe
 from anybudget.costs import build_costs
 from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last
+from anybudget.recipe import load_recipe
 from anybudget.training.samplers import uniform_path
 from demo import ROOT
 from measure import machine

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from anybudget import cli
-from anybudget.checkpoints import FileCheckpoint
-from anybudget.config import load_recipe, resolved
+from anybudget.cli import commands as cli
 from anybudget.data import DataSplits, load_splits
 from anybudget.nets import UnifiedSupernet, build_supernet
-from anybudget.runs import RunFolder
+from anybudget.recipe import load_recipe, resolved
+from anybudget.runtime.signals import Stopped
 from anybudget.spaces import (
     MBConvSettings,
     MBConvSpace,
@@ -29,7 +28,8 @@ from anybudget.spaces import (
     UnifiedSpace,
     stages,
 )
-from anybudget.stopping import Stopped
+from anybudget.storage.checkpoint import FileCheckpoint
+from anybudget.storage.run_folder import RunFolder
 from anybudget.testing import randomise_norms
 
 pytest.register_assert_rewrite("mistakes")

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 import test_bad_data
 import test_bad_recipes
 import test_bad_runs
-from anybudget.benchmarks.tables import COLUMNS_201
 from anybudget.budgets import BudgetSet
 from anybudget.errors import BudgetError
 from anybudget.spaces.nas_bench_201 import OPERATIONS
+from anybudget.tabular.tables import COLUMNS_201
 from conftest import call
 from mistakes import Prepare, contents, made_folder, mistake, refuse, written
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from anybudget.cli.tables import out, print_candidates
 from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent, largest_class_percent, load_splits
-from anybudget.evaluation import Evaluator, evaluate
-from anybudget.journal import Journal
+from anybudget.evaluation.evaluator import Evaluator, evaluate
+from anybudget.evaluation.ranking.paths import rank_paths
 from anybudget.nets import UnifiedSupernet
-from anybudget.ranking.paths import rank_paths
 from anybudget.report.measured import read_measured
-from anybudget.report.reading import Record
-from anybudget.terminal import out, print_candidates
+from anybudget.storage.journal import Journal
+from anybudget.storage.records import Record
 
 
 def test_answering_with_the_largest_class_is_worth_its_share_and_no_more() -> None:

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from anybudget.config import load_recipe
 from anybudget.data import DataSplits, ImageSet, load_splits
 from anybudget.errors import ConfigError, DataError
-from anybudget.evaluation import Evaluator, recalibrate
+from anybudget.evaluation.evaluator import Evaluator, recalibrate
 from anybudget.nets import Supernet, UnifiedSupernet, build_supernet
 from anybudget.nets.norms import calibrating
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from anybudget.spaces import SearchSpace, UnifiedSpace
-from anybudget.stages import Run
 from anybudget.testing import randomise_norms
 from anybudget.training.supernet import record_statistics
 from conftest import small_channels, small_mbconv, tiny_macro, write_images

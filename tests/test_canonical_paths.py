@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from anybudget.config import load_recipe
+from anybudget.recipe import load_recipe
 from anybudget.spaces import SPACES, ChoiceBlockSpace, MBConvSpace, SearchSpace, Spelling, UnifiedSpace
 from anybudget.training.samplers import SAMPLERS, FairSampler, GreedySampler, GreedySettings, Length, UniformSampler
 from test_samplers import SPACE

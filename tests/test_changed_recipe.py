@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from anybudget.config import load_recipe
-from anybudget.dependencies import affected
 from anybudget.errors import RunError
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.dependencies import affected
+from anybudget.runs.run import Run
 
 
 def test_each_key_changes_the_stages_that_depend_on_it() -> None:

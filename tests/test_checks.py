@@ -13,10 +13,10 @@ import torch
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.evaluation import Evaluator, Spending
-from anybudget.search.decoding import check_reachable
-from anybudget.search.random_strategy import RandomStrategy
-from anybudget.search.strategy import Candidate
+from anybudget.decoding.integer_program import check_reachable
+from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.search.base import Candidate
+from anybudget.search.random import RandomStrategy
 from anybudget.spaces import Spelling
 from anybudget.testing import PlantedEvaluator, check_sampler, check_strategy
 from anybudget.training.samplers import GreedySampler, GreedySettings, Length, ScorePaths, UniformSampler

@@ -12,14 +12,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from anybudget import cli, stages
 from anybudget.architecture import Architecture
-from anybudget.config import load_recipe
+from anybudget.cli import commands as cli
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet
 from anybudget.errors import AnyBudgetError
-from anybudget.stages import Run
-from anybudget.strategies import STRATEGIES
+from anybudget.recipe import load_recipe
+from anybudget.runs import run as stages
+from anybudget.runs.run import Run
+from anybudget.runs.strategies import STRATEGIES
 from conftest import call
 
 
@@ -364,9 +365,9 @@ def test_a_stage_that_is_missing_names_its_command(
 
 def test_help_and_import_do_not_load_torch() -> None:
     script = (
-        "import sys, anybudget, anybudget.cli\n"
+        "import sys, anybudget, anybudget.cli.commands\n"
         "sys.argv = ['anybudget', '--help']\n"
-        "try:\n    anybudget.cli.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "try:\n    anybudget.cli.commands.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
         "assert 'torch' not in sys.modules\n"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

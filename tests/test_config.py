@@ -9,12 +9,12 @@ import tomli_w
 import torch
 
 from anybudget.architecture import Architecture
-from anybudget.config import load_recipe, parse_recipe, resolved
 from anybudget.errors import AnyBudgetError, BudgetError, ConfigError
 from anybudget.nets import build_supernet
-from anybudget.runs import differences
+from anybudget.recipe import load_recipe, parse_recipe, resolved
+from anybudget.runs.strategies import STRATEGIES
 from anybudget.spaces import UnifiedSpace
-from anybudget.strategies import STRATEGIES
+from anybudget.storage.run_folder import differences
 from anybudget.testing import check_space, check_supernet
 
 RECIPE_FOLDER = Path(__file__).parents[1] / "recipes"

@@ -12,20 +12,20 @@ import torch
 
 import anybudget.spaces
 from anybudget.budgets import BudgetSet
-from anybudget.config import Recipe, load_recipe
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import DataSplits, load_splits
-from anybudget.evaluation import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import build_supernet
-from anybudget.nets.generator import ArchitectureGenerator
-from anybudget.progress import SilentProgress
+from anybudget.recipe import Recipe, load_recipe
+from anybudget.runs.run import Run
+from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost, generator_schedule
+from anybudget.runtime.progress import SilentProgress
+from anybudget.search.base import Strategy
 from anybudget.search.generator import train_generator
-from anybudget.search.strategy import Strategy
 from anybudget.spaces import SPACES, SearchSpace
-from anybudget.stages import Run
-from anybudget.strategies import STRATEGIES, Parts, conditioning_cost, generator_schedule
 from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
-from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Supervision
 from anybudget.training.samplers import SAMPLERS, GreedySettings, Length
 from conftest import write_images
 

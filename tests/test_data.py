@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anybudget import data as data_package
-from anybudget.config import load_recipe
 from anybudget.data import Augmentation, DataSplits, FolderSettings, ImageSet, iterate_batches, load_splits, sources
 from anybudget.errors import DataError
-from anybudget.progress import SilentProgress
-from anybudget.runs import RunFolder
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runtime.progress import SilentProgress
+from anybudget.storage.run_folder import RunFolder
 
 GREY, COLOUR = (6, 5), (6, 5, 3)
 

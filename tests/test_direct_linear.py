@@ -18,17 +18,17 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, CostTerms, build_costs
 from anybudget.data import DataSplits
+from anybudget.decoding.candidates import attainable, position
+from anybudget.decoding.integer_program import reachable
 from anybudget.errors import BudgetError, TrainingError
-from anybudget.evaluation import Evaluator
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.generator.distributions import mixture_macs, train_distributions
+from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import UnifiedSupernet
-from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.search.additive import fit_additive, ridge
-from anybudget.search.candidates import attainable, position
-from anybudget.search.decoding import reachable
 from anybudget.search.direct import DirectStrategy, FreeDistribution
 from anybudget.search.generator import GeneratorSchedule, train_generator
 from anybudget.search.linear import LinearStrategy, spread_samples
-from anybudget.search.relaxation import mixture_macs, train_distributions
 from anybudget.spaces import (
     BlockSpec,
     Decision,
@@ -37,7 +37,7 @@ from anybudget.spaces import (
     stages,
 )
 from anybudget.testing import PlantedEvaluator
-from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Supervision
 from conftest import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))

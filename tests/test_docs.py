@@ -10,11 +10,11 @@ import pytest
 import typer.main
 from PIL import Image
 
-from anybudget.cli import app
-from anybudget.config import load_recipe
+from anybudget.cli.commands import app
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runs.strategies import STRATEGIES
 from anybudget.spaces import SPACES
-from anybudget.stages import Run
-from anybudget.strategies import STRATEGIES
 from anybudget.training.samplers import SAMPLERS
 
 ROOT = Path(__file__).parents[1]

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from anybudget import checkpoints, doctor
-from anybudget.checkpoints import FileCheckpoint
-from anybudget.config import essence
 from anybudget.errors import RunError
-from anybudget.journal import Journal
-from anybudget.runs import RunFolder
-from anybudget.stages import Run
+from anybudget.recipe import essence
+from anybudget.runs import doctor
+from anybudget.runs.run import Run
+from anybudget.storage import checkpoint as checkpoints
+from anybudget.storage.checkpoint import FileCheckpoint
+from anybudget.storage.journal import Journal
+from anybudget.storage.run_folder import RunFolder
 from conftest import call
 from mistakes import Prepare, edited, made_folder, removed, written
 

@@ -26,25 +26,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from anybudget import engines, evaluation
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, load_splits
-from anybudget.engines import cluster, crew, engine_factory
-from anybudget.engines.crew import DEATHS, Crew, Hello, Part, share_out
-from anybudget.engines.parcel import Parcel
-from anybudget.engines.ray import RayEngine, RayFactory
 from anybudget.errors import ConfigError, RunError
-from anybudget.evaluation import Evaluator, Judge, Score
-from anybudget.journal import Journal
+from anybudget.evaluation import engines
+from anybudget.evaluation import evaluator as evaluation
+from anybudget.evaluation.engines import cluster, crew, engine_factory
+from anybudget.evaluation.engines.crew import DEATHS, Crew, Hello, Part, share_out
+from anybudget.evaluation.engines.parcel import Parcel
+from anybudget.evaluation.engines.ray import RayEngine, RayFactory
+from anybudget.evaluation.evaluator import Evaluator, Judge, Score
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runtime.signals import Stopped, StopRequest
 from anybudget.search.evolution import EvolutionStrategy
 from anybudget.spaces import UnifiedSpace
-from anybudget.stages import Run
-from anybudget.stopping import Stopped, StopRequest
+from anybudget.storage.journal import Journal
 from anybudget.testing import randomise_norms
 from conftest import RECIPE, call, tiny_macro, write_images
 

@@ -13,15 +13,15 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.errors import ArchitectureError
 from anybudget.report.compared import read_comparison
-from anybudget.runs import RunFolder
+from anybudget.search.base import Strategy
 from anybudget.search.compare import compare
 from anybudget.search.evolution import EvolutionStrategy
 from anybudget.search.linear import LinearStrategy
 from anybudget.search.nsga2 import NSGA2Strategy
-from anybudget.search.random_strategy import RandomStrategy
-from anybudget.search.strategy import Strategy
+from anybudget.search.random import RandomStrategy
 from anybudget.spaces import UnifiedSpace, stages
 from anybudget.spaces.files import read_architectures
+from anybudget.storage.run_folder import RunFolder
 from anybudget.testing import PlantedEvaluator
 from conftest import tiny_macro
 

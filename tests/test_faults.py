@@ -22,19 +22,20 @@ import numpy as np
 import pytest
 import torch
 
-from anybudget import cli, stages
-from anybudget.checkpoints import FileCheckpoint, read
-from anybudget.config import load_recipe
+from anybudget.cli import commands as cli
 from anybudget.errors import AnyBudgetError, ConfigError, RunError, TrainingError
-from anybudget.journal import Journal
-from anybudget.nets.device import pick_device
-from anybudget.runs import RunFolder
-from anybudget.stages import Run
-from anybudget.stopping import Stopped, StopRequest
+from anybudget.recipe import load_recipe
+from anybudget.runs import run as stages
+from anybudget.runs.run import Run
+from anybudget.runs.work import explained_memory
+from anybudget.runtime.device import pick_device
+from anybudget.runtime.signals import Stopped, StopRequest
+from anybudget.storage.checkpoint import FileCheckpoint, read
+from anybudget.storage.journal import Journal
+from anybudget.storage.run_folder import RunFolder
 from anybudget.testing.interruption import differing_files
 from anybudget.training import loop
-from anybudget.training.epochs import EpochLoop
-from anybudget.work import explained_memory
+from anybudget.training.loop import EpochLoop
 from conftest import stop_after
 
 SOURCE = Path(cli.__file__).parent
@@ -451,7 +452,7 @@ def test_sigterm_saves_and_says_so(recipe_file: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_stop_does_not_wait() -> None:
-    from anybudget.stopping import stop_requests
+    from anybudget.runtime.signals import stop_requests
 
     def impatient() -> None:
         with stop_requests() as request:

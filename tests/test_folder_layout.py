@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from anybudget.config import load_recipe
 from anybudget.data import DataSplits, FolderSettings, ImageSet, load_splits
 from anybudget.errors import ConfigError, DataError
-from anybudget.progress import SilentProgress
-from anybudget.runs import RunFolder
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runtime.progress import SilentProgress
+from anybudget.storage.run_folder import RunFolder
 
 
 def picture(file: Path, value: int, mode: str = "L") -> Path:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
+from anybudget.decoding.integer_program import decode, reachable
 from anybudget.errors import BudgetError, ConfigError
-from anybudget.evaluation import Evaluator
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.generator.network import ArchitectureGenerator, gumbel_softmax
 from anybudget.nets import UnifiedSupernet
-from anybudget.nets.generator import ArchitectureGenerator, gumbel_softmax
-from anybudget.search.decoding import decode, reachable
 from anybudget.search.generator import (
     GeneratorSchedule,
     GeneratorStrategy,
@@ -24,7 +24,7 @@ from anybudget.search.generator import (
     train_generator,
 )
 from anybudget.spaces import UnifiedSpace
-from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Supervision
 
 SCHEDULE = GeneratorSchedule(epochs=4, batch_size=18)
 

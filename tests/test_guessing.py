@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from anybudget.config import load_recipe
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from anybudget.training.guessing import no_better_than_guessing
 
 NOTICE = "training has ended no better than guessing"

@@ -14,16 +14,16 @@ from torch.nn import functional as F
 from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
-from anybudget.evaluation import Evaluator
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
-from anybudget.nets.generator import ArchitectureGenerator
 from anybudget.nets.modes import scoring
 from anybudget.search.direct import DirectStrategy
 from anybudget.search.generator import GeneratorSchedule, train_generator
 from anybudget.spaces import SearchSpace, UnifiedSpace
 from anybudget.testing import randomise_norms
 from anybudget.testing.supernets import one_hot
-from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Supervision
 from anybudget.training.supernet import Accounting, PathScorer
 from conftest import small_channels, small_mbconv, tiny_macro
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
 from anybudget.errors import ConfigError, RunError
-from anybudget.journal import Journal
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.storage.journal import Journal
 
 
 def test_a_stage_that_runs_again_is_read_again(recipe_file: Path, tmp_path: Path) -> None:

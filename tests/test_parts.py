@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from anybudget.config import load_recipe
 from anybudget.errors import ConfigError
-from anybudget.parts import batch_problem
-from anybudget.processes import Processes
-from anybudget.stages import Run
-from anybudget.training.loop import train_on
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runtime.batch_parts import batch_problem
+from anybudget.runtime.distributed import Processes
+from anybudget.training.sgd import train_on
 
 
 @given(share=st.integers(1, 40), processes=st.integers(1, 5), accumulate=st.integers(1, 20), extra=st.integers(0, 4))

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
-from anybudget.process_state import computing_threads, seeded
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runtime.process_state import computing_threads, seeded
 
 
 def process_state() -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_a_call_leaves_the_process_as_it_was(name: str, workshop: Path) -> None:
 @pytest.mark.usefixtures("caller")
 def test_a_call_that_fails_leaves_the_process_as_it_was(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.open(workshop / "run")
-    monkeypatch.setattr("anybudget.stages.train_network", lambda *_args, **_named: 1 / 0)
+    monkeypatch.setattr("anybudget.runs.run.train_network", lambda *_args, **_named: 1 / 0)
     before = process_state()
     with pytest.raises(ZeroDivisionError):
         run.retrain(run.space.sample(np.random.default_rng(0)))

@@ -18,14 +18,14 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from anybudget.checkpoints import read
-from anybudget.config import load_recipe
 from anybudget.data import iterate_batches
 from anybudget.errors import ConfigError
-from anybudget.files import is_main_process
 from anybudget.nets import build_supernet
-from anybudget.processes import FabricProcesses, Processes
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runtime.distributed import FabricProcesses, Processes
+from anybudget.storage.checkpoint import read
+from anybudget.storage.files import is_main_process
 from anybudget.training.samplers import uniform_path
 from conftest import RECIPE, stop_after, write_images
 
@@ -256,7 +256,7 @@ def test_the_generator_s_supernet_is_loaded_after_the_processes_have_joined(
             loaded.append([name for name in ("supernet", "generator") if name in run.__dict__])
             super().__init__()
 
-    monkeypatch.setattr("anybudget.opened.FabricProcesses", Joining)
+    monkeypatch.setattr("anybudget.runs.context.FabricProcesses", Joining)
     run.train_generator()
     run.retrain(run.space.sample(np.random.default_rng(0)), inherit=True)
     assert loaded == [[]]
@@ -271,7 +271,7 @@ def test_what_was_loaded_before_is_moved_where_the_processes_say(
     run = Run.open(tmp_path / "run")
     networks = [run.supernet, run.generator, run.evaluator.supernet]
     other = torch.device("meta")
-    monkeypatch.setattr("anybudget.opened.FabricProcesses", lambda _device, **_options: Processes(other))
+    monkeypatch.setattr("anybudget.runs.context.FabricProcesses", lambda _device, **_options: Processes(other))
     assert run.device.type == "cpu"
     assert run.processes.device == run.device == other
     assert {tensor.device for net in networks for tensor in net.state_dict().values()} == {other}

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import chisquare
 
 from anybudget.costs import build_costs
+from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.window import WindowSampler
 from anybudget.errors import BudgetError
-from anybudget.search.decoding import reachable
-from anybudget.search.random import WindowSampler
 from anybudget.spaces import (
     SearchSpace,
     UnifiedSpace,

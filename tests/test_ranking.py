@@ -16,20 +16,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
-from anybudget.benchmarks.tables import (
-    TabularBenchmark,
-    load_nas_bench_201,
-    load_nas_bench_macro,
-    load_table,
-    read_nas_bench_201,
-    read_nas_bench_macro,
-)
 from anybudget.data import DataSplits
 from anybudget.errors import AnyBudgetError, ConfigError, DataError
-from anybudget.evaluation import Evaluator, Score, evaluate, prepare
-from anybudget.nets import Supernet, UnifiedSupernet, build_supernet
-from anybudget.nets.blocks import channels_last
-from anybudget.ranking import (
+from anybudget.evaluation.evaluator import Evaluator, Score, evaluate, prepare
+from anybudget.evaluation.ranking import (
     Correlation,
     against,
     balanced_order,
@@ -40,8 +30,18 @@ from anybudget.ranking import (
     sample_paths,
     untrained,
 )
+from anybudget.nets import Supernet, UnifiedSupernet, build_supernet
+from anybudget.nets.blocks import channels_last
 from anybudget.spaces import NASBench201Settings, NASBench201Space, UnifiedSpace, stages
 from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
+from anybudget.tabular.tables import (
+    TabularBenchmark,
+    load_nas_bench_201,
+    load_nas_bench_macro,
+    load_table,
+    read_nas_bench_201,
+    read_nas_bench_macro,
+)
 from anybudget.training.greedy_theory import probability_of_good, suggest_sampled
 from conftest import tiny_macro
 

@@ -7,13 +7,13 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
-from anybudget.evaluation import Evaluator, Spending
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.decoding.integer_program import reachable
+from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import UnifiedSupernet
-from anybudget.nets.generator import ArchitectureGenerator
-from anybudget.search.decoding import reachable
-from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.generator import GeneratorStrategy
-from anybudget.search.refine import RefinedStrategy, promising, standardised
+from anybudget.search.refined import RefinedStrategy, promising, standardised
 
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=45k", "macs<=60k, params<=1800", "macs<=90k")]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anybudget import evaluation
 from anybudget.budgets import BudgetSet
-from anybudget.config import load_recipe
-from anybudget.stages import Run
-from anybudget.strategies import STRATEGIES
+from anybudget.evaluation import evaluator as evaluation
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.runs.strategies import STRATEGIES
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
 from anybudget.training.samplers import SAMPLERS

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from anybudget.config import WITHOUT_ROUNDS, load_recipe, parse_recipe, resolved
 from anybudget.data import DataSplits
 from anybudget.errors import ConfigError
 from anybudget.nets import Supernet, build_supernet
+from anybudget.recipe import WITHOUT_ROUNDS, load_recipe, parse_recipe, resolved
+from anybudget.runs.run import Run
 from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace
-from anybudget.stages import Run
-from anybudget.training.loop import Schedule
 from anybudget.training.samplers import SAMPLERS, FairSampler, GreedySampler, GreedySettings, Length, UniformSampler
+from anybudget.training.sgd import Schedule
 from anybudget.training.supernet import PathQueue, length_of, train_supernet
 from conftest import SMALL_SEARCHES
 from test_samplers import SPACE

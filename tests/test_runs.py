@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from anybudget.errors import RunError
-from anybudget.runs import RunFolder
+from anybudget.storage.run_folder import RunFolder
 
 
 @pytest.fixture

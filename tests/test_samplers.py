@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anybudget.architecture import Architecture
-from anybudget.config import load_recipe
 from anybudget.data import DataSplits
 from anybudget.errors import AnyBudgetError, RunError
 from anybudget.nets import build_supernet
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from anybudget.spaces import MBConvSettings, MBConvSpace, Spelling, stages
-from anybudget.stages import Run
-from anybudget.training.epochs import Supervision
-from anybudget.training.loop import Schedule
+from anybudget.training.loop import Supervision
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import GreedySampler, GreedySettings, Length
+from anybudget.training.sgd import Schedule
 from anybudget.training.supernet import Accounting, PathScorer, balanced, length_of, train_supernet
 
 SPACE = MBConvSpace(

@@ -17,16 +17,16 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, CostTerms, build_costs
 from anybudget.data import DataSplits
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.pareto import hypervolume, pareto_front
 from anybudget.errors import ArchitectureError, BudgetError
-from anybudget.evaluation import Evaluator
+from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import UnifiedSupernet
-from anybudget.search.decoding import reachable
+from anybudget.search.base import Strategy
 from anybudget.search.evolution import EvolutionStrategy
-from anybudget.search.feasible import FeasibleSampler
 from anybudget.search.nsga2 import NSGA2Strategy
-from anybudget.search.pareto import hypervolume, pareto_front
-from anybudget.search.random_strategy import RandomStrategy
-from anybudget.search.strategy import Strategy
+from anybudget.search.random import RandomStrategy
 from anybudget.spaces import (
     BlockSpec,
     NASBench201Settings,

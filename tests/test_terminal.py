@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from anybudget import terminal
-from anybudget.config import load_recipe, resolved
-from anybudget.runs import RunFolder
-from anybudget.terminal import Stream, print_candidates, print_comparison, print_examination, print_ranking
+from anybudget.cli import tables as terminal
+from anybudget.cli.tables import Stream, print_candidates, print_comparison, print_examination, print_ranking
+from anybudget.recipe import load_recipe, resolved
+from anybudget.storage.run_folder import RunFolder
 from conftest import call
 
 LONG = "bitops<=12.34G, conv_macs<=123.4M, macs<=123.4M, params<=1.234M"
@@ -89,7 +89,7 @@ class Terminal(io.StringIO):
 
 def printed(monkeypatch: pytest.MonkeyPatch, name: str, file: io.StringIO, width: int | None) -> list[str]:
     """The lines that are printed, without colours."""
-    monkeypatch.setattr("anybudget.doctor.facts", lambda _environment: FACTS)
+    monkeypatch.setattr("anybudget.runs.doctor.facts", lambda _environment: FACTS)
     monkeypatch.setattr(terminal, "out", Stream(file=file, width=width, soft_wrap=True, highlight=False))
     PRINTED[name][0]()
     return Text.from_ansi(file.getvalue()).plain.splitlines()
@@ -217,7 +217,7 @@ def test_ctrl_c_while_images_are_read_leaves_nothing(
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("anybudget.opened.load_splits", interrupted)
+    monkeypatch.setattr("anybudget.runs.context.load_splits", interrupted)
     code, out, err = call(capsys, "run", "tiny.toml", "--out", "new")
     assert (code, out, len(err.splitlines())) == (130, "", 1)
     assert not (workshop / "new").exists()

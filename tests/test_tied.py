@@ -14,17 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from anybudget import doctor
-from anybudget.checkpoints import FileCheckpoint
-from anybudget.config import load_recipe
 from anybudget.errors import DataError, RunError
-from anybudget.journal import Journal
-from anybudget.processes import Processes
-from anybudget.progress import SilentProgress
-from anybudget.runs import RunFolder
-from anybudget.stages import Run
-from anybudget.tied import FACTS, LISTING
-from anybudget.work import check_alike
+from anybudget.recipe import load_recipe
+from anybudget.runs import doctor
+from anybudget.runs.data_identity import FACTS, LISTING
+from anybudget.runs.run import Run
+from anybudget.runs.work import check_alike
+from anybudget.runtime.distributed import Processes
+from anybudget.runtime.progress import SilentProgress
+from anybudget.storage.checkpoint import FileCheckpoint
+from anybudget.storage.journal import Journal
+from anybudget.storage.run_folder import RunFolder
 from conftest import RECIPE, call, stop_after
 
 CLASSES = ("ant", "bee", "cat")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from anybudget.config import load_recipe, resolved
 from anybudget.errors import ConfigError
+from anybudget.recipe import load_recipe, resolved
 
 
 def value(recipe: Path, override: str) -> Any:

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import nn
 
 import anybudget
-from anybudget.config import load_recipe
 from anybudget.errors import AnyBudgetError, DataError, RunError
-from anybudget.stages import Run
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
 from conftest import RECIPE
 
 FILES = ("network.json", "data.json", "weights.safetensors")
@@ -89,7 +89,7 @@ def test_a_file_is_seen_outside_as_training_saw_it(on_files: tuple[Run, Path], a
 
 
 def test_the_weights_score_as_they_did_when_they_were_saved(on_files: tuple[Run, Path]) -> None:
-    from anybudget.evaluation import evaluate
+    from anybudget.evaluation.evaluator import evaluate
 
     run, folder = on_files
     network, _ = anybudget.load(folder)

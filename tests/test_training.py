@@ -12,13 +12,13 @@ from torch import nn
 
 from anybudget.data import Augmentation, DataSplits, ImageSet
 from anybudget.errors import TrainingError
-from anybudget.evaluation import Evaluator, evaluate
+from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
 from anybudget.spaces import Spelling, UnifiedSpace
-from anybudget.training.epochs import Supervision
-from anybudget.training.loop import Schedule, cosine_factor
+from anybudget.training.loop import Supervision
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
+from anybudget.training.sgd import Schedule, cosine_factor
 from anybudget.training.supernet import train_supernet
 
 

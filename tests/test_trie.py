@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from anybudget.architecture import Architecture
-from anybudget.config import load_recipe
 from anybudget.data import DataSplits
-from anybudget.evaluation import Evaluator, evaluate
+from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.trie import forward_many, plant, walk
+from anybudget.nets.prefix_tree import forward_many, plant, walk
+from anybudget.recipe import load_recipe
 from anybudget.testing import randomise_norms
 
 SMALL = sorted((Path(__file__).parents[1] / "recipes" / "small").glob("*.toml"))

@@ -1,4 +1,4 @@
-"""Whatever the package writes to disk goes through `anybudget.files`: whole files, synchronised, or none."""
+"""Whatever the package writes to disk goes through `anybudget.storage.files`: whole files, synchronised, or none."""
 
 import ast
 from pathlib import Path
@@ -27,7 +27,7 @@ def writes(tree: ast.AST) -> list[int]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         texts = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
         opens = name == "open" and any(isinstance(t, str) and t[:1] in tuple("wax") and len(t) < 4 for t in texts)
-        # `RunFolder.write_text` writes whole files by way of `anybudget.files`.
+        # `RunFolder.write_text` writes whole files by way of `anybudget.storage.files`.
         own = name == "write_text" and ast.unparse(node.func) in ("self.write_text", "self.folder.write_text")
         if opens or (name in WRITERS and not own):
             found.append(node.lineno)

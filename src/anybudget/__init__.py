@@ -10,14 +10,14 @@ _HOMES = {
     "Budget": "anybudget.budgets",
     "BudgetSet": "anybudget.budgets",
     "AnyBudgetError": "anybudget.errors",
-    "Recipe": "anybudget.config",
-    "load_recipe": "anybudget.config",
-    "Run": "anybudget.stages",
+    "Recipe": "anybudget.recipe",
+    "load_recipe": "anybudget.recipe",
+    "Run": "anybudget.runs.run",
     "SearchSpace": "anybudget.spaces",
     "UnifiedSpace": "anybudget.spaces",
     "build_costs": "anybudget.costs",
     "build_supernet": "anybudget.nets",
-    "load": "anybudget.trained",
+    "load": "anybudget.runs.trained",
     "load_splits": "anybudget.data",
 }
 

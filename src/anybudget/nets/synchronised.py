@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anybudget.nets.norms import over_batch_with
-from anybudget.processes import Processes
+from anybudget.runtime.distributed import Processes
 
 
 @contextmanager

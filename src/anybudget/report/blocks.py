@@ -10,7 +10,7 @@ from itertools import count
 from markupsafe import Markup
 
 from anybudget.report import svg
-from anybudget.report.reading import Layers
+from anybudget.storage.records import Layers
 
 SKIP = "skip"
 COLOURS = 8

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anybudget.errors import RunError
 from anybudget.report.measured import Measured, limits_of, read_measured
-from anybudget.report.reading import Record, read_json
+from anybudget.storage.records import Record, read_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from anybudget.architecture import Architecture
 from anybudget.errors import RunError
 from anybudget.report.compared import Comparison, read_comparison
 from anybudget.report.measured import Measured, budgets_and_costs, read_measured
-from anybudget.report.reading import Curve, Layers, Record, read_curve, read_json, read_json_lines, read_toml
-from anybudget.runs import RunFolder
+from anybudget.storage.records import Curve, Layers, Record, read_curve, read_json, read_json_lines, read_toml
+from anybudget.storage.run_folder import RunFolder
 
 STAGES = {
     "supernet": "supernet training",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from anybudget.architecture import Architecture
 from anybudget.errors import RunError
-from anybudget.report.reading import Record
+from anybudget.storage.records import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any
 import jinja2
 
 from anybudget.budgets import format_quantity, unused_percent
-from anybudget.files import write_whole
 from anybudget.report import accuracy, blocks, curves, delivered, strategies, times, words
 from anybudget.report.contents import STAGES, Answer, Retrained, RunContents, read_run
-from anybudget.report.reading import Curve
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
+from anybudget.storage.files import write_whole
+from anybudget.storage.records import Curve
 
 
 def write_report(run: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from anybudget.report.reading import LARGEST
+from anybudget.storage.records import LARGEST
 
 SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 """Powers of ten and their suffixes, greatest first."""

@@ -8,10 +8,10 @@ from typing import Any
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.evaluation import Score
-from anybudget.search.decoding import reachable
-from anybudget.search.pareto import hypervolume
-from anybudget.search.strategy import Strategy
+from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.pareto import hypervolume
+from anybudget.evaluation.evaluator import Score
+from anybudget.search.base import Strategy
 
 
 def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.data import DataSplits
-from anybudget.evaluation import Evaluator
+from anybudget.decoding.candidates import candidates_of, position
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.generator.distributions import GeneratorSchedule, train_distributions
 from anybudget.nets.base import RelaxedSupernet
-from anybudget.processes import Processes
-from anybudget.search.candidates import candidates_of, position
-from anybudget.search.relaxation import GeneratorSchedule, train_distributions
-from anybudget.search.strategy import Strategy
+from anybudget.runtime.distributed import Processes
+from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
-from anybudget.training.epochs import Supervision
+from anybudget.training.loop import Supervision
 
 _DRAWS = 8
 """Candidates drawn before the noise grows: as many as the generator draws with its 8 priors, to compare alike."""

@@ -9,11 +9,11 @@ import numpy as np
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.evaluation import Evaluator, Score
-from anybudget.progress import Progress
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.evaluation.evaluator import Evaluator, Score
+from anybudget.runtime.progress import Progress
+from anybudget.search.base import Strategy
 from anybudget.search.breeding import new_and_allowed
-from anybudget.search.feasible import FeasibleSampler
-from anybudget.search.strategy import Strategy
 
 
 class EvolutionStrategy(Strategy):

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.checkpoints import NumpyRandom
 from anybudget.costs import CostModel
 from anybudget.data import DataSplits
+from anybudget.decoding.candidates import candidates_of, position
 from anybudget.errors import ConfigError
-from anybudget.evaluation import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.generator.distributions import GeneratorSchedule, budget_gaps, train_distributions
+from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet
-from anybudget.nets.generator import ArchitectureGenerator
-from anybudget.progress import Progress
-from anybudget.search.candidates import candidates_of, position
-from anybudget.search.relaxation import GeneratorSchedule, budget_gaps, train_distributions
-from anybudget.search.strategy import Strategy
+from anybudget.runtime.progress import Progress
+from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
-from anybudget.training.epochs import Supervision
+from anybudget.storage.checkpoint import NumpyRandom
+from anybudget.training.loop import Supervision
 
 __all__ = ["GeneratorSchedule", "GeneratorStrategy", "budget_gaps", "random_priors", "train_generator"]
 

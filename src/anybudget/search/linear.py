@@ -11,13 +11,13 @@ import numpy as np
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
+from anybudget.decoding.integer_program import check_jointly_reachable, decode, reachable
+from anybudget.decoding.window import WindowSampler
 from anybudget.errors import BudgetError
-from anybudget.evaluation import Evaluator
-from anybudget.progress import Progress
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.runtime.progress import Progress
 from anybudget.search.additive import AdditiveModel, fit_additive
-from anybudget.search.decoding import check_jointly_reachable, decode, reachable
-from anybudget.search.random import WindowSampler
-from anybudget.search.strategy import Strategy
+from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
 
 _WINDOWS = 10

@@ -10,12 +10,12 @@ import numpy as np
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.evaluation import Evaluator
-from anybudget.progress import Progress
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.decoding.pareto import pareto_front, quiet_pymoo
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.runtime.progress import Progress
+from anybudget.search.base import Strategy, exact_costs
 from anybudget.search.breeding import new_and_allowed
-from anybudget.search.feasible import FeasibleSampler
-from anybudget.search.pareto import pareto_front, quiet_pymoo
-from anybudget.search.strategy import Strategy, exact_costs
 from anybudget.spaces import SearchSpace
 
 

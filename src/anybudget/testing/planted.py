@@ -10,9 +10,9 @@ import numpy as np
 
 from anybudget.architecture import Architecture
 from anybudget.costs import CostTerms
-from anybudget.evaluation import Evaluator, Score, Spending
+from anybudget.evaluation.evaluator import Evaluator, Score, Spending
 from anybudget.nets import Supernet
-from anybudget.progress import Task
+from anybudget.runtime.progress import Task
 from anybudget.spaces import SearchSpace
 
 

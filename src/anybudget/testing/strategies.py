@@ -16,9 +16,9 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, CostTerms, build_costs
 from anybudget.errors import BudgetError
-from anybudget.evaluation import Evaluator
+from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import Supernet, build_supernet
-from anybudget.search.strategy import Candidate, Strategy
+from anybudget.search.base import Candidate, Strategy
 from anybudget.spaces import BlockSpec, SearchSpace
 from anybudget.testing.planted import PlantedEvaluator, planted_objective
 

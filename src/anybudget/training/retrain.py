@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from anybudget.data import DataSplits
 from anybudget.nets.synchronised import synchronised
-from anybudget.processes import Processes
-from anybudget.training.epochs import Supervision
-from anybudget.training.loop import Schedule, StepResult, run_epochs, train_on
+from anybudget.runtime.distributed import Processes
+from anybudget.training.loop import Supervision
+from anybudget.training.sgd import Schedule, StepResult, run_epochs, train_on
 
 
 def train_network(

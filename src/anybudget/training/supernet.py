@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anybudget.checkpoints import NumpyRandom
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet, iterate_batches
 from anybudget.errors import ConfigError
 from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
+from anybudget.nets.prefix_tree import forward_many
 from anybudget.nets.synchronised import synchronised
-from anybudget.nets.trie import forward_many
-from anybudget.processes import Processes
+from anybudget.runtime.distributed import Processes
 from anybudget.spaces import Spelling
-from anybudget.training.epochs import Supervision
-from anybudget.training.loop import Schedule, StepResult, merge, run_epochs, train_on
+from anybudget.storage.checkpoint import NumpyRandom
+from anybudget.training.loop import Supervision
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
+from anybudget.training.sgd import Schedule, StepResult, merge, run_epochs, train_on
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""From scores to architectures within hard budgets; torch-free."""

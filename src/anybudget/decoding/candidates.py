@@ -1,0 +1,98 @@
+"""Owns the way from distributions to candidates: what the budgets allow, and different architectures within them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anybudget.architecture import Architecture
+from anybudget.budgets import BudgetSet
+from anybudget.costs import CostTerms
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.decoding.integer_program import check_jointly_reachable, check_reachable, decode, optimum, reachable
+
+Distribution = Sequence[NDArray[np.float64]]
+"""For every decision, the log-probability of each of its choices."""
+
+_ATTEMPTS = 4
+"""How many times more often than candidates are wanted a query may decode; small spaces may not have as many."""
+_NOISE_GROWTH = 1.2
+"""Factor of the Gumbel noise from one attempt to the next."""
+
+
+def attainable(terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet) -> float:
+    """The most of `cost` that all the budgets together allow, to within 1%.
+
+    Raises:
+        BudgetError: a cost is unknown, or no architecture meets the budgets.
+    """
+    check_reachable(terms, budgets)
+    limits = budgets.limits()
+    most = reachable(terms, cost)[1]
+    if set(limits) != {cost}:
+        found = optimum(terms, cost, budgets, largest=True, gap=0.01)
+        if found is None:
+            check_jointly_reachable(terms, budgets)  # says what can be reached
+        most = most if found is None else found
+    return min(most, limits.get(cost, most))
+
+
+def position(terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet) -> float:
+    """Where `attainable` lies in the reachable interval of `cost`: 0 its least value, 1 its greatest.
+
+    Raises:
+        BudgetError: no architecture meets the budgets.
+    """
+    low, high = reachable(terms, cost)
+    return (attainable(terms, cost, budgets) - low) / (high - low) if high > low else 1.0
+
+
+def candidates_of(
+    distributions: Sequence[Distribution],
+    sampler: FeasibleSampler,
+    *,
+    candidates: int,
+    seed: int,
+    draws: int = 1,
+) -> dict[Architecture, float]:
+    """Up to `candidates` distinct architectures within the budgets, each with its greatest log-probability.
+
+    First the most probable architecture of every distribution; then, until there are enough different ones, the most
+    probable after adding Gumbel noise to every log-probability (perturb and maximise). Without budgets and with noise
+    of scale 1 that would be a draw from the distribution. Among the architectures that meet the budgets it is one in
+    spirit only: noise of each choice is not noise of each architecture, and it is 1.2 times as large and grows from
+    round to round, since confident distributions draw the same few again and again. A round takes `draws` from every
+    distribution; the number of rounds is bounded.
+
+    All of them are what `sampler` allows. Where the canonical form of a network is cheaper than the choices that were
+    decoded (dead edges of a cell), it may miss the floor and is left out; where none is left, a random network of
+    `sampler` is returned.
+
+    Raises:
+        BudgetError: no architecture meets the budgets.
+    """
+    space, terms, budgets, floors = sampler.space, sampler.terms, sampler.budgets, sampler.floors or None
+    rng = np.random.default_rng(seed)
+    found: dict[Architecture, float] = {}
+    for attempt in range(_ATTEMPTS * -(-candidates // (draws * len(distributions)))):
+        scale = _NOISE_GROWTH**attempt if attempt else 0.0
+        for rows in [*distributions] * (draws if attempt else 1):
+            noisy = [row + scale * rng.gumbel(size=row.shape) for row in rows]
+            (decoded,) = decode(noisy, terms, budgets, floors=floors)
+            architecture = space.simplified(Architecture(space.name, decoded.choices))
+            if sampler.allows(architecture):
+                score = _log_probability(rows, decoded.choices)
+                found[architecture] = max(score, found.get(architecture, -math.inf))
+            if len(found) == candidates:
+                return found
+    if not found:
+        drawn = sampler.sample(1, np.random.default_rng(seed))
+        found = {a: max(_log_probability(rows, a.choices) for rows in distributions) for a in drawn}
+    return found
+
+
+def _log_probability(rows: Distribution, choices: Sequence[int]) -> float:
+    return sum(float(row[choice]) for row, choice in zip(rows, choices, strict=True))

@@ -1,0 +1,1 @@
+"""Scores of architectures with a supernet's weights."""

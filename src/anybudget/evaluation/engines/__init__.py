@@ -1,0 +1,69 @@
+"""Where candidates are judged: the registry of engines, by the names that the command line knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+from anybudget.errors import ConfigError, shown
+
+if TYPE_CHECKING:  # so that a wrong option is said before torch is imported
+    from anybudget.evaluation.evaluator import Engine, Evaluator
+    from anybudget.nets import Supernet
+
+
+class HasJudge(Protocol):
+    """What an engine asks of a run."""
+
+    @property
+    def supernet(self) -> Supernet:
+        """The trained weights; another object once they are trained anew."""
+
+    def new_evaluator(self) -> Evaluator:
+        """An evaluator as the run sets it; the judges of all are equal."""
+
+
+class Factory(Protocol):
+    """Gives a run its engine: the same one as long as its supernet is the same."""
+
+    def __call__(self, run: HasJudge) -> Engine:
+        """The engine; nothing is started yet."""
+
+    def close(self) -> None:
+        """End what the engine has started."""
+
+
+def engine_factory(name: str, *, address: str | None = None, workers: int | None = None) -> Factory | None:
+    """What gives a run its engine; None judges in this process.
+
+    Args:
+        name: of a registered engine.
+        address: of a cluster to join; None starts one here.
+        workers: how many processes judge; None takes as many as there are cores for.
+
+    Raises:
+        ConfigError: there is no such engine, it takes no such options, its package is not installed, or nothing
+            answers at the address.
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"unknown engine {shown(name)}; known are {', '.join(ENGINES)}")
+    return ENGINES[name](address, workers)
+
+
+def _local(address: str | None, workers: int | None) -> None:
+    given = [flag for flag, value in (("--address", address), ("--workers", workers)) if value is not None]
+    if given:
+        raise ConfigError(f"{' and '.join(given)}: the engine local judges in this process; add --engine ray")
+
+
+def _ray(address: str | None, workers: int | None) -> Factory:
+    if find_spec("ray") is None:
+        raise ConfigError("the engine ray needs Ray, which is not installed; pip install 'anybudget[ray]'")
+    from anybudget.evaluation.engines.ray import RayFactory
+
+    return RayFactory(address, workers)
+
+
+ENGINES: dict[str, Callable[[str | None, int | None], Factory | None]] = {"local": _local, "ray": _ray}
+"""Every engine by its name: given an address and a number of workers, what gives a run its engine."""

@@ -1,0 +1,370 @@
+"""Owns the judge: validation top-1 of an architecture with the supernet's weights, after recalibrating its norms."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anybudget.architecture import Architecture
+from anybudget.costs import build_costs
+from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent, largest_class_percent
+from anybudget.errors import ConfigError, DataError
+from anybudget.nets import Supernet
+from anybudget.nets.blocks import channels_last
+from anybudget.nets.norms import calibrating, restore, statistics
+from anybudget.nets.prefix_tree import Node, plant, walk
+from anybudget.runtime.batch_parts import FEWEST
+from anybudget.runtime.progress import Task
+from anybudget.storage.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a network classifies: top-1 accuracy in percent, mean cross-entropy in nats, and balanced accuracy.
+
+    Balanced accuracy is the mean recall of the classes, in percent: top-1 as it would be if all had equally many
+    images.
+    """
+
+    top1_percent: float
+    loss: float
+    balanced_accuracy_percent: float
+
+    @classmethod
+    def of(cls, hits: Tensor, counts: Tensor, loss: float) -> Score:
+        """The score for correct answers and images of each class, both int64 `[C]`, and the summed cross-entropy."""
+        images = int(counts.sum())
+        return cls(100.0 * int(hits.sum()) / images, loss / images, balanced_accuracy_percent(hits, counts))
+
+
+FIGURES = tuple(field.name for field in fields(Score))
+
+
+@dataclass(slots=True)
+class Spending:
+    """What judging has cost so far: evaluations, images forwarded (calibration included), their MACs, and seconds.
+
+    Images and MACs are counted as if every path were run alone, so that strategies compare whatever they share.
+    """
+
+    evaluations: int = 0
+    images: int = 0
+    macs: float = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(
+            self.evaluations + other.evaluations,
+            self.images + other.images,
+            self.macs + other.macs,
+            self.seconds + other.seconds,
+        )
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain data."""
+        return asdict(self)
+
+
+class Judge:
+    """Scores architectures with the weights of one supernet; what `Evaluator` keeps accounts of.
+
+    Calibration: in every norm of an architecture, mean and variance are those of all calibration images as one batch.
+    The images pass the network together, block by block, and every norm sees what the earlier ones gave for all of
+    them. So a score depends neither on what was evaluated before nor on how images were cut into batches: another
+    `batch_size` changes it by rounding only.
+
+    Cost: one forward of the calibration images, and memory for all of them in the widest block and after every block of
+    a path. That is bounded by `calibration_images`, not by `batch_size`.
+
+    Args:
+        supernet: has the weights.
+        data: the splits; validation images are scored, training images calibrate.
+        calibration_images: how many training images calibrate, 2 or more; all where there are fewer. 0: none, norms use
+            the running statistics that `record_statistics` gathered over many paths.
+        batch_size: how many validation images are forwarded at once.
+        seed: draws the calibration images.
+
+    Raises:
+        ConfigError: `calibration_images` is 1 or negative.
+        DataError: the training split has fewer than 2 images.
+
+    Source: SPOS §3.4 recalculates the statistics on some training images for every architecture.
+    Differs: the usual average over batches depends on their size, and gives a small last batch too much weight.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: DataSplits,
+        *,
+        calibration_images: int = 1024,
+        batch_size: int = 512,
+        seed: int = 0,
+    ) -> None:
+        self.supernet, self.data, self.batch_size = supernet, data, batch_size
+        self.calibration = draw_calibration(data.train, calibration_images, seed)
+
+    @property
+    def images(self) -> int:
+        """How many images one evaluation forwards, calibration included."""
+        return len(self.calibration) + len(self.data.validation)
+
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> dict[Architecture, Score]:
+        """The score of each of some different architectures; what they share at their start is computed once.
+
+        Scores are the same to the last bit in any company: one alone is walked like many, since the stand-alone network
+        may round otherwise.
+
+        Args:
+            architectures: one or more, none twice.
+            progress: advanced by one for each.
+        """
+        counts = torch.bincount(self.data.validation.labels)
+        correct, loss = counts.new_zeros(len(architectures), len(counts)), np.zeros(len(architectures))
+        for index, chunk, logits in self.logits(architectures, progress):
+            labels = self.data.validation.labels[chunk]
+            correct[index] += _hits(logits, labels, len(counts))
+            loss[index] += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
+        return {
+            architecture: Score.of(hits, counts, float(nats))
+            for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
+        }
+
+    def network(self, architecture: Architecture) -> nn.Sequential:
+        """The stand-alone network with inherited weights and calibrated norms, in evaluation mode, fit to train."""
+        network = channels_last(self.supernet.extract(architecture)).eval()
+        if len(self.calibration):
+            recalibrate(network, self.calibration, self.data)
+        return network
+
+    @torch.no_grad()
+    def logits(
+        self, architectures: Sequence[Architecture], progress: Task | None = None
+    ) -> Iterator[tuple[int, slice, Tensor]]:
+        """Walk the trie of architectures: the index of one, a chunk of the validation images, its logits there.
+
+        At every block the norms are calibrated on what the calibration images are there, and kept, so that the
+        validation images can follow in chunks.
+        """
+        net = copy.deepcopy(self.supernet).eval()
+        nodes = plant(net, architectures)
+        calibration = prepare(self.calibration.images, self.data, net) if len(self.calibration) else None
+        kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}
+        for first in range(0, len(self.data.validation), self.batch_size):
+            chunk = slice(first, first + self.batch_size)
+            images = prepare(self.data.validation.images[chunk], self.data, net)
+
+            def advance(node: Node, state: tuple[Tensor | None, Tensor]) -> tuple[Tensor | None, Tensor]:
+                calibrating_images, hidden = state
+                run, module = node.step.run, node.step.module
+                if node in kept:
+                    restore(kept[node])
+                elif calibrating_images is not None:
+                    with calibrating(module):
+                        calibrating_images = run(calibrating_images)
+                    kept[node] = statistics(module)
+                return calibrating_images, run(hidden)
+
+            for index, (_, logits) in walk(nodes, (calibration if first == 0 else None, images), advance):
+                yield index, chunk, logits.float().cpu()
+                if first == 0 and progress is not None:
+                    progress.advance()
+
+
+Engine = Callable[[Sequence[Sequence[Architecture]]], Iterator[Mapping[Architecture, Score]]]
+"""Judges groups of architectures somewhere; gives each group's scores as they come, in any order."""
+
+GROUP = 64
+"""Architectures judged together: as many as are lost in a kill, and as an engine's worker takes at once."""
+
+
+class Evaluator:
+    """Keeps accounts of a judge: each architecture is evaluated once, every evaluation is counted.
+
+    Args:
+        supernet: see `Judge`.
+        data: see `Judge`.
+        calibration_images: see `Judge`.
+        batch_size: see `Judge`.
+        seed: see `Judge`.
+        journal: keeps every score on disk, and has those of an interrupted search, which count as if judged now.
+        engine: judges elsewhere; in this process if None.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: DataSplits,
+        *,
+        calibration_images: int = 1024,
+        batch_size: int = 512,
+        seed: int = 0,
+        journal: Journal | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.judge = Judge(supernet, data, calibration_images=calibration_images, batch_size=batch_size, seed=seed)
+        self.supernet = supernet
+        self.spent = Spending()
+        self._scores: dict[Architecture, Score] = {}
+        self._macs = build_costs(supernet.space, ("macs",))["macs"]
+        self._journal, self._engine = journal, engine
+
+    def score(self, architecture: Architecture) -> Score:
+        """Validation score of `architecture` with inherited weights."""
+        return self.scores([architecture])[0]
+
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
+        """Validation scores of all, in order.
+
+        Args:
+            architectures: any number, also repeated ones.
+            progress: advanced by one for every architecture that is new.
+
+        Raises:
+            Stopped: the search was asked to stop; all scores are in the journal.
+        """
+        new = [a for a in dict.fromkeys(architectures) if a not in self._scores]
+        if new:
+            known = self._known(new)
+            if progress is not None:
+                progress.advance(len(known))
+            for found, seconds in self._judged([a for a in new if a not in known], progress):
+                share = seconds / len(found)
+                known |= {architecture: (score, share) for architecture, score in found.items()}
+                if self._journal is not None:
+                    self._journal.add((a.choices, {**asdict(score), "seconds": share}) for a, score in found.items())
+                    self._journal.stop_if_asked()
+            self._scores |= {architecture: known[architecture][0] for architecture in new}
+            self._spend(new, sum(known[architecture][1] for architecture in new))
+        return [self._scores[architecture] for architecture in architectures]
+
+    def per_image(
+        self, architectures: Sequence[Architecture], progress: Task | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """What `scores` adds up, image by image, judged anew and not kept: for scores on parts of the validation split.
+
+        Args:
+            architectures: any number, also repeated ones.
+            progress: advanced by one for every architecture.
+
+        Returns:
+            Cross-entropies in nats and whether the answer was correct, both `[architectures, validation images]`.
+        """
+        started = time.perf_counter()
+        validation = self.judge.data.validation
+        shape = len(architectures), len(validation)
+        losses, correct = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+        for index, chunk, logits in self.judge.logits(architectures, progress):
+            labels = validation.labels[chunk]
+            losses[index, chunk] = F.cross_entropy(logits.double(), labels, reduction="none").numpy()
+            correct[index, chunk] = (logits.argmax(1) == labels).numpy()
+        self._spend(list(dict.fromkeys(architectures)), time.perf_counter() - started)
+        return losses, correct
+
+    @property
+    def scored(self) -> Mapping[Architecture, Score]:
+        """Every architecture judged so far, in order, with its score."""
+        return self._scores
+
+    @property
+    def largest_class_percent(self) -> float:
+        """The share of the largest class of the validation images, in percent: what any top-1 has to beat."""
+        return largest_class_percent(self.judge.data.validation.labels)
+
+    def network(self, architecture: Architecture) -> nn.Sequential:
+        """See `Judge.network`."""
+        return self.judge.network(architecture)
+
+    def _known(self, architectures: Sequence[Architecture]) -> dict[Architecture, tuple[Score, float]]:
+        """Scores that the journal has whole, and the seconds that they took."""
+        entries = self._journal.entries if self._journal is not None else {}
+        rows = [(architecture, entries.get(architecture.choices)) for architecture in architectures]
+        return {
+            architecture: (Score(**{name: row[name] for name in FIGURES}), row["seconds"])
+            for architecture, row in rows
+            if row is not None and row.keys() >= {*FIGURES, "seconds"}  # an older version kept fewer figures
+        }
+
+    def _judged(
+        self, architectures: Sequence[Architecture], progress: Task | None
+    ) -> Iterator[tuple[Mapping[Architecture, Score], float]]:
+        """Scores of groups as they come, with the seconds since the last. Neighbours share the most of their start."""
+        ordered = sorted(architectures, key=lambda architecture: architecture.choices)
+        groups = [ordered[first : first + GROUP] for first in range(0, len(ordered), GROUP)]
+        started = time.perf_counter()
+        found = self._engine(groups) if self._engine else (self.judge.scores(group, progress) for group in groups)
+        for scores in found:
+            if self._engine and progress is not None:
+                progress.advance(len(scores))
+            now = time.perf_counter()
+            yield scores, now - started
+            started = now
+
+    def _spend(self, architectures: Sequence[Architecture], seconds: float) -> None:
+        """Count what judging these has cost."""
+        images = self.judge.images
+        self.spent.evaluations += len(architectures)
+        self.spent.images += images * len(architectures)
+        self.spent.macs += images * sum(map(self._macs.cost, architectures))
+        self.spent.seconds += seconds
+
+
+def draw_calibration(train: ImageSet, count: int, seed: int) -> ImageSet:
+    """The `count` training images that calibrate, or all where there are fewer; none if `count` is 0.
+
+    Raises:
+        ConfigError: `count` is 1 or negative.
+        DataError: there are fewer than 2 images.
+    """
+    if count == 1 or count < 0:
+        raise ConfigError(f"calibration_images: {count} images have no variance; take 2 or more, or 0 for none")
+    if count and len(train) < FEWEST:
+        raise DataError(
+            f"the training split has {len(train)} image(s), and norms need at least {FEWEST} to be calibrated on; add "
+            "images"
+        )
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    return train.subset(order[:count])
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits) -> None:
+    """Make the norms' running statistics those of all `images` as one batch; leaves the network in evaluation mode.
+
+    Momentum and modes of the norms stay as they are, so the network can be trained on in any loop. After an error it
+    has its old statistics. Needs memory for all images in the widest layer.
+    """
+    network.eval()
+    with calibrating(network):
+        network(prepare(images.images, data, network))
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> Score:
+    """Top-1 and loss of a network in evaluation mode on `images`; `batch_size` of them are forwarded at once."""
+    counts = torch.bincount(images.labels)
+    hits, loss = torch.zeros_like(counts), 0.0
+    for batch, labels in zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True):
+        logits = network(prepare(batch, data, network)).float().cpu()
+        hits += _hits(logits, labels, len(counts))
+        loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
+    return Score.of(hits, counts, loss)
+
+
+def _hits(logits: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How many images of each class, int64 `[classes]`, have their highest logit `[N, C]` at their label `[N]`."""
+    return torch.bincount(labels[logits.argmax(1) == labels], minlength=classes)
+
+
+def prepare(batch: Tensor, data: DataSplits, network: nn.Module) -> Tensor:
+    """Images uint8 `[N, C, H, W]` as a network takes them: normalised, channels last, on its device."""
+    device = next(network.parameters()).device
+    return data.normalise(batch.to(device)).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,27 @@
+"""Is the supernet any good: how it orders networks, on few images, against truth, against an untrained one."""
+
+from anybudget.evaluation.ranking.correlation import Agreement, Correlation, against, rank_correlation
+from anybudget.evaluation.ranking.paths import (
+    CountRow,
+    PathRanking,
+    balanced_order,
+    batch_losses,
+    rank_paths,
+    sample_paths,
+)
+from anybudget.evaluation.ranking.run import rank_run, untrained
+
+__all__ = [
+    "Agreement",
+    "Correlation",
+    "CountRow",
+    "PathRanking",
+    "against",
+    "balanced_order",
+    "batch_losses",
+    "rank_correlation",
+    "rank_paths",
+    "rank_run",
+    "sample_paths",
+    "untrained",
+]

@@ -1,0 +1,132 @@
+"""Owns the answer to whether a supernet is any good: its ranking beside that of an untrained one, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from anybudget.architecture import Architecture
+from anybudget.costs import build_costs
+from anybudget.data import DataSplits, largest_class_percent
+from anybudget.errors import ConfigError
+from anybudget.evaluation.evaluator import Evaluator, Score
+from anybudget.evaluation.ranking.correlation import FEWEST, against, known, rank_correlation
+from anybudget.evaluation.ranking.paths import PathRanking, rank_paths, sample_paths
+from anybudget.nets import Supernet, build_supernet
+from anybudget.nets.blocks import channels_last
+from anybudget.runtime.process_state import seeded
+from anybudget.runtime.progress import Progress, SilentProgress
+
+BASELINES = ("macs", "params")
+"""What a supernet has to order networks better than."""
+
+
+def rank_run(
+    supernet: Supernet,
+    data: DataSplits,
+    *,
+    paths: int = 100,
+    image_counts: Sequence[int] = (100, 200, 500, 1000),
+    seed: int = 0,
+    calibration_images: int = 1024,
+    retrained: Mapping[Architecture, float] | None = None,
+    truth: Mapping[Architecture, float] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """How well a supernet orders random networks, beside an untrained supernet of the same space as a control.
+
+    Args:
+        supernet: the trained one.
+        data: its splits; the test split is not used.
+        paths: how many random networks are scored; with 100, chance alone moves Kendall's tau by about 0.07.
+        image_counts: sizes of subsets of the validation images, see `rank_paths`.
+        seed: draws networks, subsets, calibration images and the untrained weights.
+        calibration_images: as in `Evaluator`.
+        retrained: true accuracy in percent of networks of the space; they are scored too, if they are three or more.
+        truth: a table of true accuracies in percent; those of the random networks are used.
+        progress: gets one task for each supernet.
+
+    Returns:
+        `space`, `seed`, `paths`, `validation_images`, `validation_largest_class_percent`, `calibration_images`;
+        `supernets`, with `trained` and `untrained`, each with `top1_percent` and `balanced_accuracy_percent` (`lowest`,
+        `mean`, `highest` of the random networks), `rows` (`CountRow`), `retrained` and `truth` (`Agreement`, or None if
+        there is nothing to compare with); and `baselines`, with `retrained` and `truth`: correlations of `macs` and
+        `params` with the same accuracies, or None. A correlation has `kendall` and `spearman`, None where one side is
+        constant. JSON can hold all of it.
+
+    Raises:
+        ConfigError: fewer than three paths, or a number of images below 2.
+        DataError: `truth` knows fewer than three of the random networks.
+
+    Source: GreedyNAS Table 3, which compares an untrained supernet, uniform and greedy training.
+    """
+    if paths < FEWEST:
+        raise ConfigError(f"{paths} paths have no order to speak of; ask for at least {FEWEST}")
+    progress = progress or SilentProgress()
+    retrained = retrained if retrained and len(retrained) >= FEWEST else None
+    sampled = sample_paths(supernet.space, paths, seed)
+    # First, since it fails where the truth is of other networks.
+    baselines = {"retrained": _baselines(supernet, retrained, retrained), "truth": _baselines(supernet, truth, sampled)}
+    ranked: dict[str, Any] = {}
+    for name, net in (("trained", supernet), ("untrained", untrained(supernet, seed))):
+        evaluator = Evaluator(net, data, calibration_images=calibration_images, seed=seed)
+        subsets = sum(count < len(data.validation) for count in set(image_counts))
+        with progress.task(f"rank, {name} supernet", len(sampled) * (1 + subsets) + len(retrained or ())) as task:
+            ranking = rank_paths(evaluator, data, sampled, image_counts, seed=seed, task=task)
+            alone = dict(zip(retrained, evaluator.scores(list(retrained), task), strict=True)) if retrained else {}
+        ranked[name] = _summary(ranking, alone, retrained, truth)
+    return {
+        "space": supernet.space.name,
+        "seed": seed,
+        "paths": len(sampled),
+        "validation_images": len(data.validation),
+        "validation_largest_class_percent": largest_class_percent(data.validation.labels),
+        "calibration_images": calibration_images,
+        "supernets": ranked,
+        "baselines": baselines,
+    }
+
+
+def untrained(supernet: Supernet, seed: int) -> Supernet:
+    """A freshly initialised supernet of the same space on the same device; torch's random state stays as it was."""
+    with seeded(seed):
+        fresh = build_supernet(supernet.space)
+    return channels_last(fresh.to(next(supernet.parameters()).device)).eval()
+
+
+def _summary(
+    ranking: PathRanking,
+    alone: Mapping[Architecture, Score],
+    retrained: Mapping[Architecture, float] | None,
+    truth: Mapping[Architecture, float] | None,
+) -> dict[str, Any]:
+    """What is said of one supernet."""
+    scores = ranking.scores.values()
+    return {
+        "top1_percent": _span([score.top1_percent for score in scores]),
+        "balanced_accuracy_percent": _span([score.balanced_accuracy_percent for score in scores]),
+        "rows": [asdict(row) for row in ranking.rows],
+        "retrained": None if retrained is None else asdict(against(alone, retrained)),
+        "truth": None if truth is None else asdict(against(ranking.scores, truth)),
+    }
+
+
+def _span(values: Sequence[float]) -> dict[str, float]:
+    return {"lowest": min(values), "mean": float(np.mean(values)), "highest": max(values)}
+
+
+def _baselines(
+    supernet: Supernet, truth: Mapping[Architecture, float] | None, architectures: Iterable[Architecture] | None
+) -> dict[str, Any] | None:
+    """How well the size of a network alone orders those whose accuracy is known."""
+    if truth is None or architectures is None:
+        return None
+    common = known(architectures, truth)
+    true = [truth[architecture] for architecture in common]
+    return {
+        name: asdict(rank_correlation([model.cost(architecture) for architecture in common], true))
+        for name, model in build_costs(supernet.space, BASELINES).items()
+    }

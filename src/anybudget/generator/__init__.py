@@ -1,0 +1,1 @@
+"""The architecture generator: its network, and how distributions over architectures are trained."""

@@ -1,0 +1,116 @@
+"""Owns retrained networks on disk: what is kept beside their weights, and loading one anywhere, without its run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from anybudget.architecture import Architecture
+from anybudget.data import DataFacts
+from anybudget.errors import AnyBudgetError, DataError, RunError, shorten, shown
+from anybudget.nets import build_network
+from anybudget.nets.blocks import channels_last
+from anybudget.recipe import Recipe
+from anybudget.runs.data_identity import FACTS
+from anybudget.spaces import SPACES, BlockSpec, derive
+from anybudget.storage.run_folder import explained, read_weights
+
+NETWORK, WEIGHTS = "network.json", "weights.safetensors"
+FORMAT, VERSION = "anybudget network", 1
+
+_AGAIN = "put the file back as it was, or retrain the network: anybudget retrain RUN architecture.json"
+
+
+def describe(recipe: Recipe, architecture: Architecture) -> dict[str, Any]:
+    """What it takes to build a retrained network again, as `network.json` has it."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "space": recipe.space.model_dump(mode="json"),
+        "architecture": architecture.to_dict(),
+        "activation": recipe.retrain.activation,
+        "se_reduction": recipe.retrain.se_reduction,
+    }
+
+
+def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
+    """A retrained network in evaluation mode on the CPU, and what it takes to give it images.
+
+    Args:
+        folder: `retrain/ID` of a run, or a copy of it anywhere; `network.json`, `data.json` and `weights.safetensors`
+            are read, nothing else.
+
+    Returns:
+        A plain torch module, normalised images `[N, C, H, W]` to logits `[N, classes]`, and the facts of its data:
+        `prepare` makes such images of files, `classify` says how probable each class is for one.
+
+    Raises:
+        RunError: there is no network, or a file of it is damaged.
+
+    Example:
+        >>> network, data = load("runs/demo/retrain/0123456789")  # doctest: +SKIP
+        >>> data.classify(network, "photo.jpg")  # doctest: +SKIP
+        {'Coat': 0.93, 'Shirt': 0.05, ...}
+    """
+    path = Path(folder)
+    _check_there(path)
+    try:
+        facts = DataFacts.from_dict(_read(path / FACTS), str(path / FACTS))
+    except DataError as error:
+        raise RunError(f"{error}; {_AGAIN}") from None
+    specs = _specs(_read(path / NETWORK), str(path / NETWORK))
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        network = build_network(specs)
+    read_weights(path / WEIGHTS, network, _AGAIN, described_by=str(path / NETWORK))
+    return channels_last(network).eval(), facts
+
+
+def _check_there(path: Path) -> None:
+    if (path / "recipe.toml").is_file():
+        found = next((file.parent for file in sorted(path.glob(f"retrain/*/{NETWORK}"))), None)
+        way_out = f"give one of its networks, such as {found}" if found else "retrain a network first"
+        raise RunError(f"{path}: a run folder, not a network; {way_out}")
+    if not path.is_dir():
+        raise RunError(f"{path}: no such folder; give retrain/ID of a run, or a copy of it")
+    missing = [name for name in (NETWORK, FACTS, WEIGHTS) if not (path / name).is_file()]
+    if missing:
+        raise RunError(f"{path}: no retrained network: lacks {', '.join(missing)}; {_AGAIN}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with explained(path, "damaged", _AGAIN):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"not an object but {shown(found)}")
+    return found
+
+
+def _specs(values: Mapping[str, Any], where: str) -> tuple[BlockSpec, ...]:
+    """The blocks that `describe` described."""
+    try:
+        if (values["format"], values["version"]) != (FORMAT, VERSION):
+            raise ValueError("no network of this version of anybudget")
+        settings = dict(values["space"])
+        kind = SPACES[settings.pop("name")]
+        space = kind(kind.settings_type.model_validate(settings))
+        architecture = Architecture.from_dict(values["architecture"], "architecture")
+        space.validate(architecture)
+        return derive(
+            space.block_specs(architecture),
+            activation=values["activation"] or None,
+            se_reduction=values["se_reduction"],
+        )
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        said = f"space.{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    except KeyError as error:
+        said = f"lacks {error}, or holds what this version does not know"
+    except (AnyBudgetError, ValueError, TypeError, ArithmeticError) as error:
+        said = str(error)
+    raise RunError(f"{where}: damaged: {shorten(said, 400)}; {_AGAIN}")

@@ -1,0 +1,137 @@
+"""Owns long work in a run folder: where it saves itself, who trains it, and how it ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anybudget.errors import RunError, TrainingError
+from anybudget.runtime.distributed import Processes
+from anybudget.runtime.progress import Progress
+from anybudget.runtime.signals import StopRequest
+from anybudget.storage.checkpoint import FileCheckpoint
+from anybudget.storage.journal import Journal
+from anybudget.storage.run_folder import conflict
+from anybudget.training.loop import Log, Supervision, no_log
+
+FOLDER = "checkpoints"
+"""Where in a run folder unfinished work is kept."""
+
+
+class Work:
+    """One piece of long work: makes its checkpoints and journals, and removes them when its results are written.
+
+    Args:
+        folder: the run folder.
+        name: names the files.
+        settings: everything that decides the results.
+        request: noted wishes to stop.
+        progress: where it says how far it is.
+        processes: gives those that train together; asked only when something is trained.
+        seconds: how long between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        settings: Mapping[str, Any],
+        request: StopRequest,
+        *,
+        progress: Progress,
+        processes: Callable[[], Processes],
+        seconds: float,
+    ) -> None:
+        self.request = request
+        self.shared = False
+        """Whether all processes of the run take part."""
+        self._folder, self._name, self._settings = folder / FOLDER, name, settings
+        self._progress, self._processes, self._seconds = progress, processes, seconds
+        self._files: list[FileCheckpoint | Journal] = []
+
+    def supervision(
+        self, log: Log = no_log, rollbacks: int = 0, part: str = "", processes: Processes | None = None
+    ) -> Supervision:
+        """Who watches over a training.
+
+        Args:
+            log: gets one row of metrics per epoch.
+            rollbacks: see `Supervision`.
+            part: tells several trainings within one work apart.
+            processes: those that train together; all of the run if None.
+        """
+        self.shared = self.shared or processes is None
+        if processes is None:
+            processes = self._processes()
+            check_alike(processes, self._settings)
+        path = self._path(part, "checkpoint")
+        checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
+        self._files.append(checkpoint)
+        return Supervision(checkpoint, processes, self._progress, log, rollbacks)
+
+    def journal(self, part: str = "") -> Journal:
+        """Where scores are kept as they come; `part` tells several within one work apart."""
+        journal = Journal(self._path(part, "jsonl"), self._settings, request=self.request)
+        self._files.append(journal)
+        return journal
+
+    def clear(self) -> None:
+        """Remove what was kept: the results are written."""
+        for file in self._files:
+            file.clear()
+        with suppress(OSError):  # not empty, or never made
+            self._folder.rmdir()
+
+    def _path(self, part: str, extension: str) -> Path:
+        words = re.findall(r"[\w.]+", f"{self._name} {part}")
+        return self._folder / f"{'-'.join(words)}.{extension}"
+
+
+def check_alike(processes: Processes, settings: Mapping[str, Any]) -> None:
+    """Check that all processes train with the settings and on the data of the main one; they end together if not.
+
+    Raises:
+        RunError: some do not; a process that does says so of the others.
+    """
+    otherwise = conflict(processes.same(dict(settings)), settings)
+    if processes.mean([float(bool(otherwise))])[0]:
+        said = otherwise or "other settings or data than this one"
+        raise RunError(f"one of the processes that train together has {said}; give all the same recipe and data")
+
+
+OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, MPS and others, also where torch raises no OutOfMemoryError
+    "allocate memory",  # DefaultCPUAllocator: can't allocate memory; Cannot allocate memory
+    "could not create a primitive",  # oneDNN has no room for a convolution's working memory
+    "could not create a memory object",  # oneDNN has no room for a tensor
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+)
+"""What messages of a `RuntimeError` say, in lower case, when the cause is a lack of memory."""
+
+
+@contextmanager
+def explained_memory() -> Iterator[None]:
+    """Say what helps when memory runs out.
+
+    Raises:
+        TrainingError: it has.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+            message in text.lower() for message in OUT_OF_MEMORY
+        ):
+            raise
+        raise TrainingError(
+            f"out of memory ({text.strip().splitlines()[0] if text.strip() else 'no details'}); lower batch_size, or "
+            "raise accumulate, which splits a batch into parts, or lower generator.networks_per_step or "
+            "search.calibration_images; what was saved before is kept"
+        ) from None

@@ -1,0 +1,516 @@
+"""Owns the run folder: the files through which stages meet, written atomically, and the note of what is finished."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from anybudget.errors import RunError, reason, shown
+from anybudget.storage.files import is_main_process, remedy, remove_unfinished, write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LOCK, HOLDER = ".lock", ".holder.json"
+"""The file that work in a run folder locks, and the one that says who has."""
+
+VERSIONED = ("anybudget", "torch", "numpy", "scipy", "pillow")
+"""Packages whose version may change a result."""
+
+
+@contextmanager
+def explained(where: object, problem: str, way_out: str = "") -> Iterator[None]:
+    """Within, a file is read: whatever its damage raises becomes one message, "where: problem: reason; way out".
+
+    Raises:
+        RunError: the file cannot be opened, is no UTF-8, does not parse, or is nested too deeply to.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{where}: {problem}: {reason(error)}{way_out and f'; {way_out}'}") from None
+
+
+class RunFolder:
+    """One run on disk. Every file is written whole or not at all; no file is ever unpickled.
+
+    Of several processes that train together only the main one `writes`; the others write nothing when told to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writes = is_main_process()
+        self._lock: FileLock | None = None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within, no other process writes here; the lock goes with the process, however it ends.
+
+        Raises:
+            RunError: another process has it, or the folder cannot be written.
+        """
+        if not self.writes or self._lock is not None:
+            yield
+            return
+        holder = self.path / HOLDER
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path}: another process is at work here ({_holder(holder)}); wait for it, end it, or choose "
+                "another --out"
+            ) from None
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot write: {error.strerror}; make the folder writable") from None
+        self._lock = lock
+        try:
+            remove_unfinished(self.path)
+            self.write_json(holder.name, {"process": os.getpid(), "host": platform.node(), "command": _command()})
+            yield
+        finally:
+            self._lock = None
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def holder(self) -> tuple[str, bool | None] | None:
+        """Who says to be at work here, and whether the lock agrees (None: cannot be told); None if nobody says so.
+
+        Nothing is written. The lock is tried only where somebody says to have it, so that work that begins just now is
+        not turned away.
+        """
+        path = self.path / HOLDER
+        return (_holder(path), _is_locked(self.path / LOCK)) if path.exists() else None
+
+    def digest(self, name: str) -> str:
+        """The SHA-256 of a file, in hexadecimal.
+
+        Raises:
+            RunError: there is no such file, or it cannot be read.
+        """
+        try:
+            return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise RunError(f"{self.path / name}: cannot be read: {error}") from None
+
+    @classmethod
+    def create(cls, path: Path, recipe: Mapping[str, Any]) -> RunFolder:
+        """Make the folder and write the resolved recipe and provenance, unless they are there already.
+
+        Raises:
+            RunError: the folder cannot be written, or holds something that is no run.
+        """
+        run = cls(path)
+        if not run.writes:
+            return run
+        made: list[Path] = []
+        try:
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
+            path.mkdir(parents=True, exist_ok=True)
+            if not run.exists():
+                if any(path.iterdir()):
+                    raise RunError(f"{path}: the folder is not empty and holds no run; choose another --out")
+                run._begin(recipe)
+        except (OSError, RunError) as error:
+            for folder in made:  # the innermost first; those that were not made after all are passed over
+                with suppress(OSError):
+                    folder.rmdir()
+            if isinstance(error, RunError):
+                raise
+            if any(folder.is_file() for folder in (path, *path.parents)):
+                raise RunError(f"{path}: a file is in the way of the run folder; choose another --out") from None
+            raise RunError(f"{path}: cannot write the run folder: {reason(error)}; {remedy(error)}") from None
+        return run
+
+    def _begin(self, recipe: Mapping[str, Any]) -> None:
+        """Write what makes a folder a run: both files or, where one fails, none."""
+        try:
+            self.write_json("provenance.json", provenance(recipe))
+            self.write_recipe(recipe)
+        except RunError:
+            # Left behind, it would make the folder one that is not empty and holds no run.
+            for name in ("recipe.toml", "provenance.json"):
+                (self.path / name).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run.
+
+        Raises:
+            RunError: there is no run at `path`.
+        """
+        run = cls(path)
+        if not run.exists():
+            raise RunError(f"{path}: not a run folder{_way_to_a_run(path)}")
+        return run
+
+    def exists(self) -> bool:
+        """Whether a recipe has been written here."""
+        return (self.path / "recipe.toml").is_file()
+
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe as plain data.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.path / "recipe.toml"
+        with explained(path, "damaged", "put the file back as it was, or begin anew with another --out"):
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+
+    def finish(self, stage: str, seconds: float) -> None:
+        """Note that a stage is finished and how long it took."""
+        stages = self._stages()
+        stages[stage] = {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.write_json("stages.json", stages)
+
+    def forget(self, stages: Iterable[str]) -> list[str]:
+        """Take notes of finished stages back, so that they run again; those that were finished."""
+        noted = self._stages()
+        again = [stage for stage in stages if noted.pop(stage, None) is not None]
+        if again:
+            self.write_json("stages.json", noted)
+        return again
+
+    def write_recipe(self, recipe: Mapping[str, Any]) -> Path:
+        """Write the resolved recipe."""
+        return self.write_text("recipe.toml", tomli_w.dumps(recipe))
+
+    def finished(self, stage: str) -> bool:
+        """Whether `stage` has been finished."""
+        return stage in self._stages()
+
+    @property
+    def begun(self) -> bool:
+        """Whether any work has been done here: a stage is finished, or has saved itself."""
+        return bool(self._stages()) or (self.path / "checkpoints").is_dir()
+
+    def other_versions(self) -> list[str]:
+        """Packages that results depend on and that have another version here than when the run was created.
+
+        Each with both versions, in words; none where the run does not say.
+        """
+        try:
+            noted = self.read_json("provenance.json")
+        except RunError:
+            return []  # only reports and this note need it
+        found = []
+        for name in VERSIONED:
+            before, now = noted.get(f"{name}_version"), package_version(name)
+            if isinstance(before, str) and before != now:
+                found.append(f"{name} {shown(before)[1:-1]}, here {now}")
+        return found
+
+    def require(self, stage: str, command: str) -> None:
+        """Check that an earlier stage is finished.
+
+        Raises:
+            RunError: it is not; names the command that does it.
+        """
+        if not self.finished(stage):
+            raise RunError(f"{self.path}: the {stage} stage has not finished; run: anybudget {command}")
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a file whole or not at all."""
+        return self._write(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Write a file whole or not at all."""
+        return self._write(name, content)
+
+    def write_json(self, name: str, data: Any) -> Path:
+        """Write a JSON file."""
+        return self.write_text(name, json.dumps(data, indent=2) + "\n")
+
+    def write_result(self, name: str, data: Any) -> Path:
+        """Write a JSON file; another result that has the name is kept beside it, as `NAME.1.json` and so on.
+
+        One that says the same, times apart, is replaced: it was written just before a kill, or asked for twice.
+        """
+        if self.writes and (self.path / name).exists():
+            try:
+                there = json.loads((self.path / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError):
+                there = None  # damaged, and kept for whoever can read it
+            if _timeless(there) != _timeless(json.loads(json.dumps(data))):
+                self.keep(name)
+        return self.write_json(name, data)
+
+    def keep(self, name: str, *, copy: bool = False) -> Path:
+        """Give a file, its copy or a folder a free name such as `compare.1.json`: another can take its place."""
+        path = self.path / name
+        free = next(f for n in count(1) if not (f := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists())
+        if not self.writes:
+            return free
+        return write_whole(free, path.read_bytes()) if copy else path.rename(free)
+
+    def read_json(self, name: str, way_out: str = "") -> dict[str, Any]:
+        """The object in a JSON file; the message on a file that holds none ends with `way_out`.
+
+        Raises:
+            RunError: there is no such file, or it is damaged.
+        """
+        path = self.path / name
+        with explained(path, "damaged", way_out):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"not an object but {shown(found)}")
+        return found
+
+    def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Write a JSONL file, one object per line."""
+        return self.write_text(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def append_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Add lines to a JSONL file, which is rewritten whole."""
+        return self.write_lines(name, [*self.read_lines(name), *rows])
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a JSONL file; none if there is no such file.
+
+        Raises:
+            RunError: the file cannot be read, or a line is no JSON object.
+        """
+        path = self.path / name
+        if not path.exists():
+            return []
+        with explained(path, "cannot be read", "put the file back as it was, or move it away"):
+            lines = path.read_bytes().splitlines()
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            where, way_out = f"{path}, line {number}", "mend or remove that line"
+            with explained(where, "not JSON", way_out):
+                row = json.loads(line.decode())
+            if not isinstance(row, dict):
+                raise RunError(f"{where}: expected a JSON object, found {shown(row)}; {way_out}")
+            rows.append(row)
+        return rows
+
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write rows of equal keys as CSV with a header."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return self.write_text(name, text.getvalue())
+
+    def save_weights(self, name: str, module: nn.Module) -> Path:
+        """Write the parameters and buffers of `module` as safetensors."""
+        from safetensors.torch import save
+
+        return self._write(name, save({key: value.contiguous().cpu() for key, value in module.state_dict().items()}))
+
+    def load_weights(self, name: str, module: nn.Module) -> None:
+        """Read what `save_weights` wrote.
+
+        Raises:
+            RunError: the file is missing, damaged, of another network, or holds what is no weight.
+        """
+        read_weights(
+            self.path / name,
+            module,
+            f"delete {self.path / 'stages.json'} and run again to train anew",
+            described_by="the run's recipe",
+        )
+
+    def _stages(self) -> dict[str, Any]:
+        name = "stages.json"
+        if not (self.path / name).exists():
+            return {}
+        return self.read_json(name, "delete it to run all stages again")
+
+    def _write(self, name: str, content: bytes) -> Path:
+        return write_whole(self.path / name, content) if self.writes else self.path / name
+
+
+def read_weights(path: Path, module: nn.Module, way_out: str, *, described_by: str) -> None:
+    """Read weights into `module`; nothing is unpickled.
+
+    Args:
+        path: a safetensors file.
+        module: takes them.
+        way_out: how messages end.
+        described_by: what `module` was built from.
+
+    Raises:
+        RunError: the file is missing, damaged, of another network, or holds what is no weight.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; {way_out}") from None
+    except KeyError as error:  # a number type of safetensors that torch has not
+        raise RunError(f"{path}: damaged: unknown number type {error}; {way_out}") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path}: damaged or not safetensors: {reason(error)}; {way_out}") from None
+    problem = _misfit(tensors, module.state_dict(), f"weights of another network than {described_by} describes")
+    if problem:
+        raise RunError(f"{path}: {problem}; {way_out}")
+    module.load_state_dict(tensors)
+
+
+def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], other: str) -> str:
+    """Why tensors cannot be the weights of a network with those of `expected`; "" if they can."""
+    missing = [name for name in expected if name not in found]
+    if missing:
+        return f"{other}: {len(missing)} of {len(expected)} tensors are missing, the first {missing[0]}"
+    unknown = [name for name in found if name not in expected]
+    if unknown:
+        return f"{other}: {len(unknown)} tensors too many, the first {shown(unknown[0])}"
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape:
+            return f"{other}: the tensor {name} is {list(found[name].shape)}, expected {list(tensor.shape)}"
+        # torch would convert these, and compute with them, without a word.
+        if found[name].dtype != tensor.dtype:
+            return f"damaged: the tensor {name} holds {found[name].dtype}, expected {tensor.dtype}"
+        if not found[name].isfinite().all():
+            return f"damaged: the tensor {name} holds numbers that are not finite"
+    return ""
+
+
+def _timeless(value: Any) -> Any:
+    """Plain data without times."""
+    if isinstance(value, dict):
+        return {key: _timeless(inner) for key, inner in value.items() if key != "seconds"}
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _way_to_a_run(path: Path) -> str:
+    """What to do about a path that is no run folder, behind the words that say so."""
+    if path.suffix != ".toml" or not path.is_file():
+        return f" (no recipe.toml); make one with: anybudget run RECIPE --out {path}"
+    made = Path("runs") / path.stem
+    if (made / "recipe.toml").is_file():
+        return f" but a recipe; did you mean {made}?"
+    return f" but a recipe; make a run with: anybudget run {path}"
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Whether some process has locked a file; None where this system does not tell."""
+    try:
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # pragma: no cover - not on every system
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EACCES, errno.EAGAIN) else None
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _holder(path: Path) -> str:
+    """Who has locked a run folder, as far as is known."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {found['process']} on {found['host']}: {found['command']}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "it has not said which"
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ between two settings, with both values."""
+    found = []
+    for key in sorted({*first, *second}):
+        before, after = first.get(key), second.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {shown(before)} -> {shown(after)}")
+    return found
+
+
+def conflict(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """In what unfinished work was begun otherwise than it would be now, with the way out; "" if in nothing.
+
+    Args:
+        made_with: the settings in its checkpoint or journal.
+        settings: those of now. Where the images lie is no setting; which they are, under `data`, is one. Work that says
+            nothing of its data, begun by an older version, agrees with any.
+    """
+    before, now = _comparable(made_with), _comparable(settings)
+    data, data_now = before.pop("data", None), now.pop("data", None)
+    changed = differences(before, now)
+    if changed:
+        return f"other settings ({'; '.join(changed)}); use those, or delete it"
+    if data is None or data_now is None or data == data_now:
+        return ""
+    listed = "; ".join(differences(data, data_now, "data.")) if isinstance(data, dict) else shown(data)
+    return f"other data, or the same in other splits ({listed}); put the data back as they were, or delete it"
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the place of the images, which those of older versions hold."""
+    recipe = settings.get("recipe")
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    if not isinstance(recipe, dict) or not isinstance(data, dict):
+        return dict(settings)
+    return {**settings, "recipe": {**recipe, "data": {key: data[key] for key in data if key != "source"}}}
+
+
+def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Seed, versions, code revision and machine: what it takes to say where numbers come from."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": recipe.get("seed"),
+        "command": _command(),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        **{f"{name}_version": package_version(name) for name in (*VERSIONED, "safetensors")},
+    }
+
+
+def package_version(package: str) -> str:
+    """The version of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    """The revision of the source tree this package runs from; an installed copy has none."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()

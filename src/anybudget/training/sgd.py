@@ -1,0 +1,216 @@
+"""Owns stochastic gradient descent as supernet training and retraining share it, and when it has failed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anybudget.data import Augmentation, DataSplits
+from anybudget.errors import TrainingError
+from anybudget.runtime.distributed import Processes
+from anybudget.storage.checkpoint import Stateful
+from anybudget.training.loop import EpochLoop, Figures, Row, Supervision
+
+# A loss this many times that of guessing is not noise: the weights have left the region where they can recover.
+DIVERGED = 5.0
+# How many steps in a row it takes to say so.
+PATIENCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Stochastic gradient descent with momentum and a cosine learning rate from `learning_rate` to 0.
+
+    Every batch is forwarded in `accumulate` parts, see `train_on`.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    nesterov: bool = False
+    warmup_epochs: float = 0.0
+    accumulate: int = 1
+    augmentation: Augmentation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step reports: its mean loss and how many of the `images` it trained on it got right."""
+
+    loss: float
+    correct: float
+    images: int
+
+
+Backward = Callable[[Tensor, Tensor], StepResult]
+"""Runs forward and backward of one step on a batch of images and labels, leaving gradients on the parameters."""
+
+
+def run_epochs(
+    model: nn.Module,
+    backward: Backward,
+    data: DataSplits,
+    schedule: Schedule,
+    supervision: Supervision,
+    *,
+    name: str,
+    seed: int,
+    parts: Mapping[str, Stateful] | None = None,
+    alike: bool = True,
+    finished: Callable[[], bool] = lambda: False,
+    trained_on: Callable[[], str] = lambda: "",
+) -> None:
+    """Train `model` on the training split by stochastic gradient descent; see `EpochLoop`.
+
+    Args:
+        model: its parameters are trained, all its state is saved.
+        backward: leaves the gradients of one step on the parameters.
+        data: the training split is trained on.
+        schedule: how long, and with what.
+        supervision: who watches.
+        name: in progress and errors.
+        seed: draws the order of images and the augmentation.
+        parts: what else has a state.
+        alike: whether all processes train the same parameters in a step.
+        finished: asked after each step whether to end before the last epoch.
+        trained_on: what the last step trained, such as its path, for the message when it fails.
+
+    Raises:
+        ConfigError: a batch cannot be cut into equal shares, or into parts of 2 images or more.
+        TrainingError: the loss is not finite, or stays far above that of guessing.
+        Stopped: training was asked to stop, and has been saved.
+    """
+    processes = supervision.processes
+    processes.check_batch(min(schedule.batch_size, len(data.train)), schedule.accumulate)
+    parameters = list(model.parameters())
+    plain = torch.optim.SGD(
+        parameters,
+        lr=schedule.learning_rate,
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
+        nesterov=schedule.nesterov,
+    )
+    steps = max(1, len(data.train) // schedule.batch_size)
+    factor = cosine_factor(schedule.epochs * steps, round(schedule.warmup_epochs * steps))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(plain, factor)
+    watch = _Watch(name, DIVERGED * math.log(data.classes))
+    loop = EpochLoop(
+        data.train,
+        data,
+        torch.Generator().manual_seed(seed),
+        supervision,
+        name=name,
+        epochs=schedule.epochs,
+        batch_size=schedule.batch_size,
+        augmentation=schedule.augmentation,
+    )
+    optimiser = processes.optimiser(plain)
+    average = processes.average_gradients if alike else processes.average_used_gradients
+
+    def step(images: Tensor, labels: Tensor) -> Figures:
+        plain.zero_grad(set_to_none=True)
+        result = backward(images, labels)
+        loss, correct, count = processes.mean([result.loss, result.correct, result.images])
+        watch.check(loss, f"{loop.where}{trained_on()}")
+        average(parameters)
+        loop.scale_rate(plain, scheduler)
+        optimiser.step()
+        scheduler.step()
+        return Figures(loss, {"loss": loss, "correct": correct, "images": count})
+
+    def row(epoch: int, sums: Mapping[str, float]) -> Row:
+        return {
+            "epoch": epoch,
+            "loss": sums["loss"] / sums["steps"],
+            "train_top1_percent": 100.0 * sums["correct"] / sums["images"],
+            "learning_rate": loop.rate * float(scheduler.get_last_lr()[0]),
+        }
+
+    loop.run(model, {"optimiser": plain, "schedule": scheduler, "watch": watch, **(parts or {})}, step, row, finished)
+
+
+class _Watch:
+    """Raises an error where a loss is not finite or diverges."""
+
+    def __init__(self, name: str, ceiling: float) -> None:
+        self._name, self._ceiling = name, ceiling
+        self._recent: deque[float] = deque(maxlen=PATIENCE)
+
+    def check(self, loss: float, where: str) -> None:
+        """Look at the loss of one more step."""
+        self._recent.append(loss)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{self._name}: the loss became {loss} in {where}; lower learning_rate (try a third) or add "
+                "warmup_epochs, check the images for constant or corrupt ones, or set rollbacks to go on by itself "
+                "with a lower rate; what was saved before is kept"
+            )
+        if len(self._recent) == PATIENCE and min(self._recent) > self._ceiling:
+            raise TrainingError(
+                f"{self._name}: the loss diverges, above {min(self._recent):.1f} for {PATIENCE} steps up to {where}, "
+                f"where guessing gives {self._ceiling / DIVERGED:.1f}; lower learning_rate (try a third) or add "
+                "warmup_epochs"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last losses."""
+        return {"recent": list(self._recent)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self._recent.clear()
+        self._recent.extend(state["recent"])
+
+
+def cosine_factor(steps: int, warmup: int = 0) -> Callable[[int], float]:
+    """Learning-rate factor by step: linear from 0 over `warmup` steps, then half a cosine down to 0."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+    return factor
+
+
+def step_result(loss: Tensor, logits: Tensor, labels: Tensor) -> StepResult:
+    """Loss and correct answers of one forward as plain numbers."""
+    correct = (logits.detach().argmax(1) == labels).sum()
+    return StepResult(float(loss.detach()), float(correct), len(labels))
+
+
+def train_on(
+    images: Tensor, labels: Tensor, forward: Callable[[Tensor], Tensor], processes: Processes, accumulate: int = 1
+) -> StepResult:
+    """Forward and backward on a batch, in `accumulate` parts one after the other, to need less memory.
+
+    Parts differ by one image at most. Gradients are added up to those of the mean loss over the batch; norms of the
+    batch see a part at a time.
+    """
+    results = []
+    for part, answers in zip(images.tensor_split(accumulate), labels.tensor_split(accumulate), strict=True):
+        with processes.precision():
+            logits = forward(part)
+            loss = F.cross_entropy(logits, answers)
+        processes.backward(loss if accumulate == 1 else loss * (len(part) / len(images)))
+        results.append(step_result(loss, logits, answers))
+    return merge(results)
+
+
+def merge(results: Sequence[StepResult]) -> StepResult:
+    """Mean loss over all images and total counts of several forwards."""
+    images = sum(result.images for result in results)
+    return StepResult(
+        sum(result.loss * result.images for result in results) / images,
+        sum(result.correct for result in results),
+        images,
+    )
