@@ -1,6 +1,6 @@
 """The demo recipe over several seeds: generated against random architectures at the same budgets.
 
-Each seed is a whole run in runs/bench-demo-SEED; finished stages are kept, so a stopped benchmark goes on where it was.
+Each seed is a whole run in runs/bench-demo-SEED; finished stages are kept, so a stopped benchmark resumes where it was.
 Run: python benchmarks/demo.py [--seeds 3] [--set KEY=VALUE]
 """
 

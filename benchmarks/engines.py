@@ -1,8 +1,8 @@
-"""Judging through Ray against judging in this process: what it costs, and what that comes to on many workers.
+"""Evaluating through Ray against evaluating in this process: what it costs, and what that comes to on many workers.
 
-The demo's supernet, untrained, judges a population as evolution has it: fifty children of ten parents, which share much
-of their start. Measured in turn in one process, beside two plain processes, which show what the machine has left for a
-second one. Then a model, not a measurement, of 8, 64 and 1,000 workers.
+The demo's supernet, untrained, evaluates a population as evolution has it: fifty children of ten parents, which share
+much of their start. Measured in turn in one process, beside two plain processes, which show what the machine has left
+for a second one. Then a model, not a measurement, of 8, 64 and 1,000 workers.
 Run: OMP_NUM_THREADS=1 python benchmarks/engines.py
 """
 
@@ -27,13 +27,13 @@ from rich.table import Table
 from anybudget.architecture import Architecture
 from anybudget.data import load_splits
 from anybudget.evaluation.engines import cluster
-from anybudget.evaluation.engines.crew import Crew, Part, Worker, share_out
-from anybudget.evaluation.engines.parcel import Parcel
 from anybudget.evaluation.engines.ray import RayEngine
-from anybudget.evaluation.evaluator import GROUP, Judge, Score
+from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
+from anybudget.evaluation.engines.worker_pool import Part, Worker, WorkerPool, share_out
+from anybudget.evaluation.evaluator import GROUP, Score, SubnetEvaluator
 from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.prefix_tree import plant
+from anybudget.nets.prefix_tree import build_prefix_tree
 from anybudget.recipe import load_recipe
 from demo import ROOT
 from measure import machine, seconds
@@ -51,7 +51,7 @@ LARGE_JUDGE = 11_024 * 224 * 224 * 3 + 100e6
 class IdleWorker:
     """Answers at once, so that only the way there and back is measured."""
 
-    hello = Worker.hello
+    worker_info = Worker.worker_info
 
     def scores(self, architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
         """Whatever is asked."""
@@ -69,30 +69,30 @@ class Costs:
 
 
 @cache
-def make_judge() -> tuple[Judge, list[Architecture]]:
+def make_evaluator() -> tuple[SubnetEvaluator, list[Architecture]]:
     recipe = load_recipe(ROOT / "recipes" / "demo.toml")
     torch.manual_seed(0)
     supernet = channels_last(build_supernet(recipe.build_space())).eval()
     data = load_splits("fashion-mnist-subset", seed=0)
     data = replace(data, validation=data.validation.subset(torch.arange(0, len(data.validation), 3)))
     found = population(supernet.space, np.random.default_rng(0))
-    return Judge(supernet, data, calibration_images=512), sorted(found, key=lambda found: found.choices)
+    return SubnetEvaluator(supernet, data, calibration_images=512), sorted(found, key=lambda found: found.choices)
 
 
 def dispatch() -> tuple[float, float, float]:
     """Seconds of the driver's processor for a group and for an evaluation in it, and from asking to the answer."""
     kind: Any = ray.remote(IdleWorker)
-    crew = Crew(lambda: kind.options(num_cpus=0).remote(), 1)
+    pool = WorkerPool(lambda: kind.options(num_cpus=0).remote(), 1)
     dummies = [Architecture("unified", (index,) * 20) for index in range(GROUP)]
     busy, wall = {}, {}
     for size in (1, GROUP):
         parts = [Part(dummies[:size]) for _ in range(PARTS)]
-        list(crew.judge(parts[:20]))
+        list(pool.evaluate(parts[:20]))
         started, processor = time.perf_counter(), time.process_time()
-        list(crew.judge(parts))
+        list(pool.evaluate(parts))
         wall[size] = (time.perf_counter() - started) / PARTS
         busy[size] = (time.process_time() - processor) / PARTS
-    crew.dismiss()
+    pool.dismiss()
     evaluation = (busy[GROUP] - busy[1]) / (GROUP - 1)
     return busy[1] - evaluation, evaluation, wall[1]
 
@@ -105,26 +105,26 @@ def largest(parts: Sequence[Part]) -> int:
     return max(len(part.architectures) for part in parts)
 
 
-def here(judge: Judge, parts: Sequence[Part]) -> None:
+def here(evaluator: SubnetEvaluator, parts: Sequence[Part]) -> None:
     for part in parts:
-        judge.scores(part.architectures)
+        evaluator.scores(part.architectures)
 
 
 def through(engine: RayEngine, architectures: Sequence[Architecture]) -> None:
     list(engine([architectures]))
 
 
-def judged(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
-    """For a plain process, which makes a judge of its own when it is first asked."""
-    return make_judge()[0].scores(architectures)
+def evaluated(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+    """For a plain process, which makes an evaluator of its own when it is first asked."""
+    return make_evaluator()[0].scores(architectures)
 
 
 def plainly(pool: Executor, parts: Sequence[Part]) -> None:
-    list(pool.map(judged, [part.architectures for part in parts]))
+    list(pool.map(evaluated, [part.architectures for part in parts]))
 
 
 def makespan(parts: Sequence[Part], workers: int, costs: Costs, each: Callable[[int], float]) -> float:
-    """Seconds until the last of parts is judged: one driver hands out to whoever is idle."""
+    """Seconds until the last of parts is evaluated: one driver hands out to whoever is idle."""
     idle, driver, last = [0.0] * min(workers, len(parts)), 0.0, 0.0
     for part in parts:
         size = len(part.architectures)
@@ -135,31 +135,31 @@ def makespan(parts: Sequence[Part], workers: int, costs: Costs, each: Callable[[
 
 
 def main() -> None:
-    judge, architectures = make_judge()
+    evaluator, architectures = make_evaluator()
     console = Console(width=160)
-    count, parcel = len(architectures), Parcel.pack(judge)
+    count, snapshot = len(architectures), EvaluatorSnapshot.pack(evaluator)
     started = time.perf_counter()
-    cluster.start(cores=3, store=parcel.size)
+    cluster.start(cores=3, store=snapshot.size)
     cluster_seconds = time.perf_counter() - started
     group, evaluation, trip = dispatch()
     cuts = {workers: cut(architectures, workers) for workers in (1, 2, 8, 64)}
-    works: dict[str, Callable[[], object]] = {f"here {w}": partial(here, judge, parts) for w, parts in cuts.items()}
+    works: dict[str, Callable[[], object]] = {f"here {w}": partial(here, evaluator, parts) for w, parts in cuts.items()}
     ready = 0.0
     for workers in (1, 2):
-        engine = RayEngine(lambda: judge, workers=workers)
+        engine = RayEngine(lambda: evaluator, workers=workers)
         started = time.perf_counter()
         through(engine, architectures[:2])
         ready = time.perf_counter() - started
         works[f"Ray {workers}"] = partial(through, engine, architectures)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         works["plain 2"] = partial(plainly, pool, cuts[2])
-        works["plain 2"]()  # both have a judge before anything is measured
+        works["plain 2"]()  # both have an evaluator before anything is measured
         found = seconds(works, rounds=3, warmup=1)
     ray.shutdown()
 
     table = Table("where", "networks a part", "ms / evaluation", "speed-up", "Ray's share, ms / evaluation")
     table.title = (
-        f"{count} networks, {judge.images:,} images each ({machine()}, {os.cpu_count()} cores, load "
+        f"{count} networks, {evaluator.images:,} images each ({machine()}, {os.cpu_count()} cores, load "
         f"{os.getloadavg()[0]:.1f}, Ray {ray.__version__})"
     )
     for name, work, workers, without in (
@@ -179,18 +179,21 @@ def main() -> None:
             f"{1e3 * (found[work] - found[without]) / count:+.1f}" if without else "",
         )
     console.print(table)
-    images = sum(array.nbytes for array in (*parcel.calibration, *parcel.validation))
+    images = sum(array.nbytes for array in (*snapshot.calibration, *snapshot.validation))
     console.print(
         f"Workers that answer at once, {PARTS} groups: the driver is busy {1e3 * group:.2f} ms a group and "
         f"{1e3 * evaluation:.3f} ms an evaluation in it; there and back {1e3 * trip:.2f} ms.\n"
-        f"Start: Ray {cluster_seconds:.1f} s, two workers with their judges {ready:.1f} s. The judge: "
-        f"{parcel.size / 1e6:.2f} MB a worker, {images / 1e6:.2f} MB of it images, which workers of a machine share."
+        f"Start: Ray {cluster_seconds:.1f} s, two workers with their evaluates {ready:.1f} s. The evaluator: "
+        f"{snapshot.size / 1e6:.2f} MB a worker, {images / 1e6:.2f} MB of it images, which workers of a machine share."
     )
     sizes = {w: largest(parts) for w, parts in cuts.items()}
     measured = {sizes[w]: found[f"here {w}"] / count for w in cuts}
-    nodes = {w: [node for part in cuts[w] for node in plant(judge.supernet, part.architectures)] for w in cuts}
+    nodes = {
+        w: [node for part in cuts[w] for node in build_prefix_tree(evaluator.supernet, part.architectures)]
+        for w in cuts
+    }
     blocks = {sizes[w]: sum(node.count() for node in nodes[w]) for w in cuts}
-    model(console, Costs(group, evaluation, trip, cluster_seconds + ready), measured, blocks, parcel.size)
+    model(console, Costs(group, evaluation, trip, cluster_seconds + ready), measured, blocks, snapshot.size)
 
 
 def model(console: Console, costs: Costs, measured: dict[int, float], blocks: dict[int, int], size: int) -> None:
@@ -212,7 +215,7 @@ def model(console: Console, costs: Costs, measured: dict[int, float], blocks: di
         "speed-up",
         f"{EVALUATIONS:,} evaluations",
         "here",
-        "judge sent",
+        "evaluate sent",
         title="A MODEL, not a measurement: many workers",
     )
     cases: list[tuple[str, Callable[[int], float], float]] = [
@@ -248,13 +251,13 @@ def model(console: Console, costs: Costs, measured: dict[int, float], blocks: di
         "Assumed: an evaluation takes 1 s or 30 s at ImageNet's scale, in groups as large as the largest here; every "
         "network takes as long as any other; every worker is as fast as this process, on a core (or GPU) of its own.\n"
         "One driver hands out and collects group after group, at the cost measured above (with one worker, not 1,000). "
-        "A population is judged before the next is made, so no more workers than it has networks are at work.\n"
+        "A population is evaluated before the next is made, so no more workers than it has networks are at work.\n"
         "In smaller parts, common starts are computed again: as measured for the measured time, by the number of "
         "blocks run for the assumed ones.\n"
-        f"The judge goes to one machine ({PER_MACHINE} workers) after another at 10 Gbit/s: {size / 1e6:.0f} MB as "
+        f"The evaluator goes to one machine ({PER_MACHINE} workers) after another at 10 Gbit/s: {size / 1e6:.0f} MB as "
         f"measured, or {LARGE_JUDGE / 1e9:.1f} GB (11,024 images of 224 pixels, 100 MB of weights).\n"
         f"{EVALUATIONS:,} evaluations are {EVALUATIONS // POPULATIONS[0]} populations of {POPULATIONS[0]}, or one; the "
-        "start as measured here and the sending of the judge included."
+        "start as measured here and the sending of the evaluator included."
     )
 
 

@@ -1,4 +1,4 @@
-"""How well the generator's view of a path, a mixture with one-hot rows, orders paths as the judge does.
+"""How well the generator's view of a path, a mixture with one-hot rows, orders paths as the evaluator does.
 
 Kendall's tau between the frozen supernet's cross-entropy, by running and by batch statistics, and the loss after
 recalibrating the norms, over random architectures of a demo run. Run: python benchmarks/estimator.py [RUN]
@@ -26,11 +26,11 @@ def main() -> None:
     run = Run.open(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "runs" / "demo")
     rng = np.random.default_rng(1)
     architectures = [run.space.sample(rng) for _ in range(ARCHITECTURES)]
-    judged = [run.evaluator.score(architecture).loss for architecture in architectures]
+    evaluated = [run.evaluator.score(architecture).loss for architecture in architectures]
     labels = run.data.validation.labels
     images = run.data.normalise(run.data.validation.images).contiguous(memory_format=torch.channels_last)
-    table = Table("statistics", "mean cross-entropy", "Kendall tau with the judge's loss")
-    table.add_row("recalibrated (the judge)", f"{np.mean(judged):.3f}", "1")
+    table = Table("statistics", "mean cross-entropy", "Kendall tau with the evaluator's loss")
+    table.add_row("recalibrated (the evaluator)", f"{np.mean(evaluated):.3f}", "1")
     for name, training in (("running", False), ("batch, in the shadow norms and the head", True)):
         relaxed = run.supernet.relaxed().train(training)
         with torch.no_grad():
@@ -38,7 +38,7 @@ def main() -> None:
                 float(F.cross_entropy(relaxed(images, F.one_hot(torch.tensor(a.choices), 80).float()), labels))
                 for a in architectures
             ]
-        table.add_row(name, f"{np.mean(losses):.3f}", f"{kendalltau(losses, judged).statistic:.2f}")
+        table.add_row(name, f"{np.mean(losses):.3f}", f"{kendalltau(losses, evaluated).statistic:.2f}")
     Console(width=130).print(table)
 
 

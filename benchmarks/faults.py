@@ -1,8 +1,8 @@
 """What kills, mistakes and lost workers cost: nothing. Stages killed at random moments, bad inputs, dead workers.
 
-Every stage of a tiny run is killed (SIGKILL) at random moments and gone on with, and all that it leaves is compared
-with an uninterrupted one's, to the last bit. Then the tests of bad inputs are run and counted, and workers that judge
-candidates are killed.
+Every stage of a tiny run is killed (SIGKILL) at random moments and resumed, and all that it leaves is compared
+with an uninterrupted one's, to the last bit. Then the tests of bad inputs are run and counted, and workers that
+evaluate candidates are killed.
 Run: python benchmarks/faults.py [--kills 10]
 """
 
@@ -138,17 +138,17 @@ def bad_inputs() -> tuple[int, int]:
 
 
 def lost_workers(kills: int, scratch: Path) -> tuple[int, int, int]:
-    """How many workers were killed while judging, networks judged, and how many scores are missing or other."""
+    """How many workers were killed while evaluating, networks evaluated, and how many scores are missing or other."""
     evaluation.GROUP = 4
     run = Run.open(scratch / "trained")
     rng = np.random.default_rng(0)
     networks = list({run.space.sample(rng): None for _ in range(200)})
     groups = [networks[first : first + 4] for first in range(0, len(networks), 4)]
-    judge = run.new_evaluator().judge
-    here = {network: score for group in groups for network, score in judge.scores(group).items()}
+    evaluator = run.new_evaluator().subnet_evaluator
+    here = {network: score for group in groups for network, score in evaluator.scores(group).items()}
     found: dict[Architecture, evaluation.Score] = {}
     killed = 0
-    with RayEngine(lambda: judge, workers=2) as engine:
+    with RayEngine(lambda: evaluator, workers=2) as engine:
         for number, scores in enumerate(engine(groups)):
             found |= scores
             if number % 6 == 3 and killed < kills and engine.pids:
@@ -163,12 +163,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     console = Console(width=110)
-    table = Table("stage", "killed", "identical?", title=f"killed and gone on with ({machine()})", title_justify="left")
+    table = Table("stage", "killed", "identical?", title=f"killed and resumed ({machine()})", title_justify="left")
     with tempfile.TemporaryDirectory() as scratch:
         killed_stages(arguments.kills, Path(scratch), table)
         console.print(table)
         killed, networks, lost = lost_workers(6, Path(scratch))
-    console.print(f"workers killed while they judged {networks} networks: {killed}; results lost or other: {lost}")
+    console.print(f"workers killed while they evaluated {networks} networks: {killed}; results lost or other: {lost}")
     tried, clear = bad_inputs()
     console.print(f"bad inputs: {tried} tests, {clear} end with exit code 2, one message, nothing written or lost")
 

@@ -1,4 +1,4 @@
-"""Owns how benchmarks measure: alternating rounds in one process, medians, and the peak of tensor memory."""
+"""How benchmarks measure: alternating rounds in one process, medians, and the peak of tensor memory."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from anybudget.architecture import Architecture
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.prefix_tree import forward_many, plant
+from anybudget.nets.prefix_tree import build_prefix_tree, forward_many
 from anybudget.spaces import SPACES, SearchSpace
 from measure import machine, seconds
 
@@ -66,7 +66,9 @@ def main() -> None:
         found = seconds(works, rounds=rounds, warmup=1 if rounds > 1 else 0)
         results = [work() for work in works.values()] if rounds > 1 else None
         difference = max(float((a - b).abs().max()) for a, b in zip(*results, strict=True)) if results else None
-        blocks = sum(node.count() for node in plant(supernet, paths)) / sum(len(supernet.steps(p)) for p in paths)
+        blocks = sum(node.count() for node in build_prefix_tree(supernet, paths)) / sum(
+            len(supernet.steps(p)) for p in paths
+        )
         target = "3" if name.startswith("all") else ""
         table.add_row(
             f"{len(paths):,}: {name}",

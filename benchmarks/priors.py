@@ -21,7 +21,7 @@ from anybudget.generator.network import ArchitectureGenerator
 from anybudget.runs.run import Run
 from anybudget.runs.strategies import generator_schedule
 from anybudget.search.generator import random_priors, train_generator
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 from demo import ROOT
 from measure import machine
 
@@ -54,7 +54,7 @@ def main() -> None:
             run.data,
             schedule,
             seed=run.recipe.seed,
-            supervision=Supervision(progress=run.progress),
+            context=TrainingContext(progress=run.progress),
         )
         priors = random_priors(generator, run.space, PRIORS if random_prior else 1, np.random.default_rng(1))
         for number, prior in enumerate(priors, start=1):

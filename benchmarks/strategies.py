@@ -2,7 +2,7 @@
 
 For every seed the demo's supernet and generator are trained once (kept in runs/bench-strategies-SEED, and made anew
 only where missing); each strategy then answers ten budgets with an evaluator of its own. Results are kept by strategy,
-so that an interrupted benchmark goes on. Differences are paired over seeds.
+so that an interrupted benchmark resumes. Differences are paired over seeds.
 Run: python benchmarks/strategies.py [--seeds 3] [--strategies a,b] [--set KEY=VALUE]
 """
 

@@ -82,7 +82,7 @@ def tiny_macro(**changes: object) -> UnifiedSettings:
 
 
 def small_mbconv(layers: int = 4, *operations: str) -> MBConvSpace:
-    """Layers of one shape behind one that changes it; by default 45 networks in 81 spellings."""
+    """Layers of one shape behind one that changes it; by default 45 networks in 81 encodings."""
     return MBConvSpace(
         MBConvSettings(
             input_size=8,

@@ -67,7 +67,7 @@ def test_scores_of_every_kind_agree_on_uneven_classes(tmp_path: Path, supernet: 
         assert ranked.scores[architecture].balanced_accuracy_percent == pytest.approx(score.balanced_accuracy_percent)
 
 
-def test_a_journal_that_lacks_a_figure_is_judged_again(
+def test_a_journal_that_lacks_a_figure_is_evaluated_again(
     tmp_path: Path, supernet: UnifiedSupernet, data: DataSplits
 ) -> None:
     architecture = supernet.space.sample(np.random.default_rng(0))

@@ -77,7 +77,7 @@ def test_statistics_are_those_of_all_images_as_one_batch(images: DataSplits, cou
     for norm in norms(reference):
         norm.momentum = 1.0
     with torch.no_grad():
-        reference(images.normalise(evaluator.judge.calibration.images))
+        reference(images.normalise(evaluator.subnet_evaluator.calibration.images))
         logits = reference.eval()(images.normalise(images.validation.images))
     assert evaluator.score(architecture).loss == pytest.approx(
         float(F.cross_entropy(logits, images.validation.labels)), rel=1e-5

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from anybudget.recipe import load_recipe
-from anybudget.spaces import SPACES, ChoiceBlockSpace, MBConvSpace, SearchSpace, Spelling, UnifiedSpace
+from anybudget.spaces import SPACES, ChoiceBlockSpace, MBConvSpace, PathEncoding, SearchSpace, UnifiedSpace
 from anybudget.training.samplers import SAMPLERS, FairSampler, GreedySampler, GreedySettings, Length, UniformSampler
 from test_samplers import SPACE
 
@@ -38,9 +38,9 @@ class PathLosses:
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self.latest: dict[Spelling, float] = {}
+        self.latest: dict[PathEncoding, float] = {}
 
-    def __call__(self, paths: Sequence[Spelling]) -> list[float]:
+    def __call__(self, paths: Sequence[PathEncoding]) -> list[float]:
         for path in paths:
             self.latest[path] = float(self._rng.random())
         return [self.latest[path] for path in paths]
@@ -54,7 +54,7 @@ def test_uniform_and_greedy_train_and_score_canonical_encodings_alone(name: str,
     for sampler in (UniformSampler(space), GreedySampler(space, FILTERING, Length(60))):
         trained = [path for _ in range(25) for path in sampler.paths(rng, losses)]
         for path in {*trained, *losses.latest}:
-            assert space.spell(space.canonical(path)) == path
+            assert space.path_encoding(space.canonical(path)) == path
     assert losses.latest, "the greedy sampler scored nothing: its warm-up is longer than the test"
 
 
@@ -67,13 +67,13 @@ def test_a_pool_has_the_losses_of_the_paths_that_were_scored(name: str) -> None:
         sampler.paths(rng, losses)
     assert sampler.pool.full
     for member, loss in sampler.pool.losses.items():
-        assert losses.latest[space.spell(member)] == loss
+        assert losses.latest[space.path_encoding(member)] == loss
 
 
 def test_an_architecture_comes_as_often_as_choices_encode_it() -> None:
     """Choices are uniform, so every architecture comes, in proportion to its encodings."""
     choices = product(*(range(len(decision.choices)) for decision in SPACE.decisions))
-    encoded = Counter(SPACE.canonical(Spelling("mbconv", tuple((choice,) for choice in each))) for each in choices)
+    encoded = Counter(SPACE.canonical(PathEncoding("mbconv", tuple((choice,) for choice in each))) for each in choices)
     rng, draws = np.random.default_rng(0), 8_000
     sampler = UniformSampler(SPACE)
     drawn = Counter(SPACE.canonical(sampler.paths(rng, PathLosses(0))[0]) for _ in range(draws))
@@ -113,7 +113,7 @@ def law(space: SearchSpace, group: Sequence[int]) -> Law:
 
 def fates(space: SearchSpace) -> Iterator[tuple[Fraction, Fraction]]:
     """Per group: how likely it is canonical, and how many of its blocks have other weights in the canonical path."""
-    first = space.spell(next(iter(space.enumerate()))).operations
+    first = space.path_encoding(next(iter(space.enumerate()))).operations
 
     @cache
     def fate(group: tuple[int, ...]) -> tuple[Fraction, Fraction]:
@@ -122,7 +122,7 @@ def fates(space: SearchSpace) -> Iterator[tuple[Fraction, Fraction]]:
             operations = list(first)
             for index, slots in zip(group, encoding, strict=True):
                 operations[index] = slots
-            canonical = space.spell(space.canonical(Spelling(space.name, tuple(operations)))).operations
+            canonical = space.path_encoding(space.canonical(PathEncoding(space.name, tuple(operations)))).operations
             others = sum(canonical[index] != operations[index] for index in group)
             kept += probability * (others == 0)
             moved += probability * others
@@ -145,10 +145,10 @@ def test_the_shares_are_those_of_fair_rounds(name: str) -> None:
     """The closed form against what the sampler draws."""
     space, rng = SMALL[name], np.random.default_rng(0)
     sampler = FairSampler(space)
-    paths: list[Spelling] = []
+    paths: list[PathEncoding] = []
     while len(paths) < 1500:
         paths += sampler.paths(rng, PathLosses(0))
-    canonical = [space.spell(space.canonical(path)) for path in paths]
+    canonical = [space.path_encoding(space.canonical(path)) for path in paths]
     other_paths = np.mean([path != encoding for path, encoding in zip(paths, canonical, strict=True)])
     other_blocks = np.mean(
         [
@@ -200,4 +200,4 @@ def test_which_samplers_train_other_encodings(name: str) -> None:
     sampler, rng = SAMPLERS[name](SMALL["mbconv"], FILTERING, Length(60)), np.random.default_rng(0)
     space = SMALL["mbconv"]
     trained = [path for _ in range(40) for path in sampler.paths(rng, PathLosses(0))]
-    assert any(space.spell(space.canonical(path)) != path for path in trained) == (name == "fair")
+    assert any(space.path_encoding(space.canonical(path)) != path for path in trained) == (name == "fair")

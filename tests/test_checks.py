@@ -17,16 +17,16 @@ from anybudget.decoding.integer_program import check_reachable
 from anybudget.evaluation.evaluator import Evaluator, Spending
 from anybudget.search.base import Candidate
 from anybudget.search.random import RandomStrategy
-from anybudget.spaces import Spelling
+from anybudget.spaces import PathEncoding
 from anybudget.testing import PlantedEvaluator, check_sampler, check_strategy
 from anybudget.training.samplers import GreedySampler, GreedySettings, Length, ScorePaths, UniformSampler
 from conftest import small_mbconv
 
-SPACE = small_mbconv(3)  # 21 networks in 27 spellings
+SPACE = small_mbconv(3)  # 21 networks in 27 encodings
 
 
 class Unseeded(UniformSampler):
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         del rng
         return super().paths(np.random.default_rng(), score)
 
@@ -36,25 +36,25 @@ class Deaf(UniformSampler):
         super().__init__(SPACE)
         self.own = np.random.default_rng(0)
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         del rng
         return super().paths(self.own, score)
 
 
 class Foreign(UniformSampler):
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
-        return [Spelling("elsewhere", path.operations) for path in super().paths(rng, score)]
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
+        return [PathEncoding("elsewhere", path.operations) for path in super().paths(rng, score)]
 
 
 class Silent(UniformSampler):
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         return super().paths(rng, score)[: int(rng.integers(2))]
 
 
 class Blind(UniformSampler):
     """Never trains operation 2 of the last layer."""
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         while (path := super().paths(rng, score)[0]).operations[-1] == (2,):
             pass
         return [path]
@@ -71,7 +71,7 @@ class Curious(UniformSampler):
         super().__init__(SPACE)
         self.times, self.spelled = times, spelled
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         paths = super().paths(rng, score)
         for _ in range(self.times):
             score(paths if self.spelled else [self.space.canonical(path) for path in paths])  # type: ignore[misc]
@@ -81,11 +81,11 @@ class Curious(UniformSampler):
 class Turns(UniformSampler):
     """Trains a path twice in turn: it remembers the last, and says what `state` makes of that."""
 
-    def __init__(self, state: Callable[[list[Spelling]], Any]) -> None:
+    def __init__(self, state: Callable[[list[PathEncoding]], Any]) -> None:
         super().__init__(SPACE)
-        self.state, self.last = state, list[Spelling]()
+        self.state, self.last = state, list[PathEncoding]()
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         if self.last:
             return [self.last.pop()]
         self.last += super().paths(rng, score)
@@ -95,10 +95,10 @@ class Turns(UniformSampler):
         return {"last": self.state(self.last)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.last[:] = [Spelling(SPACE.name, tuple(map(tuple, operations))) for operations in state["last"]]
+        self.last[:] = [PathEncoding(SPACE.name, tuple(map(tuple, operations))) for operations in state["last"]]
 
 
-def operations(paths: list[Spelling]) -> list[Any]:
+def operations(paths: list[PathEncoding]) -> list[Any]:
     return [path.operations for path in paths]
 
 
@@ -109,7 +109,7 @@ class Fickle(UniformSampler):
         super().__init__(SPACE)
         self.calls: list[int] = []
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         self.calls.append(1)
         return super().paths(rng, score)
 
@@ -144,7 +144,7 @@ def greedy(kind: type[GreedySampler]) -> GreedySampler:
         (lambda: Numb(SPACE), False, "no truth value"),
         (lambda: Curious(1), False, "not to look at any"),
         (lambda: Curious(2), True, "asked for losses 2 times"),
-        (lambda: Curious(1, spelled=False), True, "is no Spelling"),
+        (lambda: Curious(1, spelled=False), True, "is no PathEncoding"),
         (lambda: UniformSampler(SPACE), True, "asked for no losses"),
         (lambda: Turns(lambda _: []), False, "goes on with other paths"),
         (lambda: Turns(list), False, "no plain data"),
@@ -166,7 +166,7 @@ def test_sound_samplers_pass(make: Callable[[], UniformSampler], scores: bool) -
 
 
 class Sound(RandomStrategy):
-    """Judges all there is; what is derived from it breaks one promise."""
+    """Evaluates all there is; what is derived from it breaks one promise."""
 
     def __init__(self, evaluator: Evaluator, costs: Mapping[str, CostModel], seed: int) -> None:
         super().__init__(evaluator, costs, count=21, seed=seed)
@@ -223,7 +223,7 @@ class Restless(Sound):
 
 
 class Verbose(Sound):
-    """Judges every spelling."""
+    """Evaluates every encoding."""
 
     def find(self, budgets: BudgetSet) -> Architecture:
         self.evaluator.score(Architecture(SPACE.name, (1, 0, 1)))  # the same network as (1, 1, 0)
@@ -268,11 +268,11 @@ class Certain(Sound):
     ("kind", "message"),
     [
         (Tolerant, "over"),
-        (Hasty, "after something had been judged"),
-        (Eager, "after something had been judged"),
+        (Hasty, "after something had been evaluated"),
+        (Eager, "after something had been evaluated"),
         (Lazy, "the best has"),
         (Timid, "refused budgets that some network meets"),
-        (Restless, "the same seed judges other"),
+        (Restless, "the same seed evaluates other"),
         (Verbose, "is not canonical"),
         (Modest, "spent counts 0 evaluations"),
         (Stranger, "another evaluator"),

@@ -80,7 +80,7 @@ def test_stages_alone_equal_the_whole_run(
     whole = [json.loads(line) for line in (finished / "candidates.jsonl").read_text().splitlines()]
     for one, other in zip(again, whole, strict=True):
         assert {k: v for k, v in one.items() if k != "seconds"} == {
-            k: v for k, v in other.items() if k not in ("seconds", "layers")
+            k: v for k, v in other.items() if k not in ("seconds", "layers", "answered")
         }
     code, out, _ = call(capsys, "supernet", parts)
     assert code == 0
@@ -101,7 +101,8 @@ def test_generate_json_keys(finished: Path, capsys: pytest.CaptureFixture[str]) 
         assert {"macs", "params"} <= set(row["costs"])
         assert row["slack"] == {name: limit - row["costs"][name] for name, limit in row["budgets"].items()}
         assert min(row["slack"].values()) >= 0
-        assert row["unused_percent"] == 100 * min(row["slack"][name] / limit for name, limit in row["budgets"].items())
+        shares = [row["slack"][name] / limit for name, limit in row["budgets"].items()]
+        assert row["unused_percent"] == pytest.approx(100 * min(shares))
     code, out, _ = call(capsys, "generate", finished)
     assert code == 0
     assert "macs<=30k" in out
@@ -306,7 +307,7 @@ def test_the_search_never_touches_the_test_split(
         (["run", "{recipe}", "--nonsense"], "--nonsense"),
         (["run"], "RECIPE"),
         (["nonsense"], "nonsense"),
-        (["space", "{recipe}", "--budget", "macs<2M"], "cannot read budget"),
+        (["space", "{recipe}", "--budget", "macs<2M"], "write <= instead of <"),
         (["generate", "{run}", "--budget", "macs<=1"], "reaches from"),
         (["generate", "{run}", "--budget", "macs<=30k, params<=1"], "reaches from"),
         (["generate", "{run}", "--budget", "watts<=1"], "unknown cost 'watts'"),
@@ -343,8 +344,7 @@ def test_rows_without_what_is_printed_are_no_traceback(
     (finished / "candidates.jsonl").write_text(json.dumps(row) + "\n")
     code, _, err = call(capsys, "run", str(recipe_file), "--out", str(finished))
     assert code == 2
-    assert "candidates.jsonl, random.jsonl or a result.json" in err
-    assert "'costs'" in err
+    assert 'candidates.jsonl, line 1: lacks "costs"' in err
 
 
 def test_damaged_weights_are_named(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -408,7 +408,7 @@ def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path
 
 def test_native_prints_stay_out_of_standard_output() -> None:
     script = (
-        "import ctypes, sys\nfrom anybudget import cli\n"
+        "import ctypes, sys\nfrom anybudget.cli import commands as cli\n"
         "sys.argv = ['anybudget', '--help']\ncli._divert_native_output()\n"
         "ctypes.CDLL(None).puts(b'noise of a solver')\nprint('answer')\n"
     )

@@ -25,7 +25,7 @@ from anybudget.search.base import Strategy
 from anybudget.search.generator import train_generator
 from anybudget.spaces import SPACES, SearchSpace
 from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import SAMPLERS, GreedySettings, Length
 from conftest import write_images
 
@@ -48,7 +48,7 @@ TINY = {
         "space.min_expansion=1",
         "space.max_expansion=2",
     ],
-    # Three layers, two of which can be skipped: 21 networks in 27 spellings.
+    # Three layers, two of which can be skipped: 21 networks in 27 encodings.
     "mbconv": ["space.stages=[{width=4,repeats=3,stride=2}]", "space.operations=['skip','k3_e3','k5_e6']"],
     # Costs have a term for every two neighbours.
     "shufflenet-channels": [
@@ -57,8 +57,8 @@ TINY = {
         "space.operations=['3x3']",
     ],
 }
-"""Spaces of 9 to 27 spellings, by the recipe that is cut down to them: every network can be tried."""
-JUDGE_ALL = [
+"""Spaces of 9 to 27 encodings, by the recipe that is cut down to them: every network can be tried."""
+EVALUATE_ALL = [
     "generator.epochs=1",
     "generator.batch_size=18",
     "generator.hidden=4",
@@ -69,7 +69,7 @@ JUDGE_ALL = [
     "search.nsga2={population=6,generations=5}",
     "search.linear.samples=10",
 ]
-"""Settings by which every strategy judges nearly all that there is; `random` still leaves out what is cheap."""
+"""Settings by which every strategy evaluates nearly all that there is; `random` still leaves out what is cheap."""
 FILTERING = GreedySettings(sampled=6, kept=3, pool_size=5, warmup=0.1, window=4)
 SCORING_SAMPLERS = {"greedy"}
 
@@ -123,7 +123,7 @@ def test_supernets_conform(name: str) -> None:
 
 def tiny_recipe(kind: str) -> Recipe:
     sizes = ["input_size=8", "classes=3", "stem_width=4", "head_width=8"]
-    options = [*(f"space.{size}" for size in sizes), *TINY[kind], *JUDGE_ALL]
+    options = [*(f"space.{size}" for size in sizes), *TINY[kind], *EVALUATE_ALL]
     networks = load_recipe(SMALL[kind], options).build_space().networks()
     options += [f"search.{key}={networks}" for key in ("candidates", "random_baseline", "linear.candidates")]
     return load_recipe(SMALL[kind], options)
@@ -155,7 +155,7 @@ def test_strategies_conform(name: str, kind: str, tiny_data: DataSplits) -> None
             return found, train_generator(found, evaluator.supernet, cost, tiny_data, schedule, seed=seed)
 
         parts = Parts(
-            seeded, tiny_data, costs, cost, evaluator, SilentProgress(), generator, tuple, lambda _: Supervision()
+            seeded, tiny_data, costs, cost, evaluator, SilentProgress(), generator, tuple, lambda _: TrainingContext()
         )
         strategy = STRATEGIES[name](parts)
         assert strategy.name == name

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from anybudget.errors import RunError
-from anybudget.recipe import essence
+from anybudget.recipe import reproducibility_settings
 from anybudget.runs import doctor
 from anybudget.runs.run import Run
 from anybudget.storage import checkpoint as checkpoints
@@ -283,7 +283,7 @@ def killed(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def goes_on() -> bool:
-    """Whether training goes on from what it has saved."""
+    """Whether training resumes from what it has saved."""
     try:
         Run.open(Path("half")).train_supernet()
     except RunError:
@@ -299,7 +299,7 @@ def test_saved_training(killed: Path, capsys: pytest.CaptureFixture[str]) -> Non
         state, found = checks[f"checkpoints/{path.name}"]
         assert state == "note"
         assert found.startswith(f"whole: epoch 2, step {step}, saved 20")
-        assert found.endswith("; supernet: the same command goes on")
+        assert found.endswith("; supernet: the same command resumes it")
     assert "a checkpoint takes about" in checks["disk"][1]
     assert 0 < doctor._expected_checkpoint(Run.open(killed)) <= LAST.stat().st_size
     kept = {path: path.read_bytes() for path in (LAST, PREVIOUS)}
@@ -340,7 +340,7 @@ def test_damaged_checkpoints(killed: Path, capsys: pytest.CaptureFixture[str], c
     checks = examined(capsys, killed)
     assert not states(checks, "problem")
     assert f"{text}" in checks[f"checkpoints/{LAST.name}"][1]
-    assert f"goes on from {PREVIOUS.name}" in checks[f"checkpoints/{LAST.name}"][1]
+    assert f"resumes from {PREVIOUS.name}" in checks[f"checkpoints/{LAST.name}"][1]
     assert goes_on()
 
 
@@ -372,16 +372,16 @@ def test_little_room(killed: Path, capsys: pytest.CaptureFixture[str], monkeypat
 def test_a_saved_search(capsys: pytest.CaptureFixture[str]) -> None:
     run = Run.open(RUN)
     weights = run.folder.digest("supernet.safetensors")
-    settings = {"stage": "search random", "recipe": essence(run.recipe), "supernet": weights}
+    settings = {"stage": "search random", "recipe": reproducibility_settings(run.recipe), "supernet": weights}
     scores = [((index, 0), {"top1": 0.5}) for index in range(5)]
     Journal(JOURNAL, settings).add(scores)
     found = examined(capsys, RUN)[f"checkpoints/{JOURNAL.name}"]
-    assert found == ("note", "5 scores; search random: the same command goes on")
+    assert found == ("note", "5 scores; search random: the same command resumes it")
     whole = JOURNAL.read_bytes()
     JOURNAL.write_bytes(whole[:-3])
     found = examined(capsys, RUN)[f"checkpoints/{JOURNAL.name}"]
     assert found[0] == "note"
-    assert found[1].startswith("4 scores; damaged from line 6 on (1 line(s)), which is judged again; ")
+    assert found[1].startswith("4 scores; damaged from line 6 on (1 line(s)), which is evaluated again; ")
     assert len(Journal(JOURNAL, settings).entries) == 4  # what a search sees, which mends the file
     assert JOURNAL.read_bytes() == b"".join(whole.splitlines(keepends=True)[:5])
     JOURNAL.write_bytes(of_another_version(whole))

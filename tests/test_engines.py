@@ -1,4 +1,4 @@
-"""Judging through Ray gives what judging here gives, whoever dies on the way; mistakes are said, not waited for."""
+"""Ray's workers give the scores of this process, whoever dies on the way; mistakes are said, not waited for."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from anybudget.data import DataSplits, load_splits
 from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation import engines
 from anybudget.evaluation import evaluator as evaluation
-from anybudget.evaluation.engines import cluster, crew, engine_factory
-from anybudget.evaluation.engines.crew import DEATHS, Crew, Hello, Part, share_out
-from anybudget.evaluation.engines.parcel import Parcel
+from anybudget.evaluation.engines import cluster, engine_factory, worker_pool
 from anybudget.evaluation.engines.ray import RayEngine, RayFactory
-from anybudget.evaluation.evaluator import Evaluator, Judge, Score
+from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
+from anybudget.evaluation.engines.worker_pool import DEATHS, Part, WorkerInfo, WorkerPool, share_out
+from anybudget.evaluation.evaluator import Evaluator, Score, SubnetEvaluator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
@@ -67,15 +67,15 @@ def net() -> Supernet:
 
 
 @pytest.fixture(scope="module")
-def judge(net: Supernet, splits: DataSplits) -> Judge:
-    return Judge(net, splits, calibration_images=CALIBRATION, batch_size=16)
+def evaluator(net: Supernet, splits: DataSplits) -> SubnetEvaluator:
+    return SubnetEvaluator(net, splits, calibration_images=CALIBRATION, batch_size=16)
 
 
 @pytest.fixture(scope="module")
-def engine(judge: Judge) -> Iterator[RayEngine]:
+def engine(evaluator: SubnetEvaluator) -> Iterator[RayEngine]:
     """An engine of two workers on a cluster that is there already."""
     cluster.start(cores=2, store=0)
-    with RayEngine(lambda: judge, workers=2) as engine:
+    with RayEngine(lambda: evaluator, workers=2) as engine:
         yield engine
     assert ray.is_initialized()
     ray.shutdown()
@@ -112,9 +112,9 @@ def gone(pid: int) -> bool:
 # With workers.
 
 
-def test_scores_are_those_of_this_process(engine: RayEngine, judge: Judge, net: Supernet) -> None:
+def test_scores_are_those_of_this_process(engine: RayEngine, evaluator: SubnetEvaluator, net: Supernet) -> None:
     groups = in_groups(sample(net, 40), 1, 12, 9, 1, 14, 3)
-    here = {a: score for group in groups for a, score in judge.scores(group).items()}
+    here = {a: score for group in groups for a, score in evaluator.scores(group).items()}
     random.Random(0).shuffle(groups)
     found = [answer for scores in engine(groups) for answer in scores.items()]
     assert len(found) == len(here)
@@ -129,7 +129,7 @@ def test_scores_are_those_of_this_process(engine: RayEngine, judge: Judge, net: 
 
 def test_a_worker_that_is_killed_loses_nothing(
     engine: RayEngine,
-    judge: Judge,
+    evaluator: SubnetEvaluator,
     net: Supernet,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -144,7 +144,7 @@ def test_a_worker_that_is_killed_loses_nothing(
             killed = engine.pids[0]
             os.kill(killed, signal.SIGKILL)
     assert len(found) == len(architectures)
-    assert dict(found) == judge.scores(architectures)
+    assert dict(found) == evaluator.scores(architectures)
     assert f"process {killed}" in caplog.text
     assert killed not in engine.pids
     assert capfd.readouterr().out == ""
@@ -167,7 +167,7 @@ def test_evolution_finds_the_same(engine: RayEngine, net: Supernet, splits: Data
 
 def test_a_search_that_is_stopped_goes_on_from_its_journal(
     engine: RayEngine,
-    judge: Judge,
+    evaluator: SubnetEvaluator,
     net: Supernet,
     splits: DataSplits,
     tmp_path: Path,
@@ -198,7 +198,7 @@ def test_a_search_that_is_stopped_goes_on_from_its_journal(
         return engine(groups)
 
     resumed._engine = counting
-    expected = judge.scores(architectures)
+    expected = evaluator.scores(architectures)
     assert resumed.scores(architectures) == [expected[a] for a in architectures]
     assert sum(asked_for) == len(architectures) - kept
     assert resumed.spent.evaluations == len(architectures)
@@ -242,28 +242,28 @@ def test_groups_are_shared_out_evenly(sizes: list[int], workers: int) -> None:
     assert max(lengths) <= ceil(sum(sizes) / (workers * rounds))
 
 
-def test_a_parcel_holds_what_scores_depend_on_and_no_more(judge: Judge, net: Supernet) -> None:
+def test_a_snapshot_holds_what_scores_depend_on_and_no_more(evaluator: SubnetEvaluator, net: Supernet) -> None:
     architectures = sample(net, 6)
     torch.set_num_threads(2)
     try:
-        parcel, expected = Parcel.pack(judge), judge.scores(architectures)
+        snapshot, expected = EvaluatorSnapshot.pack(evaluator), evaluator.scores(architectures)
         torch.set_num_threads(1)
-        unpacked = parcel.unpack()
+        unpacked = snapshot.unpack()
         assert torch.get_num_threads() == 2
         assert unpacked.scores(architectures) == expected
     finally:
         torch.set_num_threads(1)
     assert len(unpacked.data.test()) == 0
     assert len(unpacked.data.train) == CALIBRATION
-    images = CALIBRATION + len(judge.data.validation)
-    assert parcel.size == images * (64 + 8) + sum(t.nbytes for t in net.state_dict().values())
+    images = CALIBRATION + len(evaluator.data.validation)
+    assert snapshot.size == images * (64 + 8) + sum(t.nbytes for t in net.state_dict().values())
 
 
-def crew_of(hires: Iterator[Any], size: int) -> Crew:
-    return Crew(lambda: next(hires), size)
+def worker_pool_of(starts: Iterator[Any], size: int) -> WorkerPool:
+    return WorkerPool(lambda: next(starts), size)
 
 
-def actor(work: Callable[[Sequence[Architecture]], Any], hello: Callable[[], Any] | None = None) -> Any:
+def actor(work: Callable[[Sequence[Architecture]], Any], worker_info: Callable[[], Any] | None = None) -> Any:
     """What stands for a worker's handle: answers at once, by these functions."""
 
     def remote(function: Callable[..., Any]) -> Any:
@@ -277,8 +277,8 @@ def actor(work: Callable[[Sequence[Architecture]], Any], hello: Callable[[], Any
 
         return SimpleNamespace(remote=call)
 
-    greeting = Hello(1, "here", crew._versions())
-    return SimpleNamespace(hello=remote(hello or (lambda: greeting)), scores=remote(lambda a: work(a)))
+    greeting = WorkerInfo(1, "here", worker_pool._versions())
+    return SimpleNamespace(worker_info=remote(worker_info or (lambda: greeting)), scores=remote(lambda a: work(a)))
 
 
 def dies(*_: object) -> Any:
@@ -300,68 +300,68 @@ def test_work_that_kills_every_worker_is_given_up() -> None:
     def bad(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
         return dies() if PARTS[2] in architectures else answers(architectures)
 
-    hired = []
+    started = []
 
-    def hires() -> Iterator[Any]:
+    def starts() -> Iterator[Any]:
         while True:
-            hired.append(None)
+            started.append(None)
             yield actor(bad)
 
     found: dict[Architecture, Score] = {}
-    judged = crew_of(hires(), 2).judge(parts())
+    evaluated = worker_pool_of(starts(), 2).evaluate(parts())
     with pytest.raises(RunError, match=rf"{PARTS[2].short_id} to {PARTS[3].short_id}.*--engine local"):
-        found.update(answer for scores in judged for answer in scores.items())
-    assert len(hired) == 2 + DEATHS - 1
+        found.update(answer for scores in evaluated for answer in scores.items())
+    assert len(started) == 2 + DEATHS - 1
     assert found.items() <= answers(PARTS).items()
 
 
 def test_workers_that_died_idle_cost_the_work_nothing() -> None:
-    """All of a crew are gone when new work comes: each is found out, none of the work is given up."""
+    """All of a pool are gone when new work comes: each is found out, none of the work is given up."""
     dead = DEATHS + 2
     alive = [True]
 
     def mortal(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
         return answers(architectures) if alive[0] else dies()
 
-    def greet() -> Hello:
-        return Hello(1, "here", crew._versions()) if alive[0] else dies()
+    def greet() -> WorkerInfo:
+        return WorkerInfo(1, "here", worker_pool._versions()) if alive[0] else dies()
 
-    def hires() -> Iterator[Any]:
+    def starts() -> Iterator[Any]:
         for _ in range(dead):
             yield actor(mortal, greet)
         while True:
             yield actor(answers)
 
-    workers = crew_of(hires(), dead)
+    workers = worker_pool_of(starts(), dead)
     first = [Part([a]) for a in PARTS]
-    assert sum(map(len, workers.judge(first))) == len(PARTS)
+    assert sum(map(len, workers.evaluate(first))) == len(PARTS)
     alive[0] = False
-    (scores,) = workers.judge([Part(PARTS)])
+    (scores,) = workers.evaluate([Part(PARTS)])
     assert scores == answers(PARTS)
     assert len(workers.members) == dead
 
 
 def test_workers_that_cannot_start_end_the_search() -> None:
-    def hires() -> Iterator[Any]:
+    def starts() -> Iterator[Any]:
         while True:
             yield actor(answers, dies)
 
     with pytest.raises(RunError, match=r"no worker can be started.*--engine local"):
-        list(crew_of(hires(), 2).judge(parts()))
+        list(worker_pool_of(starts(), 2).evaluate(parts()))
 
 
 def test_other_versions_are_refused() -> None:
-    strange = Hello(1, "far", {**crew._versions(), "torch": "0.4.1"})
+    strange = WorkerInfo(1, "far", {**worker_pool._versions(), "torch": "0.4.1"})
     with pytest.raises(ConfigError, match=r"far: .* torch 0\.4\.1 \(here "):
-        list(crew_of(iter([actor(answers, lambda: strange)]), 1).judge(parts()))
+        list(worker_pool_of(iter([actor(answers, lambda: strange)]), 1).evaluate(parts()))
 
 
-def test_the_judges_own_errors_come_through() -> None:
+def test_the_evaluates_own_errors_come_through() -> None:
     def fails(_: Sequence[Architecture]) -> Any:
         raise RayTaskError("scores", "a long traceback", RunError("what is wrong"))
 
     with pytest.raises(RunError, match=r"^what is wrong$"):
-        list(crew_of(iter([actor(fails)]), 1).judge(parts()))
+        list(worker_pool_of(iter([actor(fails)]), 1).evaluate(parts()))
 
 
 def test_the_user_is_told_when_no_worker_comes(
@@ -369,21 +369,21 @@ def test_the_user_is_told_when_no_worker_comes(
 ) -> None:
     late: Future[Any] = Future()
     waiting = actor(answers)
-    waiting.hello.remote = lambda: SimpleNamespace(future=lambda: late)
-    monkeypatch.setattr(crew, "PATIENCE", 0.01)
+    waiting.worker_info.remote = lambda: SimpleNamespace(future=lambda: late)
+    monkeypatch.setattr(worker_pool, "PATIENCE", 0.01)
 
     def give(record: logging.LogRecord) -> bool:
         if "no worker has started" in record.getMessage():
-            late.set_result(Hello(1, "here", crew._versions()))
+            late.set_result(WorkerInfo(1, "here", worker_pool._versions()))
         return True
 
-    monkeypatch.setattr(crew.log, "filters", [give])
-    assert sum(map(len, crew_of(iter([waiting]), 1).judge(parts()))) == len(PARTS)
+    monkeypatch.setattr(worker_pool.log, "filters", [give])
+    assert sum(map(len, worker_pool_of(iter([waiting]), 1).evaluate(parts()))) == len(PARTS)
     assert caplog.text.count("no worker has started") == 1
 
 
-def test_a_run_has_one_engine_for_each_supernet(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = SimpleNamespace(supernet=judge.supernet, new_evaluator=lambda: SimpleNamespace(judge=judge))
+def test_a_run_has_one_engine_for_each_supernet(evaluator: SubnetEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = SimpleNamespace(supernet=evaluator.supernet, new_evaluator=lambda: SimpleNamespace(evaluator=evaluator))
     factory = RayFactory()
     first = factory(run)
     assert factory(run) is first
@@ -392,7 +392,7 @@ def test_a_run_has_one_engine_for_each_supernet(judge: Judge, monkeypatch: pytes
     run.supernet = object()
     assert factory(run) is not first
     assert closed == [first]
-    assert first.pids == []  # nothing is started before there is something to judge
+    assert first.pids == []  # nothing is started before there is something to evaluate
 
 
 # Mistakes.
@@ -426,9 +426,9 @@ def test_ray_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(engines.ENGINES) == {"local", "ray"}
 
 
-def test_no_workers(judge: Judge) -> None:
+def test_no_workers(evaluator: SubnetEvaluator) -> None:
     with pytest.raises(ConfigError, match="--workers 0"):
-        RayEngine(lambda: judge, workers=0)
+        RayEngine(lambda: evaluator, workers=0)
 
 
 def test_something_else_than_ray_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from anybudget.errors import AnyBudgetError, ConfigError, RunError, TrainingErro
 from anybudget.recipe import load_recipe
 from anybudget.runs import run as stages
 from anybudget.runs.run import Run
-from anybudget.runs.work import explained_memory
+from anybudget.runs.work import as_memory_error
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.signals import Stopped, StopRequest
 from anybudget.storage.checkpoint import FileCheckpoint, read
@@ -102,7 +102,7 @@ def test_the_checkpoint_before_takes_over_from_a_damaged_one(
     assert state is not None
     assert state["number"] == 1
     assert said in caplog.text
-    assert "going on from the one before, work.checkpoint.previous" in caplog.text
+    assert "resuming from the one before, work.checkpoint.previous" in caplog.text
     # The next save replaces the damaged file, not the good one.
     again.save({"number": 3, "weights": torch.full((5,), 3.0)})
     again.path.write_bytes(b"damaged again")
@@ -416,12 +416,12 @@ def test_memory_that_runs_out_is_explained(recipe_file: Path, tmp_path: Path, mo
 )
 def test_every_message_of_missing_memory_is_explained(error: Exception) -> None:
     advice = "lower batch_size, or raise accumulate.*search.calibration_images"
-    with pytest.raises(TrainingError, match=f"out of memory .*{advice}"), explained_memory():
+    with pytest.raises(TrainingError, match=f"out of memory .*{advice}"), as_memory_error():
         raise error
 
 
 def test_other_errors_are_not_taken_for_missing_memory() -> None:
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), explained_memory():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), as_memory_error():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
@@ -435,7 +435,7 @@ def test_accumulating_trains_on_the_same_batches(recipe_file: Path, tmp_path: Pa
 
 
 def test_sigterm_saves_and_says_so(recipe_file: Path, tmp_path: Path) -> None:
-    """A polite stop within a step: exit code 143, one line, and the same command goes on."""
+    """A polite stop within a step: exit code 143, one line, and the same command resumes it."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "anybudget", "supernet", str(recipe_file), "--out", str(out)]
     long = [*command, "--set", "supernet.epochs=4000", "--set", "checkpoint_seconds=0"]
@@ -482,14 +482,14 @@ def test_how_a_run_is_carried_out_may_change(
     open_run(recipe_file, tmp_path / "run").train_supernet()
     again = open_run(recipe_file, tmp_path / "run", "checkpoint_seconds=9", "threads=2")
     assert again.recipe.checkpoint_seconds == 9
-    assert "goes on with checkpoint_seconds: 0.0 -> 9.0; threads: 1 -> 2" in caplog.text
+    assert "resumes with checkpoint_seconds: 0.0 -> 9.0; threads: 1 -> 2" in caplog.text
     with pytest.raises(RunError, match="precision"):
         open_run(recipe_file, tmp_path / "run", "precision=bf16-mixed")
 
 
 def test_a_supernet_that_was_trained_again_makes_its_searches_void(trained: Path) -> None:
     run = Run.open(trained)
-    with run.judging("search random") as work:
+    with run.evaluating("search random") as work:
         work.journal().add([((0, 0), {"loss": 1.0, "top1_percent": 1.0, "seconds": 0.0})])
         kept = (trained / "checkpoints" / "search-random.jsonl").read_bytes()
     (trained / "checkpoints").mkdir()

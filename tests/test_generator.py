@@ -24,7 +24,7 @@ from anybudget.search.generator import (
     train_generator,
 )
 from anybudget.spaces import UnifiedSpace
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 
 SCHEDULE = GeneratorSchedule(epochs=4, batch_size=18)
 
@@ -119,7 +119,7 @@ def test_training_follows_the_budget(supernet: UnifiedSupernet, data: DataSplits
     rows: list[dict[str, float]] = []
     weights = {name: value.clone() for name, value in supernet.state_dict().items()}
     schedule = dataclasses.replace(SCHEDULE, epochs=60)
-    train_generator(generator, supernet, cost, data, schedule, supervision=Supervision(log=rows.append))
+    train_generator(generator, supernet, cost, data, schedule, context=TrainingContext(log=rows.append))
     assert gap() < 0.1 < before
     assert len(rows) == 60
     assert rows[0]["temperature"] == 5.0

@@ -23,7 +23,7 @@ from anybudget.search.generator import GeneratorSchedule, train_generator
 from anybudget.spaces import SearchSpace, UnifiedSpace
 from anybudget.testing import randomise_norms
 from anybudget.testing.supernets import one_hot
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 from anybudget.training.supernet import Accounting, PathScorer
 from conftest import small_channels, small_mbconv, tiny_macro
 
@@ -101,7 +101,7 @@ def test_dropout_changes_neither_the_generator_nor_direct(space: SearchSpace, da
         generator = ArchitectureGenerator(net.space)
         rows: list[dict[str, float]] = []
         cost = build_costs(net.space)["macs"]
-        train_generator(generator, net, cost, data, schedule, supervision=Supervision(log=rows.append))
+        train_generator(generator, net, cost, data, schedule, context=TrainingContext(log=rows.append))
         evaluator = Evaluator(net, data, calibration_images=16)
         direct = DirectStrategy(evaluator, {"macs": cost}, cost, data, dataclasses.replace(schedule), candidates=2)
         logits = direct.log_probabilities(BudgetSet.parse("macs<=1G"))

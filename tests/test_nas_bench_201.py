@@ -17,7 +17,7 @@ from anybudget.costs import build_costs, counts
 from anybudget.errors import ArchitectureError, ConfigError
 from anybudget.nets import build_network
 from anybudget.nets.cells import CellLayer, CellSupernet
-from anybudget.spaces import Spelling
+from anybudget.spaces import PathEncoding
 from anybudget.spaces.nas_bench_201 import EDGES, OPERATIONS, CellSpec, NASBench201Settings, NASBench201Space
 from anybudget.testing import randomise_norms
 
@@ -45,7 +45,7 @@ def supernet() -> CellSupernet:
 
 @pytest.fixture
 def table(shared_data: Path) -> dict[str, NDArray[np.int64]]:
-    """What the benchmark says of all 15,625 spellings."""
+    """What the benchmark says of all 15,625 encodings."""
     with np.load(shared_data / "nas_bench_201_cifar10.npz", allow_pickle=False) as file:
         assert tuple(file["op_names"]) == OPERATIONS
         return {name: file[name].astype(np.int64) for name in ("ops", "macs", "params", "isomorphism_class")}
@@ -55,8 +55,8 @@ def images(count: int = 2, size: int = 8) -> torch.Tensor:
     return torch.randn(count, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
-def spelled(choices: tuple[int, ...]) -> Spelling:
-    return Spelling("nas-bench-201", tuple((choice,) for choice in choices))
+def spelled(choices: tuple[int, ...]) -> PathEncoding:
+    return PathEncoding("nas-bench-201", tuple((choice,) for choice in choices))
 
 
 def architecture(choices: tuple[int, ...]) -> Architecture:
@@ -98,8 +98,8 @@ def test_classes_and_representatives_equal_the_table(table: dict[str, NDArray[np
     assert sorted(map(sorted, members.values())) == sorted(map(sorted, found.values()))
     assert len(cost) == SPACE.size() == 15625
     assert len(members) == SPACE.networks() == 6466
-    for canonical, spellings in found.items():
-        assert canonical.choices in spellings
+    for canonical, encodings in found.items():
+        assert canonical.choices in encodings
     by_row = {row: label for label, rows in members.items() for row in rows}
     for canonical in found:
         assert (cost[canonical.choices] == least[by_row[canonical.choices]]).all()

@@ -207,7 +207,7 @@ def test_the_command_line_starts_its_own_processes(recipe: Path, tmp_path: Path)
 
 
 def test_training_goes_on_with_another_number_of_processes(recipe: Path, tmp_path: Path) -> None:
-    """Stopped after an epoch in two processes, gone on with in four and then in one."""
+    """Stopped after an epoch in two processes, resumed in four and then in one."""
     whole = Run.create(load_recipe(recipe, ["supernet.epochs=3"]), tmp_path / "whole")
     whole.train_supernet()
     path = tmp_path / "broken"

@@ -34,9 +34,9 @@ def test_samples_lie_in_the_window_and_are_distinct(imagenet_space: UnifiedSpace
         assert all(0.97 * limit <= cost.cost(architecture) <= limit for architecture in found)
 
 
-@pytest.mark.parametrize("space", [SMALL_CHANNELS, SMALL_MACRO], ids=["pairwise", "merged spellings"])
+@pytest.mark.parametrize("space", [SMALL_CHANNELS, SMALL_MACRO], ids=["pairwise", "merged encodings"])
 def test_other_kinds_of_costs(space: SearchSpace) -> None:
-    """Costs of pairs of neighbours, and spellings of one network: every network of the window, and no other."""
+    """Costs of pairs of neighbours, and encodings of one network: every network of the window, and no other."""
     cost = build_costs(space)["macs"]
     costs = {architecture: cost.cost(architecture) for architecture in space.enumerate()}
     low, high = np.quantile(list(costs.values()), [0.3, 0.5])

@@ -85,13 +85,13 @@ def paths(supernet: UnifiedSupernet) -> list[Architecture]:
     return sample_paths(supernet.space, 12, seed=0)
 
 
-def judge(supernet: Supernet, data: DataSplits) -> Evaluator:
+def make_evaluator(supernet: Supernet, data: DataSplits) -> Evaluator:
     return Evaluator(channels_last(supernet), data, calibration_images=40, batch_size=16)
 
 
 def test_images_add_up_to_scores(supernet: UnifiedSupernet, data: DataSplits, paths: list[Architecture]) -> None:
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    evaluator, other = judge(supernet, data), judge(supernet, data)
+    evaluator, other = make_evaluator(supernet, data), make_evaluator(supernet, data)
     losses, correct = evaluator.per_image([*paths, paths[0]])
     assert losses.shape == correct.shape == (len(paths) + 1, len(data.validation))
     assert correct.dtype == np.bool_
@@ -120,7 +120,7 @@ def test_prefixes_are_balanced_until_a_class_runs_out(labels: list[int], seed: i
 
 def test_subsets_are_those_images_alone(supernet: UnifiedSupernet, data: DataSplits, paths: list[Architecture]) -> None:
     """Every coefficient against networks evaluated on the subset one by one."""
-    evaluator = judge(supernet, data)
+    evaluator = make_evaluator(supernet, data)
     ranking = rank_paths(evaluator, data, [*paths, paths[3]], (500, 9, 18, 36, 9), seed=5)
     assert list(ranking.scores) == paths
     assert [row.images for row in ranking.rows] == [9, 18, 36]
@@ -163,7 +163,7 @@ def test_batch_losses_are_no_matter_of_chance(data: DataSplits) -> None:
     with torch.no_grad():
         next(net.parameters()).fill_(torch.nan)
     assert np.isposinf(batch_losses(net, data, paths, data.validation)).all()
-    row = rank_paths(judge(net, data), data, paths, [9]).rows[0]
+    row = rank_paths(make_evaluator(net, data), data, paths, [9]).rows[0]
     assert row.loss == row.batch_loss == Correlation(None, None)
 
 

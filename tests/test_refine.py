@@ -37,7 +37,7 @@ def test_rounds_only_add_and_every_budget_holds(supernet: UnifiedSupernet, data:
             assert candidate.log_probability is None
             within = [a for a in strategy.evaluator.scored if strategy.allowed(a, candidate.budgets)]
             best = max(strategy.evaluator.scored[a].top1_percent for a in within)
-            assert candidate.supernet_top1_percent == best  # whatever budget it was judged for
+            assert candidate.supernet_top1_percent == best  # whatever budget it was evaluated for
     for fewer, more in ((0, 1), (1, 4)):
         assert set(found[fewer][0].evaluator.scored) < set(found[more][0].evaluator.scored)
         for before, after in zip(found[fewer][1], found[more][1], strict=True):
@@ -50,13 +50,13 @@ def test_rounds_only_add_and_every_budget_holds(supernet: UnifiedSupernet, data:
 def test_children_are_new_within_the_budget_and_best_predicted(supernet: UnifiedSupernet, data: DataSplits) -> None:
     strategy = make(supernet, data, 0)
     strategy.search(BUDGETS)
-    judged = list(strategy.evaluator.scored)
+    evaluated = list(strategy.evaluator.scored)
     models = strategy._models()
     few, many = (
-        promising(strategy, BUDGETS[2], judged, models, count, np.random.default_rng(0)) for count in (3, 10**6)
+        promising(strategy, BUDGETS[2], evaluated, models, count, np.random.default_rng(0)) for count in (3, 10**6)
     )
     assert few == many[:3]
-    assert not set(many) & set(judged)
+    assert not set(many) & set(evaluated)
     assert all(strategy.allowed(child, BUDGETS[2]) for child in many)
     predicted = sum(model.predict(np.array([child.choices for child in many])) for model in models)
     assert list(predicted) == sorted(predicted, reverse=True)
@@ -68,15 +68,15 @@ def test_rounds_are_full_under_a_tight_budget(supernet: UnifiedSupernet, data: D
     low, high = reachable(strategy.terms, "macs")
     budgets = BudgetSet((Budget("macs", low + 0.04 * (high - low)),))
     sampler = FeasibleSampler(strategy.space, strategy.costs, budgets)
-    judged: list[Architecture] = sampler.sample(3, np.random.default_rng(1))
-    strategy._judge(judged)
+    evaluated: list[Architecture] = sampler.sample(3, np.random.default_rng(1))
+    strategy._evaluate(evaluated)
     models = strategy._models()
     rng = np.random.default_rng(0)
     for _ in range(2):
-        found = promising(strategy, budgets, judged, models, 5, rng)
-        assert len(set(found) - set(judged)) == len(found) == 5
+        found = promising(strategy, budgets, evaluated, models, 5, rng)
+        assert len(set(found) - set(evaluated)) == len(found) == 5
         assert all(strategy.allowed(child, budgets) for child in found)
-        judged += found
+        evaluated += found
     # Nothing within the budget is known to breed from: still a full round.
     assert len(promising(strategy, budgets, [], models, 5, rng)) == 5
 

@@ -45,7 +45,7 @@ class Node:
         )
         return " ".join("".join(parts).split())
 
-    def walk(self) -> Iterator[Node]:
+    def run_prefix_tree(self) -> Iterator[Node]:
         yield self
         for child in self.children:
             if isinstance(child, Node):

@@ -39,7 +39,7 @@ def answer(limits: dict[str, float], top1: float, **costs: float) -> dict[str, A
 def strategy(
     name: str,
     scores: tuple[float, ...] = (80.0, 82.0, 81.0),
-    judged: tuple[float, ...] = (70.0, 72.0, 71.0, 75.0),
+    evaluated: tuple[float, ...] = (70.0, 72.0, 71.0, 75.0),
     budgets: list[dict[str, float]] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def strategy(
         "hypervolume": 0.8,
         "spent": {"evaluations": 640, "images": 1480000, "macs": 1.2e12, "seconds": 120.6},
         "training": {"evaluations": 0, "images": 0, "macs": 0.0, "seconds": 0.0},
-        "evaluated": [{"cost": 1e6, "top1_percent": top1} for top1 in judged],
+        "evaluated": [{"cost": 1e6, "top1_percent": top1} for top1 in evaluated],
         **changes,
     }
 
@@ -233,8 +233,8 @@ def test_style_sheet_has_every_look(tmp_path: Path) -> None:
 
 def test_histograms_share_bins_and_heights_are_shares(tmp_path: Path) -> None:
     first, second = drawn(section_of(tmp_path), "histogram").find("g", "histogram")
-    assert first.find("text", "row-title")[0].text() == "generator: 3 judged, 80.00 to 83.00 %, mean 81.67 %"
-    assert second.find("text", "row-title")[0].text() == "random: 4 judged, 70.00 to 75.00 %, mean 72.00 %"
+    assert first.find("text", "row-title")[0].text() == "generator: 3 evaluated, 80.00 to 83.00 %, mean 81.67 %"
+    assert second.find("text", "row-title")[0].text() == "random: 4 evaluated, 70.00 to 75.00 %, mean 72.00 %"
     assert (len(first.find("rect")), len(second.find("rect"))) == (3, 4)
     assert second.find("rect")[0].tooltip().endswith(": 1 of 4 (25 %)")
     thirds, quarters = ({rect.number("height") for rect in row.find("rect")} for row in (first, second))
@@ -258,7 +258,7 @@ def test_bins_have_round_edges_and_a_value_on_an_edge_falls_into_the_upper_one()
     assert [fine.counts([index / 10]).index(1) for index in range(50)] == list(range(50))
 
 
-def test_best_so_far_steps_where_a_new_best_was_judged(tmp_path: Path) -> None:
+def test_best_so_far_steps_where_a_new_best_was_evaluated(tmp_path: Path) -> None:
     found = drawn(section_of(tmp_path), "progress")
     line = points(found.find("polyline", "series")[1])  # 70, 72, 71, 75
     (x1, y70), (x2, y70_too), (x2_too, y72), (x4, y72_too), (x4_too, y75), (end, y75_too) = line
@@ -268,8 +268,8 @@ def test_best_so_far_steps_where_a_new_best_was_judged(tmp_path: Path) -> None:
     assert end == x4
     tooltips = [dot.tooltip() for dot in found.find("circle", "series-dot")]
     assert tooltips == [
-        "generator: best 83.00 %, found as number 2 of 3 judged",
-        "random: best 75.00 %, found as number 4 of 4 judged",
+        "generator: best 83.00 %, found as number 2 of 3 evaluated",
+        "random: best 75.00 %, found as number 4 of 4 evaluated",
     ]
 
 
@@ -293,8 +293,8 @@ def test_thinned_steps_are_exact_and_few(rising: int, level: int) -> None:
     assert kept == sorted(set(kept))
 
 
-def test_many_judged_stay_small(tmp_path: Path) -> None:
-    rising = [strategy(f"s{i}", judged=tuple(40 + n / 500 + i for n in range(20_000))) for i in range(3)]
+def test_many_evaluated_stay_small(tmp_path: Path) -> None:
+    rising = [strategy(f"s{i}", evaluated=tuple(40 + n / 500 + i for n in range(20_000))) for i in range(3)]
     run = write_run(tmp_path, {"compare.json": json.dumps(compared(rising))}, only=True)
     path = write_report(run)
     without = write_report(write_run(tmp_path / "without", only=True))
@@ -303,7 +303,7 @@ def test_many_judged_stay_small(tmp_path: Path) -> None:
     for line in drawn(found, "progress").find("polyline"):
         assert len(points(line)) <= 2 * STEPS + 2
     assert len(drawn(found, "histogram").find("rect")) <= 3 * 60
-    assert "20000 judged" in drawn(found, "histogram").text()
+    assert "20000 evaluated" in drawn(found, "histogram").text()
 
 
 def test_one_strategy_has_all_pictures_and_nothing_to_be_better_than(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_one_strategy_has_all_pictures_and_nothing_to_be_better_than(tmp_path: P
     assert "Bold" not in found.text()
 
 
-def test_one_budget_and_one_judged(tmp_path: Path) -> None:
+def test_one_budget_and_one_evaluated(tmp_path: Path) -> None:
     one = strategy("generator", (80.0,), (80.0,), budgets=BUDGETS[:1])
     found = section_of(tmp_path, [one], budgets=BUDGETS[:1])
     assert not drawn(found, "limits").find("polyline")
@@ -327,7 +327,7 @@ def test_no_strategies_no_section(tmp_path: Path) -> None:
     assert [node.attributes["id"] for node in page.find("section")] == ["overview", "recipe"]
 
 
-def test_nothing_judged_and_no_budgets(tmp_path: Path) -> None:
+def test_nothing_evaluated_and_no_budgets(tmp_path: Path) -> None:
     found = section_of(tmp_path, [strategy("a", (), (), budgets=[]), strategy("b", (), (), budgets=[])], budgets=[])
     assert rows(found) == []
     assert len(found.find("table")[0].find("tbody", "totals")[0].find("tr")) == 4
@@ -335,12 +335,12 @@ def test_nothing_judged_and_no_budgets(tmp_path: Path) -> None:
     assert not found.find("figure")
 
 
-def test_strategy_that_judged_nothing_keeps_its_look_and_is_named(tmp_path: Path) -> None:
-    found = section_of(tmp_path, [strategy("idle", judged=()), strategy("busy")])
+def test_strategy_that_evaluated_nothing_keeps_its_look_and_is_named(tmp_path: Path) -> None:
+    found = section_of(tmp_path, [strategy("idle", evaluated=()), strategy("busy")])
     [row] = drawn(found, "histogram").find("g", "histogram")
     assert row.classes == ["histogram", "hue-1"]
     assert [line.classes[1] for line in drawn(found, "progress").find("polyline")] == ["hue-1"]
-    assert "Nothing was judged by idle." in found.text()
+    assert "Nothing was evaluated by idle." in found.text()
 
 
 def test_budgets_without_the_cost_leave_out_the_picture(tmp_path: Path) -> None:
@@ -437,7 +437,9 @@ def test_damage_is_named_with_its_place(tmp_path: Path, data: Any, message: str)
 def test_values_that_cannot_be_still_give_a_page(tmp_path: Path, value: float) -> None:
     amounts = {"evaluations": abs(value), "images": abs(value), "seconds": abs(value)}
     odd = strategy("odd", (value, 80.0, value), (value, 80.0), hypervolume=value, spent=amounts, training=amounts)
-    found = section_of(tmp_path, [odd, strategy("even", judged=(value,))], reference={"cost": value, "top1_percent": 0})
+    found = section_of(
+        tmp_path, [odd, strategy("even", evaluated=(value,))], reference={"cost": value, "top1_percent": 0}
+    )
     coordinates = " ".join(line.attributes["points"] for line in found.find("polyline"))
     assert "nan" not in coordinates
     assert "inf" not in coordinates

@@ -330,15 +330,15 @@ def test_relaxed_supernet_passes_gradients_to_probabilities_only() -> None:
 def test_a_path_trains_its_own_steps_and_a_fair_round_trains_everything() -> None:
     net = copy.deepcopy(NET).train()
     trained: set[str] = set()
-    for spelling in SPACE.fair_round(np.random.default_rng(0)):
+    for encoding in SPACE.fair_round(np.random.default_rng(0)):
         net.zero_grad(set_to_none=True)
-        F.cross_entropy(net(IMAGES, spelling), torch.tensor([0, 1, 2, 0])).backward()
+        F.cross_entropy(net(IMAGES, encoding), torch.tensor([0, 1, 2, 0])).backward()
         got = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
         wanted = set()
         for name, _ in net.named_parameters():
             if ".steps." in name:
                 layer, step = int(name.split(".")[1]), name.rsplit(".", 1)[1]
-                operation = SPACE.decisions[layer].operations[spelling.operations[layer][0]]
+                operation = SPACE.decisions[layer].operations[encoding.operations[layer][0]]
                 if step not in (operation[:2], operation[2:]):
                     continue
             wanted.add(name)

@@ -1,4 +1,4 @@
-"""Long work is killed at random moments and gone on with: what it leaves is what it leaves when nothing happens."""
+"""Long work is killed at random moments and resumed: what it leaves is what it leaves when nothing happens."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from anybudget.errors import ConfigError
 from anybudget.nets import Supernet, build_supernet
 from anybudget.recipe import WITHOUT_ROUNDS, load_recipe, parse_recipe, resolved
 from anybudget.runs.run import Run
-from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace
+from anybudget.spaces import PathEncoding, SearchSpace, UnifiedSpace
 from anybudget.training.samplers import SAMPLERS, FairSampler, GreedySampler, GreedySettings, Length, UniformSampler
 from anybudget.training.sgd import Schedule
 from anybudget.training.supernet import PathQueue, length_of, train_supernet
@@ -132,7 +132,7 @@ def test_a_greedy_run_trains_the_paths_that_it_keeps_in_one_update(recipe_file: 
     assert Run.open(tmp_path / "run").recipe.supernet.paths_per_step == "round"
 
 
-def no_losses(paths: Sequence[Spelling]) -> list[float]:
+def no_losses(paths: Sequence[PathEncoding]) -> list[float]:
     return [0.0] * len(paths)
 
 

@@ -17,8 +17,8 @@ from anybudget.errors import AnyBudgetError, RunError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from anybudget.spaces import MBConvSettings, MBConvSpace, Spelling, stages
-from anybudget.training.loop import Supervision
+from anybudget.spaces import MBConvSettings, MBConvSpace, PathEncoding, stages
+from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import GreedySampler, GreedySettings, Length
 from anybudget.training.sgd import Schedule
@@ -40,7 +40,7 @@ SPACE = MBConvSpace(
 LAYERS = len(SPACE.decisions)
 
 
-def loss(path: Spelling) -> float:
+def loss(path: PathEncoding) -> float:
     """The more layers use operation 1, the better."""
     return -float(sum(operation == 1 for (operation,) in path.operations))
 
@@ -49,9 +49,9 @@ class Scores:
     """Scores paths by `loss` and remembers what was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[list[Spelling]] = []
+        self.asked: list[list[PathEncoding]] = []
 
-    def __call__(self, paths: Sequence[Spelling]) -> list[float]:
+    def __call__(self, paths: Sequence[PathEncoding]) -> list[float]:
         self.asked.append(list(paths))
         return [loss(path) for path in paths]
 
@@ -193,7 +193,7 @@ def test_training_counts_what_it_did_and_stops_early(data: DataSplits) -> None:
     sampler = GreedySampler(SPACE, settings, length_of(data, schedule))
     rows: list[dict[str, float]] = []
     spent = train_supernet(
-        net, sampler, data, schedule, score_images=9, supervision=Supervision(log=rows.append)
+        net, sampler, data, schedule, score_images=9, context=TrainingContext(log=rows.append)
     ).to_dict()
     assert sampler.finished
     assert len(rows) < 30

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError, ConfigError
-from anybudget.spaces import Spelling, UnifiedSpace
+from anybudget.spaces import PathEncoding, UnifiedSpace
 from anybudget.training.samplers import SAMPLERS, GreedySettings, Length, PathSampler
 from conftest import tiny_macro
 
@@ -21,7 +21,7 @@ layers = st.lists(st.integers(0, 2), min_size=2, max_size=6)
 networks = st.lists(layers, min_size=3, max_size=3)
 
 
-def scores(paths: Sequence[Spelling]) -> list[float]:
+def scores(paths: Sequence[PathEncoding]) -> list[float]:
     """A loss that falls with the number of 7x7 kernels."""
     return [-float(sum(operations.count(2) for operations in path.operations)) for path in paths]
 
@@ -30,8 +30,8 @@ def sampler(name: str, steps: int = 100, **greedy: object) -> PathSampler:
     return SAMPLERS[name](SPACE, GreedySettings(**greedy), Length(steps))  # type: ignore[arg-type]
 
 
-def spelled(network: list[list[int]]) -> Spelling:
-    return Spelling("unified", tuple(tuple(layer) + (3,) * (6 - len(layer)) for layer in network))
+def spelled(network: list[list[int]]) -> PathEncoding:
+    return PathEncoding("unified", tuple(tuple(layer) + (3,) * (6 - len(layer)) for layer in network))
 
 
 def test_sizes(imagenet_space: UnifiedSpace) -> None:
@@ -55,9 +55,9 @@ def test_different_multisets_are_different(first: list[list[int]], second: list[
 
 
 @given(networks)
-def test_spelling_and_kernels_round_trip(network: list[list[int]]) -> None:
+def test_encoding_and_kernels_round_trip(network: list[list[int]]) -> None:
     architecture = SPACE.canonical(spelled(network))
-    assert SPACE.canonical(SPACE.spell(architecture)) == architecture
+    assert SPACE.canonical(SPACE.path_encoding(architecture)) == architecture
     assert SPACE.from_kernels(SPACE.kernels(architecture)) == architecture
     assert [sorted(layer) for layer in network] == [
         [(3, 5, 7).index(kernel) for kernel in layer] for layer in SPACE.kernels(architecture)
@@ -68,7 +68,7 @@ def test_every_choice_is_its_own_architecture() -> None:
     tiny = UnifiedSpace(tiny_macro(stages=SPACE.settings.stages[1:]))
     everything = list(tiny.enumerate())
     assert len(set(everything)) == tiny.size() == 80
-    assert all(tiny.canonical(tiny.spell(architecture)) == architecture for architecture in everything)
+    assert all(tiny.canonical(tiny.path_encoding(architecture)) == architecture for architecture in everything)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_every_choice_is_its_own_architecture() -> None:
         ((0, 0, 3, 3, 3, 3),) * 2,  # a layer short
     ],
 )
-def test_what_is_no_spelling_is_refused(operations: tuple[tuple[int, ...], ...]) -> None:
+def test_what_is_no_encoding_is_refused(operations: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ArchitectureError):
-        SPACE.canonical(Spelling("unified", operations))
+        SPACE.canonical(PathEncoding("unified", operations))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_is_no_spelling_is_refused(operations: tuple[tuple[int, ...], ...])
 )
 def test_foreign_architectures_are_refused(architecture: Architecture, message: str) -> None:
     with pytest.raises(ArchitectureError, match=message):
-        SPACE.spell(architecture)
+        SPACE.path_encoding(architecture)
 
 
 def test_unknown_kernel_is_named() -> None:
@@ -142,9 +142,9 @@ def test_the_uniform_sampler_draws_every_choice_equally_often() -> None:
     assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
-def test_canonical_sampler_trains_canonical_spellings_only() -> None:
+def test_canonical_sampler_trains_canonical_encodings_only() -> None:
     paths = sampler("fair-canonical").paths(np.random.default_rng(0), scores)
-    assert all(SPACE.spell(SPACE.canonical(path)) == path for path in paths)
+    assert all(SPACE.path_encoding(SPACE.canonical(path)) == path for path in paths)
     rates = Counter(sum(op != 3 for op in path.operations[0]) for path in paths)
     assert rates == dict.fromkeys(range(2, 7), 3)
 

@@ -110,7 +110,7 @@ def test_identities_move_freely_in_a_stage_and_nothing_else_does(choices: list[i
 
 
 def test_what_is_counted_once_is_one_network() -> None:
-    """Two spellings with an identity at different places build the same function from the same weights."""
+    """Two encodings with an identity at different places build the same function from the same weights."""
     settings = MBConvSettings(
         input_size=8, input_channels=1, classes=3, stem_width=4, first_width=0, stages=stages((4, 3, 1)), head_width=8
     )

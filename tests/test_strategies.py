@@ -1,4 +1,4 @@
-"""What `random`, `evolution` and `nsga2` promise beyond `check_strategy`: nothing over a budget is judged at all."""
+"""What `random`, `evolution` and `nsga2` promise beyond `check_strategy`: nothing over a budget is evaluated at all."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ STRATEGIES_UNDER_TEST: dict[str, Factory] = {
         evaluator, costs, population=20, generations=-(-effort // 20), seed=seed
     ),
 }
-"""How to make every strategy, given evaluator, costs, about how many architectures it may judge, and seed."""
+"""How to make every strategy, given evaluator, costs, about how many architectures it may evaluator, and seed."""
 
 every_strategy = pytest.mark.parametrize("name", STRATEGIES_UNDER_TEST)
 
@@ -80,7 +80,7 @@ def make(name: str, kind: str, *, effort: int = 60, seed: int = 0) -> Strategy:
     return STRATEGIES_UNDER_TEST[name](PlantedEvaluator(SPACES[kind]), COSTS[kind], effort, seed)
 
 
-def judge_of(strategy: Strategy) -> PlantedEvaluator:
+def evaluator_of(strategy: Strategy) -> PlantedEvaluator:
     assert isinstance(strategy.evaluator, PlantedEvaluator)
     return strategy.evaluator
 
@@ -88,7 +88,7 @@ def judge_of(strategy: Strategy) -> PlantedEvaluator:
 @every_strategy
 @settings(deadline=None, max_examples=6)
 @given(st.sampled_from(list(SPACES)), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(0, 5))
-def test_nothing_over_a_budget_is_judged(
+def test_nothing_over_a_budget_is_evaluated(
     name: str, kind: str, first: float, second: float, both: bool, seed: int
 ) -> None:
     (macs,), (params,) = budgets_at(kind, first, "macs").budgets, budgets_at(kind, second, "params").budgets
@@ -102,17 +102,17 @@ def test_nothing_over_a_budget_is_judged(
         assert not allowed
     else:
         assert candidate.architecture in allowed
-        assert candidate.supernet_top1_percent == max(map(judge_of(strategy).top1, judge_of(strategy).given))
-    assert set(judge_of(strategy).given) <= allowed
+        assert candidate.supernet_top1_percent == max(map(evaluator_of(strategy).top1, evaluator_of(strategy).given))
+    assert set(evaluator_of(strategy).given) <= allowed
     assert strategy.spent.evaluations <= 60
 
 
 @every_strategy
-def test_another_seed_judges_others(name: str) -> None:
+def test_another_seed_evaluates_others(name: str) -> None:
     runs = [make(name, "unified", seed=seed) for seed in (0, 1)]
     for strategy in runs:
         strategy.find(budgets_at("unified", 0.4, "macs"))
-    assert judge_of(runs[0]).given != judge_of(runs[1]).given
+    assert evaluator_of(runs[0]).given != evaluator_of(runs[1]).given
 
 
 @every_strategy
@@ -142,7 +142,7 @@ def test_with_a_real_supernet(name: str, supernet: UnifiedSupernet, data: DataSp
 # Each strategy for itself.
 
 
-def test_random_without_a_window_judges_everything() -> None:
+def test_random_without_a_window_evaluates_everything() -> None:
     """What the registered one cannot be told to do; `tests/test_conformance.py` has the other strategies."""
     count = len(NETWORKS["merged"])
     check_strategy(
@@ -156,11 +156,11 @@ def test_random_uses_most_of_the_budget() -> None:
     strategy.find(budgets)
     macs = COSTS["unified"]["macs"]
     assert strategy.spent.evaluations == 20
-    assert all(0.9 * budgets.limits()["macs"] <= macs.cost(a) for a in judge_of(strategy).given)
+    assert all(0.9 * budgets.limits()["macs"] <= macs.cost(a) for a in evaluator_of(strategy).given)
 
 
 @pytest.mark.parametrize("generations", [1, 4])
-def test_evolution_judges_population_times_generations(generations: int) -> None:
+def test_evolution_evaluates_population_times_generations(generations: int) -> None:
     evaluator = PlantedEvaluator(UNIFIED)
     strategy = EvolutionStrategy(evaluator, COSTS["unified"], population=20, generations=generations)
     strategy.find(budgets_at("unified", 0.5, "macs"))
@@ -182,10 +182,10 @@ def test_every_generation_is_full_under_a_tight_budget(
     scores = evaluator.scores
     evaluator.scores = lambda found, progress=None: calls.append(list(found)) or scores(found, progress)  # type: ignore[method-assign, func-returns-value]
     kind(evaluator, COSTS["unified"], population=population, generations=generations).find(budgets)
-    judged = calls[:generations]
-    assert [len(generation) for generation in judged] == [population] * generations
-    assert len({a for generation in judged for a in generation}) == population * generations
-    assert {a for generation in judged for a in generation} <= set(allowed)
+    evaluated = calls[:generations]
+    assert [len(generation) for generation in evaluated] == [population] * generations
+    assert len({a for generation in evaluated for a in generation}) == population * generations
+    assert {a for generation in evaluated for a in generation} <= set(allowed)
 
 
 @pytest.mark.parametrize("kind", [EvolutionStrategy, NSGA2Strategy])
@@ -225,13 +225,13 @@ def test_generations_are_reported_and_end_early(kind: type[EvolutionStrategy] | 
     strategy = kind(PlantedEvaluator(MERGED), COSTS["merged"], population=20, generations=50, progress=progress)
     found = strategy.find(budgets_at("merged", 0.9, "macs"))
     assert progress.said[0] == (strategy.name, 50, "")
-    assert progress.said[-1] == ("", 1, f"top-1 {judge_of(strategy).top1(found):.2f}%")
+    assert progress.said[-1] == ("", 1, f"top-1 {evaluator_of(strategy).top1(found):.2f}%")
     assert 2 <= len(progress.said) - 1 < 50
 
 
 @pytest.mark.parametrize("kind", [EvolutionStrategy, NSGA2Strategy])
 def test_the_start_is_used(kind: type[EvolutionStrategy] | type[NSGA2Strategy]) -> None:
-    """The first that meet the budgets come first; none over a budget is judged."""
+    """The first that meet the budgets come first; none over a budget is evaluated."""
     budgets = budgets_at("unified", 0.5, "macs", "params")
     start = [NETWORKS["unified"][index] for index in np.random.default_rng(0).permutation(256)[:40]]
     fitting = [a for a in start if a in within("unified", budgets)]
@@ -254,7 +254,7 @@ def test_a_start_of_another_space_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["evolution", "nsga2"])
 def test_a_search_beats_chance(name: str) -> None:
-    """With as many judgements as random search, a fraction of a percent of the space."""
+    """With as many evaluations as random search, a fraction of a percent of the space."""
     costs = build_costs(LARGE)
     values = [costs["macs"].cost(LARGE.sample(np.random.default_rng(seed))) for seed in range(200)]
     budgets = BudgetSet((Budget("macs", float(np.median(values))),))
@@ -272,21 +272,21 @@ def test_the_front_is_what_nothing_dominates() -> None:
     budgets = budgets_at("unified", 0.6, "macs", "params")
     strategy = NSGA2Strategy(PlantedEvaluator(UNIFIED), COSTS["unified"], population=20, generations=8)
     best = strategy.find(budgets)
-    judge, costs = judge_of(strategy), COSTS["unified"]
+    evaluator, costs = evaluator_of(strategy), COSTS["unified"]
 
     def point(architecture: Architecture) -> tuple[float, ...]:
-        return (-judge.top1(architecture), *(costs[b.cost].cost(architecture) for b in budgets))
+        return (-evaluator.top1(architecture), *(costs[b.cost].cost(architecture) for b in budgets))
 
-    points = {a: point(a) for a in judge.scored}
+    points = {a: point(a) for a in evaluator.scored}
     expected = {a for a in points if not any(dominates(points[other], points[a]) for other in points)}
     assert {a for a, _, _ in strategy.front} == expected
     assert best == max(strategy.front, key=lambda member: member[1])[0]
     assert [c["macs"] for _, _, c in strategy.front] == sorted(c["macs"] for _, _, c in strategy.front)
     for architecture, top1, values in strategy.front:
-        assert top1 == judge.top1(architecture)
+        assert top1 == evaluator.top1(architecture)
         assert values == {name: model.cost(architecture) for name, model in costs.items()}
     strategy.find(budgets_at("unified", 0.01, "macs"))
-    assert len(judge.scored) > 20 * 8 * 0.5
+    assert len(evaluator.scored) > 20 * 8 * 0.5
     assert all(budgets_at("unified", 0.01, "macs").allows(values) for _, _, values in strategy.front)
 
 
@@ -295,9 +295,9 @@ def test_the_front_s_hypervolume_nears_that_of_all() -> None:
     budgets = budgets_at("unified", 1.0, "macs")
     strategy = NSGA2Strategy(PlantedEvaluator(UNIFIED), COSTS["unified"], population=20, generations=12)
     strategy.find(budgets)
-    judge, macs = judge_of(strategy), COSTS["unified"]["macs"]
+    evaluator, macs = evaluator_of(strategy), COSTS["unified"]["macs"]
     reference = (100.0, macs.cost(max(NETWORKS["unified"], key=macs.cost)))
-    whole = hypervolume([(100 - judge.top1(a), macs.cost(a)) for a in NETWORKS["unified"]], reference)
+    whole = hypervolume([(100 - evaluator.top1(a), macs.cost(a)) for a in NETWORKS["unified"]], reference)
     front = hypervolume([(100 - top1, costs["macs"]) for _, top1, costs in strategy.front], reference)
     assert 0.97 * whole < front <= whole
 

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
-from anybudget.spaces import SearchSpace, Spelling, UnifiedSpace, stages
+from anybudget.spaces import PathEncoding, SearchSpace, UnifiedSpace, stages
 from anybudget.testing import check_space, check_supernet, explicit_mixture, randomise_norms
 from conftest import small_channels, small_mbconv, tiny_macro
 
@@ -195,8 +195,8 @@ def test_a_path_computes_its_own_channels_only() -> None:
 
 
 def test_arrangements_share_a_network_but_not_its_weights() -> None:
-    first = Spelling("unified", ((0, 1, 2, 3, 3, 3), (0, 0, 3, 3, 3, 3), (0, 0, 3, 3, 3, 3)))
-    second = Spelling("unified", ((2, 0, 1, 3, 3, 3), *first.operations[1:]))
+    first = PathEncoding("unified", ((0, 1, 2, 3, 3, 3), (0, 0, 3, 3, 3, 3), (0, 0, 3, 3, 3, 3)))
+    second = PathEncoding("unified", ((2, 0, 1, 3, 3, 3), *first.operations[1:]))
     assert SPACE.canonical(first) == SPACE.canonical(second)
     with torch.no_grad():
         assert not torch.allclose(NET(IMAGES, first), NET(IMAGES, second))
@@ -205,8 +205,8 @@ def test_arrangements_share_a_network_but_not_its_weights() -> None:
 
 def test_gradients_reach_the_path_and_nothing_else() -> None:
     net = copy.deepcopy(NET).train()
-    spelling = Spelling("unified", ((2, 0, 3, 3, 3, 3),) * 3)
-    net(IMAGES, spelling).sum().backward()
+    encoding = PathEncoding("unified", ((2, 0, 3, 3, 3, 3),) * 3)
+    net(IMAGES, encoding).sum().backward()
     block = net.layers[0]
     used = {(0, 2), (1, 0)}
     for index, sub_block in enumerate(block.sub_blocks):
@@ -261,7 +261,7 @@ def test_ablations_of_forced_sampling_and_shadow_norms(forced: bool, shadow: boo
     space = UnifiedSpace(tiny_macro(forced_sampling=forced, shadow_norms=shadow))
     torch.manual_seed(0)
     net = build_supernet(space)
-    if forced:  # without, a sub-block may also be skipped where no canonical spelling skips it
+    if forced:  # without, a sub-block may also be skipped where no canonical encoding skips it
         check_space(space, samples=3)
     check_supernet(net, samples=3)
     assert {len(layer.shadow_norms) for layer in net.layers} == {5 if shadow else 1}

@@ -1,4 +1,4 @@
-"""Supernet training, retraining, the judge, and the proof that the search never sees the test split."""
+"""Supernet training, retraining, the evaluator, and the proof that the search never sees the test split."""
 
 import copy
 import dataclasses
@@ -14,15 +14,15 @@ from anybudget.data import Augmentation, DataSplits, ImageSet
 from anybudget.errors import TrainingError
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
-from anybudget.spaces import Spelling, UnifiedSpace
-from anybudget.training.loop import Supervision
+from anybudget.spaces import PathEncoding, UnifiedSpace
+from anybudget.training.loop import TrainingContext
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.sgd import Schedule, cosine_factor
 from anybudget.training.supernet import train_supernet
 
 
-def no_scores(paths: list[Spelling]) -> list[float]:
+def no_scores(paths: list[PathEncoding]) -> list[float]:
     raise AssertionError(f"{len(paths)} paths were scored; this sampler has no use for scores")
 
 
@@ -55,7 +55,7 @@ def test_training_learns(space: UnifiedSpace, data: DataSplits) -> None:
     torch.manual_seed(0)
     net = build_supernet(space)
     schedule = dataclasses.replace(SCHEDULE, epochs=30, learning_rate=0.2, augmentation=None)
-    train_supernet(net, FairSampler(space), data, schedule, supervision=Supervision(log=rows.append))
+    train_supernet(net, FairSampler(space), data, schedule, context=TrainingContext(log=rows.append))
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
     assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)

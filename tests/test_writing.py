@@ -6,6 +6,7 @@ from pathlib import Path
 import anybudget
 
 SOURCE = Path(anybudget.__file__).parent
+OWN = ("self", "self.folder")
 WRITERS = {
     "write_text",
     "write_bytes",
@@ -27,8 +28,8 @@ def writes(tree: ast.AST) -> list[int]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         texts = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
         opens = name == "open" and any(isinstance(t, str) and t[:1] in tuple("wax") and len(t) < 4 for t in texts)
-        # `RunFolder.write_text` writes whole files by way of `anybudget.storage.files`.
-        own = name == "write_text" and ast.unparse(node.func) in ("self.write_text", "self.folder.write_text")
+        # `RunFolder.write_text` and `write_bytes` write whole files by way of `anybudget.storage.files`.
+        own = ast.unparse(node.func) in {f"{folder}.write_{kind}" for folder in OWN for kind in ("text", "bytes")}
         if opens or (name in WRITERS and not own):
             found.append(node.lineno)
     return found
@@ -36,8 +37,8 @@ def writes(tree: ast.AST) -> list[int]:
 
 def test_one_module_writes_files() -> None:
     found = {
-        str(path.relative_to(SOURCE)): lines
+        path.relative_to(SOURCE).as_posix(): lines
         for path in SOURCE.rglob("*.py")
         if (lines := writes(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert set(found) == {"files.py"}
+    assert set(found) == {"storage/files.py"}

@@ -1,4 +1,4 @@
-"""Owns `Architecture`, the immutable value that names one network of one search space."""
+"""`Architecture`, the immutable value that names one network of one search space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns `Budget` and `BudgetSet`: hard upper limits on costs, and how they are written as text."""
+"""`Budget` and `BudgetSet`: hard upper limits on costs, and how they are written as text."""
 
 from __future__ import annotations
 

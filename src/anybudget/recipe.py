@@ -1,4 +1,4 @@
-"""Owns recipes: TOML in, validated and typed stage settings out; an unknown key is an error."""
+"""Recipes: TOML in, validated and typed stage settings out; an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ class NSGA2Section(Section):
 
 
 class RefinedSection(Section):
-    """`[search.refined]`: the strategy `refined`: candidates of the generator per budget, then relatives in rounds."""
+    """`[search.refined]`: the strategy `refined`: candidates of the generator per budget, then offspring in rounds."""
 
     candidates: Count = 20
     rounds: Natural = 8
@@ -266,14 +266,14 @@ class DirectSection(Section):
 
 
 class LinearSection(Section):
-    """`[search.linear]`: the strategy `linear`: how many paths the model is fitted to, and how many are judged."""
+    """`[search.linear]`: the strategy `linear`: how many paths the model is fitted to, and how many are evaluated."""
 
     samples: Annotated[int, Field(ge=10)] = 200
     candidates: Count = 10
 
 
 class SearchSection(Section):
-    """`[search]`: which budgets are asked for, and how candidates are judged.
+    """`[search]`: which budgets are asked for, and how candidates are evaluated.
 
     `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
     random baseline alone, whose networks are to be of about the same cost: the least share that each of them uses.
@@ -306,8 +306,8 @@ class RetrainSection(TrainingSection):
     se_reduction: Natural = 0
 
 
-OPERATION = ("threads", "device", "devices", "nodes", "checkpoint_seconds")
-"""Keys that say how a run is carried out, not what it does: it may be gone on with under others."""
+RUNTIME_KEYS = ("threads", "device", "devices", "nodes", "checkpoint_seconds")
+"""Keys that say how a run is carried out, not what it does: it may be resumed under others."""
 
 
 class Recipe(Section):
@@ -455,12 +455,12 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def essence(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides the results, as plain data: all but `OPERATION` and where the images lie.
+def reproducibility_settings(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides the results, as plain data: all but `RUNTIME_KEYS` and where the images lie.
 
     Which images these are is said by their digest (see `anybudget.runs.data_identity`), wherever they lie.
     """
-    return recipe.model_dump(mode="json", exclude={**dict.fromkeys(OPERATION, True), "data": {"source"}})
+    return recipe.model_dump(mode="json", exclude={**dict.fromkeys(RUNTIME_KEYS, True), "data": {"source"}})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Owns the command line: one subcommand per stage, JSON, and how mistakes and stops end.
+"""The command line: one subcommand per stage, JSON, and how mistakes and stops end.
 
 Torch is imported inside the commands that need it, so that help is immediate.
 """
@@ -72,7 +72,8 @@ TargetArgument = Annotated[
 
 
 EngineOption = Annotated[
-    str, typer.Option("--engine", metavar="[local|ray]", help="What judges candidates: this process, or Ray's workers.")
+    str,
+    typer.Option("--engine", metavar="[local|ray]", help="What evaluates candidates: this process, or Ray's workers."),
 ]
 AddressOption = Annotated[
     str | None, typer.Option("--address", metavar="HOST:PORT", help="A Ray cluster to join; without, one is started.")
@@ -97,9 +98,9 @@ def run(
     data: DataOption = None,
 ) -> None:
     """Run all stages: supernet, generator, search, random baseline, retraining, report."""
-    with _engine(engine, address, workers) as judging:
+    with _engine(engine, address, workers) as evaluating:
         opened = _create(recipe, out_dir, _with_source(overrides, data), all_stages=True)
-        opened.engine = judging
+        opened.engine = evaluating
         opened.run_all(err.print)
     print_results(opened)
     out.print(f"report: {opened.folder.path / 'report.html'}", markup=False)
@@ -151,8 +152,8 @@ def generate(
     data: DataOption = None,
 ) -> None:
     """Answer budgets with the trained generator; never over any of them."""
-    with _engine(engine, address, workers) as judging:
-        opened = _open_for(target, judging, data)
+    with _engine(engine, address, workers) as evaluating:
+        opened = _open_for(target, evaluating, data)
         candidates = opened.generate(_budgets(opened, budget))
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
@@ -172,8 +173,8 @@ def search(
     data: DataOption = None,
 ) -> None:
     """Answer budgets with any strategy; never over any of them."""
-    with _engine(engine, address, workers) as judging:
-        opened = _open_for(target, judging, data)
+    with _engine(engine, address, workers) as evaluating:
+        opened = _open_for(target, evaluating, data)
         candidates = [found.to_dict() for found in opened.search_with(strategy, _budgets(opened, budget))]
     if as_json:
         out.print_json(json.dumps(candidates))
@@ -196,8 +197,8 @@ def compare(
 ) -> None:
     """Answer the same budgets with several strategies and compare what they find and spend."""
     names = [name.strip() for name in strategies.split(",") if name.strip()]
-    with _engine(engine, address, workers) as judging:
-        opened = _open_for(target, judging, data)
+    with _engine(engine, address, workers) as evaluating:
+        opened = _open_for(target, evaluating, data)
         found = opened.compare(names, _budgets(opened, budget))
     report_path = opened.report()
     if as_json:
@@ -270,7 +271,7 @@ def doctor(
         Path | None, typer.Option("--data", metavar="PATH", help="Where to look for the run's data; not kept.")
     ] = None,
 ) -> None:
-    """Show what anybudget runs on, and whether a run folder is sound and can be gone on with; changes nothing."""
+    """Show what anybudget runs on, and whether a run folder is sound and can be resumed; changes nothing."""
     from anybudget.runs.doctor import examine
 
     if data is not None and target is None:
@@ -322,7 +323,7 @@ def main() -> None:
         error.show()
         sys.exit(getattr(error, "exit_code", 2))
     if code in (STOPPED, TERMINATED):  # Typer turns a Ctrl-C that nobody has noted into this return value
-        err.print("stopped; what has been saved is kept, run the same command again to go on", markup=False)
+        err.print("stopped; what has been saved is kept, run the same command again to resume", markup=False)
         sys.exit(code)
 
 
@@ -371,7 +372,7 @@ def _divert_native_output() -> None:
 
 
 def _create(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | None, *, all_stages: bool = False) -> Run:
-    """Start a run or go on with it; what is wrong with the data, the device or the budgets leaves no folder behind."""
+    """Start or resume a run; what is wrong with the data, the device or the budgets leaves no folder behind."""
     from anybudget.recipe import load_recipe
     from anybudget.storage.run_folder import RunFolder
 
@@ -412,7 +413,7 @@ def _open(path: Path, data: Path | None = None) -> Run:
 
 @contextmanager
 def _engine(name: str, address: str | None, workers: int | None) -> Iterator[Factory | None]:
-    """What gives a run its engine, whose workers end with this; None judges in this process."""
+    """What gives a run its engine, whose workers end with this; None evaluates in this process."""
     from anybudget.evaluation.engines import engine_factory
 
     factory = engine_factory(name, address=address, workers=workers)
@@ -424,7 +425,7 @@ def _engine(name: str, address: str | None, workers: int | None) -> Iterator[Fac
 
 
 def _open_for(path: Path, engine: Factory | None, data: Path | None) -> Run:
-    """Open a run whose candidates an engine judges."""
+    """Open a run whose candidates an engine evaluates."""
     opened = _open(path, data)
     opened.engine = engine
     return opened

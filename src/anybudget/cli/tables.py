@@ -1,4 +1,4 @@
-"""Owns what the terminal shows: tables on standard output, progress bars on standard error."""
+"""What the terminal shows: tables on standard output, progress bars on standard error."""
 
 from __future__ import annotations
 

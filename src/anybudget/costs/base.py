@@ -1,4 +1,4 @@
-"""Owns `CostModel`: what a network costs, exactly for an architecture and differentiably for probabilities."""
+"""`CostModel`: what a network costs, exactly for an architecture and differentiably for probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what is counted of a block: multiply-adds, parameters, bit operations."""
+"""What is counted of a block: multiply-adds, parameters, bit operations."""
 
 from __future__ import annotations
 

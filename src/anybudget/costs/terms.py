@@ -1,4 +1,4 @@
-"""Owns `CostTerms`: a cost written as a constant, one number per choice and one per pair of choices."""
+"""`CostTerms`: a cost written as a constant, one number per choice and one per pair of choices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the way from images on disk to splits, normalisation and training batches."""
+"""The way from images on disk to splits, normalisation and training batches."""
 
 from anybudget.data.balance import balanced_accuracy_percent, largest_class_percent
 from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches

@@ -1,4 +1,4 @@
-"""Owns the array file formats: `.npz` archives, the embedded subset, and the idx files of the MNIST family."""
+"""The array file formats: `.npz` archives, the embedded subset, and the idx files of the MNIST family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the step from stored image and label arrays to a data source: checks, layout and resizing."""
+"""The step from stored image and label arrays to a data source: checks, layout and resizing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what uneven classes do to accuracy: the share of the largest class, and accuracy with equal weight per class."""
+"""What uneven classes do to accuracy: the share of the largest class, and accuracy with equal weight per class."""
 
 from __future__ import annotations
 

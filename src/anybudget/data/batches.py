@@ -1,4 +1,4 @@
-"""Owns training batches: shuffling, augmentation on uint8 images, and normalisation on the training device."""
+"""Training batches: shuffling, augmentation on uint8 images, and normalisation on the training device."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Augmentation:
 
 
 class EpochPosition:
-    """How far an epoch of batches has come, so that one that was interrupted can be gone on with.
+    """How far an epoch of batches has come, so that one that was interrupted can be resumed.
 
     The order of an epoch is not kept, but the state of the generator that drew it.
     """
@@ -73,7 +73,7 @@ class EpochPosition:
         return {"batches": self.batches, "start": self._start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state; the generator has to be put back to where it was, too."""
+        """Restore such a state; the generator has to be put back to where it was, too."""
         self.batches, self._start = state["batches"], state["start"]
 
 

@@ -1,4 +1,4 @@
-"""Owns data sets stored as folders of class folders of image files."""
+"""Data sets stored as folders of class folders of image files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns image files: what their headers say, and decoding them to uint8."""
+"""Image files: what their headers say, and decoding them to uint8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how class folders lie: which folder is which part, the images of each class, and what is left aside."""
+"""How class folders lie: which folder is which part, the images of each class, and what is left aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns `Preparation`: what was done to images before training, so that it can be done again to other images."""
+"""`Preparation`: what was done to images before training, so that it can be done again to other images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what every data source has in common: its parts before they are split, and the bound on their memory."""
+"""What every data source has in common: its parts before they are split, and the bound on their memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the three splits of a data set and how they are drawn: `load_splits`, `DataSplits` and `ImageSet`."""
+"""The three splits of a data set and how they are drawn: `load_splits`, `DataSplits` and `ImageSet`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the step from stored grey levels or numbers of more than 8 bits to uint8, by one range for a whole data set."""
+"""The step from stored grey levels or numbers of more than 8 bits to uint8, by one range for a whole data set."""
 
 from __future__ import annotations
 

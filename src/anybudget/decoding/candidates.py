@@ -1,4 +1,4 @@
-"""Owns the way from distributions to candidates: what the budgets allow, and different architectures within them."""
+"""The way from distributions to candidates: what the budgets allow, and different architectures within them."""
 
 from __future__ import annotations
 

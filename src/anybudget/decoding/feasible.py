@@ -1,4 +1,4 @@
-"""Owns `FeasibleSampler`: random architectures within several budgets at once, however tight they are."""
+"""`FeasibleSampler`: random architectures within several budgets at once, however tight they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what can be said of a space before any training: its size, the range of its costs, reachable budgets."""
+"""What can be said of a space before any training: its size, the range of its costs, reachable budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns hard-budget decoding: the most probable architectures that meet every budget exactly."""
+"""Hard-budget decoding: the most probable architectures that meet every budget exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what can be said of trade-offs: which points no other beats, and how much they dominate."""
+"""What can be said of trade-offs: which points no other beats, and how much they dominate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns uniform sampling of architectures whose cost lies in a window, and the random strategy's draws."""
+"""Uniform sampling of architectures whose cost lies in a window, and the random strategy's draws."""
 
 from __future__ import annotations
 

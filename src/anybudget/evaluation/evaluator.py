@@ -1,4 +1,4 @@
-"""Owns the judge: validation top-1 of an architecture with the supernet's weights, after recalibrating its norms."""
+"""The evaluator: validation top-1 of an architecture with the supernet's weights, after recalibrating its norms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anybudget.errors import ConfigError, DataError
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.norms import calibrating, restore, statistics
-from anybudget.nets.prefix_tree import Node, plant, walk
+from anybudget.nets.prefix_tree import Node, build_prefix_tree, run_prefix_tree
 from anybudget.runtime.batch_parts import FEWEST
 from anybudget.runtime.progress import Task
 from anybudget.storage.journal import Journal
@@ -50,7 +50,7 @@ FIGURES = tuple(field.name for field in fields(Score))
 
 @dataclass(slots=True)
 class Spending:
-    """What judging has cost so far: evaluations, images forwarded (calibration included), their MACs, and seconds.
+    """What evaluating has cost so far: evaluations, images forwarded (calibration included), their MACs, and seconds.
 
     Images and MACs are counted as if every path were run alone, so that strategies compare whatever they share.
     """
@@ -73,7 +73,7 @@ class Spending:
         return asdict(self)
 
 
-class Judge:
+class SubnetEvaluator:
     """Scores architectures with the weights of one supernet; what `Evaluator` keeps accounts of.
 
     Calibration: in every norm of an architecture, mean and variance are those of all calibration images as one batch.
@@ -149,13 +149,13 @@ class Judge:
     def logits(
         self, architectures: Sequence[Architecture], progress: Task | None = None
     ) -> Iterator[tuple[int, slice, Tensor]]:
-        """Walk the trie of architectures: the index of one, a chunk of the validation images, its logits there.
+        """Walk the prefix tree of architectures: the index of one, a chunk of the validation images, its logits there.
 
         At every block the norms are calibrated on what the calibration images are there, and kept, so that the
         validation images can follow in chunks.
         """
         net = copy.deepcopy(self.supernet).eval()
-        nodes = plant(net, architectures)
+        nodes = build_prefix_tree(net, architectures)
         calibration = prepare(self.calibration.images, self.data, net) if len(self.calibration) else None
         kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}
         for first in range(0, len(self.data.validation), self.batch_size):
@@ -173,30 +173,30 @@ class Judge:
                     kept[node] = statistics(module)
                 return calibrating_images, run(hidden)
 
-            for index, (_, logits) in walk(nodes, (calibration if first == 0 else None, images), advance):
+            for index, (_, logits) in run_prefix_tree(nodes, (calibration if first == 0 else None, images), advance):
                 yield index, chunk, logits.float().cpu()
                 if first == 0 and progress is not None:
                     progress.advance()
 
 
 Engine = Callable[[Sequence[Sequence[Architecture]]], Iterator[Mapping[Architecture, Score]]]
-"""Judges groups of architectures somewhere; gives each group's scores as they come, in any order."""
+"""Evaluates groups of architectures somewhere; gives each group's scores as they come, in any order."""
 
 GROUP = 64
-"""Architectures judged together: as many as are lost in a kill, and as an engine's worker takes at once."""
+"""Architectures evaluated together: as many as are lost in a kill, and as an engine's worker takes at once."""
 
 
 class Evaluator:
-    """Keeps accounts of a judge: each architecture is evaluated once, every evaluation is counted.
+    """Keeps accounts of an evaluator: each architecture is evaluated once, every evaluation is counted.
 
     Args:
-        supernet: see `Judge`.
-        data: see `Judge`.
-        calibration_images: see `Judge`.
-        batch_size: see `Judge`.
-        seed: see `Judge`.
-        journal: keeps every score on disk, and has those of an interrupted search, which count as if judged now.
-        engine: judges elsewhere; in this process if None.
+        supernet: see `SubnetEvaluator`.
+        data: see `SubnetEvaluator`.
+        calibration_images: see `SubnetEvaluator`.
+        batch_size: see `SubnetEvaluator`.
+        seed: see `SubnetEvaluator`.
+        journal: keeps every score on disk, and has those of an interrupted search, which count as if evaluated now.
+        engine: evaluates elsewhere; in this process if None.
     """
 
     def __init__(
@@ -210,7 +210,9 @@ class Evaluator:
         journal: Journal | None = None,
         engine: Engine | None = None,
     ) -> None:
-        self.judge = Judge(supernet, data, calibration_images=calibration_images, batch_size=batch_size, seed=seed)
+        self.subnet_evaluator = SubnetEvaluator(
+            supernet, data, calibration_images=calibration_images, batch_size=batch_size, seed=seed
+        )
         self.supernet = supernet
         self.spent = Spending()
         self._scores: dict[Architecture, Score] = {}
@@ -236,7 +238,7 @@ class Evaluator:
             known = self._known(new)
             if progress is not None:
                 progress.advance(len(known))
-            for found, seconds in self._judged([a for a in new if a not in known], progress):
+            for found, seconds in self._evaluated([a for a in new if a not in known], progress):
                 share = seconds / len(found)
                 known |= {architecture: (score, share) for architecture, score in found.items()}
                 if self._journal is not None:
@@ -249,7 +251,7 @@ class Evaluator:
     def per_image(
         self, architectures: Sequence[Architecture], progress: Task | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """What `scores` adds up, image by image, judged anew and not kept: for scores on parts of the validation split.
+        """What `scores` adds up, image by image, evaluated anew and not kept: for scores on parts of the split.
 
         Args:
             architectures: any number, also repeated ones.
@@ -259,10 +261,10 @@ class Evaluator:
             Cross-entropies in nats and whether the answer was correct, both `[architectures, validation images]`.
         """
         started = time.perf_counter()
-        validation = self.judge.data.validation
+        validation = self.subnet_evaluator.data.validation
         shape = len(architectures), len(validation)
         losses, correct = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
-        for index, chunk, logits in self.judge.logits(architectures, progress):
+        for index, chunk, logits in self.subnet_evaluator.logits(architectures, progress):
             labels = validation.labels[chunk]
             losses[index, chunk] = F.cross_entropy(logits.double(), labels, reduction="none").numpy()
             correct[index, chunk] = (logits.argmax(1) == labels).numpy()
@@ -271,17 +273,17 @@ class Evaluator:
 
     @property
     def scored(self) -> Mapping[Architecture, Score]:
-        """Every architecture judged so far, in order, with its score."""
+        """Every architecture evaluated so far, in order, with its score."""
         return self._scores
 
     @property
     def largest_class_percent(self) -> float:
         """The share of the largest class of the validation images, in percent: what any top-1 has to beat."""
-        return largest_class_percent(self.judge.data.validation.labels)
+        return largest_class_percent(self.subnet_evaluator.data.validation.labels)
 
     def network(self, architecture: Architecture) -> nn.Sequential:
-        """See `Judge.network`."""
-        return self.judge.network(architecture)
+        """See `SubnetEvaluator.network`."""
+        return self.subnet_evaluator.network(architecture)
 
     def _known(self, architectures: Sequence[Architecture]) -> dict[Architecture, tuple[Score, float]]:
         """Scores that the journal has whole, and the seconds that they took."""
@@ -293,14 +295,18 @@ class Evaluator:
             if row is not None and row.keys() >= {*FIGURES, "seconds"}  # an older version kept fewer figures
         }
 
-    def _judged(
+    def _evaluated(
         self, architectures: Sequence[Architecture], progress: Task | None
     ) -> Iterator[tuple[Mapping[Architecture, Score], float]]:
         """Scores of groups as they come, with the seconds since the last. Neighbours share the most of their start."""
         ordered = sorted(architectures, key=lambda architecture: architecture.choices)
         groups = [ordered[first : first + GROUP] for first in range(0, len(ordered), GROUP)]
         started = time.perf_counter()
-        found = self._engine(groups) if self._engine else (self.judge.scores(group, progress) for group in groups)
+        found = (
+            self._engine(groups)
+            if self._engine
+            else (self.subnet_evaluator.scores(group, progress) for group in groups)
+        )
         for scores in found:
             if self._engine and progress is not None:
                 progress.advance(len(scores))
@@ -309,8 +315,8 @@ class Evaluator:
             started = now
 
     def _spend(self, architectures: Sequence[Architecture], seconds: float) -> None:
-        """Count what judging these has cost."""
-        images = self.judge.images
+        """Count what evaluating these has cost."""
+        images = self.subnet_evaluator.images
         self.spent.evaluations += len(architectures)
         self.spent.images += images * len(architectures)
         self.spent.macs += images * sum(map(self._macs.cost, architectures))

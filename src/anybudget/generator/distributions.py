@@ -1,4 +1,4 @@
-"""Owns the training of distributions over architectures, each towards a budget, against the frozen supernet."""
+"""The training of distributions over architectures, each towards a budget, against the frozen supernet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
-from anybudget.training.loop import EpochLoop, Figures, Row, Supervision
+from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.sgd import cosine_factor
 
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
@@ -71,7 +71,7 @@ def train_distributions(
     name: str,
     seed: int = 0,
     parts: Mapping[str, Stateful] | None = None,
-    supervision: Supervision | None = None,
+    context: TrainingContext | None = None,
 ) -> Spending:
     """Train a model of distributions on the validation split against the frozen supernet.
 
@@ -89,7 +89,7 @@ def train_distributions(
         name: in progress and errors.
         seed: draws batches, positions and Gumbel noise.
         parts: what `draw` keeps from step to step, to be saved.
-        supervision: who watches.
+        context: who watches.
 
     Returns:
         Every image counts once for each mixture that it is forwarded through.
@@ -103,18 +103,18 @@ def train_distributions(
         TrainingError: the loss is not finite.
         Stopped: training was asked to stop, and has been saved.
     """
-    supervision = supervision or Supervision(processes=Processes(next(model.parameters()).device))
+    context = context or TrainingContext(processes=Processes(next(model.parameters()).device))
     draws = torch.Generator().manual_seed(seed)
     loop = EpochLoop(
         data.validation,
         data,
         draws,
-        supervision,
+        context,
         name=name,
         epochs=schedule.epochs,
         batch_size=schedule.batch_size,
     )
-    trainer = _Trainer(model, relaxed, cost, schedule, loop, supervision.processes)
+    trainer = _Trainer(model, relaxed, cost, schedule, loop, context.processes)
 
     def temperature() -> float:
         return schedule.temperature * schedule.temperature_decay ** (loop.epoch - 1)
@@ -131,7 +131,7 @@ def train_distributions(
         }
 
     model.train()
-    with synchronised(relaxed, supervision.processes):
+    with synchronised(relaxed, context.processes):
         loop.run(model, {"trainer": trainer, **(parts or {})}, step, row, loss="cross_entropy")
     model.eval()
     return trainer.spent
@@ -187,7 +187,7 @@ class _Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Restore such a state."""
         self._plain.load_state_dict(state["optimiser"])
         self._decay.load_state_dict(state["decay"])
         self.spent = Spending(**state["spent"])

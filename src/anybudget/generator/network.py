@@ -1,4 +1,4 @@
-"""Owns the architecture generator network: a budget and a random prior in, choice logits of every decision out."""
+"""The architecture generator network: a budget and a random prior in, choice logits of every decision out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ArchitectureGenerator(nn.Module):
     convolution gives one value per slot and operation. A choice's logit is the sum of the values of its operations.
 
     Differs: SGNAS reads the map as independent distributions of every sub-block; here each decision is one
-    distribution over its distinct choices (80 for a unified block), so that no probability falls on spellings that
+    distribution over its distinct choices (80 for a unified block), so that no probability falls on encodings that
     forced sampling excludes.
 
     Convolutions start He-normal with PyTorch's fan-out and the last one's bias at 0, as in the authors' code.

@@ -1,4 +1,4 @@
-"""Owns `Supernet`: shared weights for every architecture of a space, with the path an argument of `forward`."""
+"""`Supernet`: shared weights for every architecture of a space, with the path an argument of `forward`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from anybudget.errors import ConfigError
 from anybudget.nets.blocks import build_block, build_network
 from anybudget.nets.modes import normalise_by_batch, scoring
 from anybudget.nets.norms import recording, reset_statistics
-from anybudget.spaces import SearchSpace, Spelling
+from anybudget.spaces import PathEncoding, SearchSpace
 
-Path = Architecture | Spelling
-"""What a single-path forward takes: an architecture (its canonical spelling is used) or one spelling of it."""
+Path = Architecture | PathEncoding
+"""What a single-path forward takes: an architecture (its canonical encoding is used) or one encoding of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Supernet(nn.Module, ABC):
 
         Args:
             x: the images.
-            path: an `Architecture` or `Spelling`, which computes only the channels in use; or probabilities
+            path: an `Architecture` or `PathEncoding`, which computes only the channels in use; or probabilities
                 `[decisions, choices]`, which compute the exact mixture of the frozen supernet (evaluation mode only)
                 with the supernet's own weights. Gradients of a mixture reach the probabilities and the images, never
                 the weights. For many mixtures of the same weights `relaxed` is faster.
@@ -110,15 +110,15 @@ class Supernet(nn.Module, ABC):
 
     def steps(self, path: Path) -> list[Step]:
         """The path block by block, from images to logits; what `forward` runs in turn."""
-        spelling = self.space.spell(path) if isinstance(path, Architecture) else path
+        encoding = self.space.path_encoding(path) if isinstance(path, Architecture) else path
         before, after = (
             [Step(name, block, block) for block in blocks]
             for name, blocks in (("before", self.before), ("after", self.after))
         )
-        return [*before, *self._steps(spelling), *after]
+        return [*before, *self._steps(encoding), *after]
 
     @abstractmethod
-    def _steps(self, spelling: Spelling) -> list[Step]:
+    def _steps(self, encoding: PathEncoding) -> list[Step]:
         """The searched blocks of one path."""
 
     @abstractmethod
@@ -151,11 +151,11 @@ class Supernet(nn.Module, ABC):
             (*self.before, *self.after), (*blocks[: self._first], *blocks[self._last :]), strict=True
         ):
             target.load_state_dict(source.state_dict())
-        self._copy_path(blocks[self._first : self._last], self.space.spell(architecture))
+        self._copy_path(blocks[self._first : self._last], self.space.path_encoding(architecture))
         return network.train(self.training)
 
     @abstractmethod
-    def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
+    def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
         """Copy weights and statistics of one path into the plain blocks built for it."""
 
     def reset_statistics(self) -> None:

@@ -1,4 +1,4 @@
-"""Owns the plain PyTorch blocks and networks that block specifications describe."""
+"""The plain PyTorch blocks and networks that block specifications describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the cells of NAS-Bench-201: plain blocks, and the supernet with all operations on every edge."""
+"""The cells of NAS-Bench-201: plain blocks, and the supernet with all operations on every edge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anybudget.nets.base import Step
 from anybudget.nets.blocks import build_block, initialise, make_block, pointwise
 from anybudget.nets.mixture import MixableSupernet, weighted_sum
 from anybudget.nets.norms import keep_statistics
-from anybudget.spaces import Spelling
+from anybudget.spaces import PathEncoding
 from anybudget.spaces.nas_bench_201 import (
     EDGES,
     KERNELS,
@@ -162,8 +162,8 @@ class CellSupernet(MixableSupernet):
         )
         keep_statistics(self.layers)
 
-    def _steps(self, spelling: Spelling) -> list[Step]:
-        operations = tuple(_operations(spelling))
+    def _steps(self, encoding: PathEncoding) -> list[Step]:
+        operations = tuple(_operations(encoding))
         return [
             Step(operations, layer, partial(layer, operations=operations) if isinstance(layer, CellLayer) else layer)
             for layer in self.layers
@@ -174,8 +174,8 @@ class CellSupernet(MixableSupernet):
             x = layer.mixture(x, probabilities) if isinstance(layer, CellLayer) else layer(x)
         return x
 
-    def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
-        operations = _operations(spelling)
+    def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
+        operations = _operations(encoding)
         for layer, target in zip(self.layers, blocks, strict=True):
             if isinstance(layer, CellLayer):
                 layer.copy_to(cast(Cell, target), operations)
@@ -183,5 +183,5 @@ class CellSupernet(MixableSupernet):
                 target.load_state_dict(layer.state_dict())
 
 
-def _operations(spelling: Spelling) -> list[int]:
-    return [operation for (operation,) in spelling.operations]
+def _operations(encoding: PathEncoding) -> list[int]:
+    return [operation for (operation,) in encoding.operations]

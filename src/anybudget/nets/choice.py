@@ -1,4 +1,4 @@
-"""Owns the supernet of choice blocks: one operation of every layer on a path."""
+"""The supernet of choice blocks: one operation of every layer on a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anybudget.nets.base import Step
 from anybudget.nets.blocks import build_block
 from anybudget.nets.mixture import MixableSupernet, weighted_sum
 from anybudget.nets.norms import keep_statistics
-from anybudget.spaces import BlockSpec, ChoiceBlockSpace, Spelling
+from anybudget.spaces import BlockSpec, ChoiceBlockSpace, PathEncoding
 
 
 class ChoiceLayer(nn.Module, ABC):
@@ -75,10 +75,10 @@ class ChoiceBlockSupernet(MixableSupernet):
         self.layers = nn.ModuleList(choice_layer(specs) for specs in space.layers)
         keep_statistics(self.layers)
 
-    def _steps(self, spelling: Spelling) -> list[Step]:
+    def _steps(self, encoding: PathEncoding) -> list[Step]:
         return [
             Step(operation, layer, partial(layer, operation=operation))
-            for layer, (operation,) in zip(self.layers, spelling.operations, strict=True)
+            for layer, (operation,) in zip(self.layers, encoding.operations, strict=True)
         ]
 
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
@@ -86,6 +86,6 @@ class ChoiceBlockSupernet(MixableSupernet):
             x = cast(ChoiceLayer, layer).mixture(x, row)
         return x
 
-    def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
-        for layer, target, (operation,) in zip(self.layers, blocks, spelling.operations, strict=True):
+    def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
+        for layer, target, (operation,) in zip(self.layers, blocks, encoding.operations, strict=True):
             cast(ChoiceLayer, layer).copy_to(target, operation)

@@ -1,4 +1,4 @@
-"""Owns the frozen inverted bottleneck with a mixture of depthwise kernels, and the cheap gradients of the mixture."""
+"""The frozen inverted bottleneck with a mixture of depthwise kernels, and the cheap gradients of the mixture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns mixtures by definition: every operation is run and the results are added, weighted by probability."""
+"""Mixtures by definition: every operation is run and the results are added, weighted by probability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns batch normalisation with shared weights: over channels of several norms, over some channels of one."""
+"""Batch normalisation with shared weights: over channels of several norms, over some channels of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns running many paths at once: what several of them have in common at their start is computed once."""
+"""Running many paths at once: what several of them have in common at their start is computed once."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Node:
         return 1 + sum(child.count() for child in self.children.values())
 
 
-def plant(supernet: Supernet, paths: Sequence[Path]) -> list[Node]:
-    """The trie of paths, as the list of its first nodes."""
+def build_prefix_tree(supernet: Supernet, paths: Sequence[Path]) -> list[Node]:
+    """The prefix tree of paths, as the list of its first nodes."""
     roots: dict[Hashable, Node] = {}
     for index, path in enumerate(paths):
         children, node = roots, None
@@ -40,8 +40,10 @@ def plant(supernet: Supernet, paths: Sequence[Path]) -> list[Node]:
     return list(roots.values())
 
 
-def walk(nodes: Sequence[Node], state: State, advance: Callable[[Node, State], State]) -> Iterator[tuple[int, State]]:
-    """Visit the trie depth first and yield what `advance` has made of `state` at the end of every path.
+def run_prefix_tree(
+    nodes: Sequence[Node], state: State, advance: Callable[[Node, State], State]
+) -> Iterator[tuple[int, State]]:
+    """Visit the prefix tree depth first and yield what `advance` has made of `state` at the end of every path.
 
     At most one state per block of a path is alive at a time, however many paths there are.
     """
@@ -49,13 +51,15 @@ def walk(nodes: Sequence[Node], state: State, advance: Callable[[Node, State], S
         reached = advance(node, state)
         for index in node.ends:
             yield index, reached
-        yield from walk(list(node.children.values()), reached, advance)
+        yield from run_prefix_tree(list(node.children.values()), reached, advance)
 
 
 @torch.no_grad()
 def forward_many(supernet: Supernet, paths: Sequence[Path], x: Tensor) -> list[Tensor]:
     """Logits `[N, classes]` of every path, in order, in the supernet's present mode; equal to one forward each."""
     logits: dict[int, Tensor] = {}
-    for index, out in walk(plant(supernet, paths), x, lambda node, hidden: node.step.run(hidden)):
+    for index, out in run_prefix_tree(
+        build_prefix_tree(supernet, paths), x, lambda node, hidden: node.step.run(hidden)
+    ):
         logits[index] = out
     return [logits[index] for index in range(len(paths))]

@@ -1,4 +1,4 @@
-"""Owns quantisation with learned steps, the plain residual blocks that use it and their weight-sharing layer."""
+"""Quantisation with learned steps, the plain residual blocks that use it and their weight-sharing layer."""
 
 from __future__ import annotations
 

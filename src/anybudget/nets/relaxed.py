@@ -1,4 +1,4 @@
-"""Owns the frozen unified supernet that computes the mixture of all paths with one merged convolution per layer."""
+"""The frozen unified supernet that computes the mixture of all paths with one merged convolution per layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns ShuffleNetV2 units: plain ones, and ones that take every width out of one set of weights."""
+"""ShuffleNetV2 units: plain ones, and ones that take every width out of one set of weights."""
 
 from __future__ import annotations
 

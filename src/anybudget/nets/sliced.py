@@ -1,4 +1,4 @@
-"""Owns the channel-search supernet: one weight tensor per convolution at its greatest width, and slices of it."""
+"""The channel-search supernet: one weight tensor per convolution at its greatest width, and slices of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anybudget.nets.blocks import ConvNormActivation, activation, initialise
 from anybudget.nets.mixture import MixableSupernet, in_full
 from anybudget.nets.norms import SlicedNorm
 from anybudget.nets.shuffle import ShuffleUnit, halves
-from anybudget.spaces import ConvSpec, Spelling
+from anybudget.spaces import ConvSpec, PathEncoding
 from anybudget.spaces.blocks import ActivationName
 from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec, UnitStep
 from anybudget.spaces.shufflenet_channels import ShuffleNetChannelsSpace
@@ -165,9 +165,9 @@ class SlicedSupernet(MixableSupernet):
         initialise(self.layers)
         initialise(self.head)
 
-    def _steps(self, spelling: Spelling) -> list[Step]:
+    def _steps(self, encoding: PathEncoding) -> list[Step]:
         steps, incoming = [], self.space.settings.stem_width
-        for layer, operations in enumerate(spelling.operations):
+        for layer, operations in enumerate(encoding.operations):
             block, width = self.space.read(layer, operations)
             unit, spec = self._unit(layer, block), self.space.unit(layer, block, incoming, width)
             steps.append(Step((block, width), unit, partial(unit, spec=spec)))
@@ -197,9 +197,9 @@ class SlicedSupernet(MixableSupernet):
         with in_full(row):
             return torch.einsum("c,cbw->bw", row[: len(decision.choices)], present)
 
-    def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
+    def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
         incoming = self.space.settings.stem_width
-        for layer, (operations, target) in enumerate(zip(spelling.operations, blocks[:-1], strict=True)):
+        for layer, (operations, target) in enumerate(zip(encoding.operations, blocks[:-1], strict=True)):
             block, width = self.space.read(layer, operations)
             self._unit(layer, block).copy_to(cast(ShuffleUnit, target), self.space.unit(layer, block, incoming, width))
             incoming = width

@@ -1,4 +1,4 @@
-"""Owns batch normalisation over the batches of several processes, as if they were one."""
+"""Batch normalisation over the batches of several processes, as if they were one."""
 
 from __future__ import annotations
 

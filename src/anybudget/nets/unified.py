@@ -1,4 +1,4 @@
-"""Owns the unified supernet: every network of the unified space with one set of weights."""
+"""The unified supernet: every network of the unified space with one set of weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation, 
 from anybudget.nets.mixture import in_full, weighted_sum
 from anybudget.nets.norms import folded, join, keep_statistics, running_norm, shared_norm
 from anybudget.nets.relaxed import RelaxedUnifiedSupernet
-from anybudget.spaces import Spelling, UnifiedSettings, UnifiedSpace
+from anybudget.spaces import PathEncoding, UnifiedSettings, UnifiedSpace
 from anybudget.spaces.settings import LayerShape
 
 
@@ -191,10 +191,10 @@ class UnifiedSupernet(Supernet):
         initialise(self.layers)
         keep_statistics(self.layers)
 
-    def _steps(self, spelling: Spelling) -> list[Step]:
+    def _steps(self, encoding: PathEncoding) -> list[Step]:
         return [
             Step(operations, layer, partial(layer, operations=operations))
-            for layer, operations in zip(self.layers, spelling.operations, strict=True)
+            for layer, operations in zip(self.layers, encoding.operations, strict=True)
         ]
 
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
@@ -207,8 +207,8 @@ class UnifiedSupernet(Supernet):
         self._check_frozen()
         return RelaxedUnifiedSupernet(self)
 
-    def _copy_path(self, blocks: list[nn.Module], spelling: Spelling) -> None:
-        for layer, target, operations in zip(self.layers, blocks, spelling.operations, strict=True):
+    def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
+        for layer, target, operations in zip(self.layers, blocks, encoding.operations, strict=True):
             cast(UnifiedBlock, layer).copy_to(cast(InvertedBottleneck, target), operations)
 
 

@@ -1,4 +1,4 @@
-"""Owns the budget-accuracy picture: generated architectures against random ones drawn at the same budgets."""
+"""The budget-accuracy picture: generated architectures against random ones drawn at the same budgets."""
 
 from __future__ import annotations
 

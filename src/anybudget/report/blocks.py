@@ -1,4 +1,4 @@
-"""Owns the drawing of architectures: a column per layer, a cell per sub-block (after SGNAS, Figure 9)."""
+"""The drawing of architectures: a column per layer, a cell per sub-block (after SGNAS, Figure 9)."""
 
 from __future__ import annotations
 

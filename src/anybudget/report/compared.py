@@ -1,4 +1,4 @@
-"""Owns `Comparison`: what `compare.json` says of strategies that answered the same budget sets."""
+"""`Comparison`: what `compare.json` says of strategies that answered the same budget sets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class StrategyResult:
-    """One strategy: a candidate per budget set, what was `spent` (of it in `training`), and the top-1 of all judged.
+    """One strategy: a candidate per budget set, what was `spent` (of it in `training`), and the top-1 of all evaluated.
 
-    `judged` is in percent and in the order of judging, over all budget sets; `hypervolume` is a share from 0 to 1.
+    `evaluated` is in percent and in order, over all budget sets; `hypervolume` is a share from 0 to 1.
     """
 
     name: str
@@ -32,7 +32,7 @@ class StrategyResult:
     hypervolume: float
     spent: Spent
     training: Spent
-    judged: tuple[float, ...]
+    evaluated: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Owns `RunContents`: what a run folder says, read and checked, with nothing trusted that can be computed."""
+"""`RunContents`: what a run folder says, read and checked, with nothing trusted that can be computed."""
 
 from __future__ import annotations
 

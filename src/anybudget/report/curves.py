@@ -1,4 +1,4 @@
-"""Owns the training curves: one small panel per quantity, each with its own axis and unit."""
+"""The training curves: one small panel per quantity, each with its own axis and unit."""
 
 from __future__ import annotations
 

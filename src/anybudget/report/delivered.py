@@ -1,4 +1,4 @@
-"""Owns the requested-against-delivered picture: every answer on or below the diagonal."""
+"""The requested-against-delivered picture: every answer on or below the diagonal."""
 
 from __future__ import annotations
 

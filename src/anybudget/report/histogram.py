@@ -1,4 +1,4 @@
-"""Owns the histograms of judged architectures: a row per strategy, the same bins for all (after GreedyNAS, Fig. 3)."""
+"""The histograms of evaluated architectures: a row per strategy, the same bins for all (after GreedyNAS, Fig. 3)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME = 60
 class Bins:
     """Bins of equal width from `low` to `high`; a value on an edge falls into the upper one, but `high` into the last.
 
-    The share of a bin is in percent of all values, so that strategies that judged more do not tower over the others.
+    The share of a bin is in percent of all values, so that strategies that evaluated more do not tower over the others.
     """
 
     low: float
@@ -55,12 +55,14 @@ def bins_of(values: Sequence[float]) -> Bins:
 
 
 def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
-    """The histograms of the strategies that judged anything, one below the other; None where none did."""
-    judged = [(Series(i, strategy.name), strategy.judged) for i, strategy in enumerate(strategies) if strategy.judged]
-    if not judged:
+    """The histograms of the strategies that evaluated anything, one below the other; None where none did."""
+    evaluated = [
+        (Series(i, strategy.name), strategy.evaluated) for i, strategy in enumerate(strategies) if strategy.evaluated
+    ]
+    if not evaluated:
         return None
-    bins = bins_of([value for _, values in judged for value in values])
-    counted = [(series, values, bins.counts(values)) for series, values in judged]
+    bins = bins_of([value for _, values in evaluated for value in values])
+    counted = [(series, values, bins.counts(values)) for series, values in evaluated]
     greatest = max(100.0 * max(counts) / len(values) for _, values, counts in counted)
     share = fit((0.0, greatest), (0.0, 1.0), ticks=2, widen=True, bounds=(0, 100))
     x = Scale(bins.low, bins.high, _LEFT, _RIGHT, fit((bins.low, bins.high), (0.0, 1.0), ticks=10).step)
@@ -69,7 +71,7 @@ def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
         slug,
         _WIDTH,
         floors[-1] + _FOOT,
-        "Supernet top-1 of all judged architectures, as a histogram per strategy",
+        "Supernet top-1 of all evaluated architectures, as a histogram per strategy",
         "; ".join(f"{series.name}: {_in_words(values)}" for series, values, _ in counted) + ".",
         *(
             _row(bins, x, Scale(0.0, share.high, floor, floor - _ROW, share.step), *row)
@@ -80,7 +82,7 @@ def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
 
 
 def _in_words(values: Sequence[float]) -> str:
-    return f"{len(values)} judged, {min(values):.2f} to {max(values):.2f} %, mean {fmean(values):.2f} %"
+    return f"{len(values)} evaluated, {min(values):.2f} to {max(values):.2f} %, mean {fmean(values):.2f} %"
 
 
 def _row(bins: Bins, x: Scale, y: Scale, series: Series, values: Sequence[float], counts: Sequence[int]) -> Markup:

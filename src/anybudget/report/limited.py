@@ -1,4 +1,4 @@
-"""Owns the picture of top-1 against the cost limit: a line per strategy."""
+"""The picture of top-1 against the cost limit: a line per strategy."""
 
 from __future__ import annotations
 

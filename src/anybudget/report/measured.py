@@ -1,4 +1,4 @@
-"""Owns `Measured`: an architecture under budgets, as files of a run folder write it."""
+"""`Measured`: an architecture under budgets, as files of a run folder write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns `write_report`: puts tables and pictures on one page, and the page into the run folder."""
+"""`write_report`: puts tables and pictures on one page, and the page into the run folder."""
 
 from __future__ import annotations
 

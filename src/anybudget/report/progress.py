@@ -1,4 +1,4 @@
-"""Owns the picture of a search's progress: the best top-1 so far over the number judged (after SPOS, Fig. 3)."""
+"""The picture of a search's progress: the best top-1 so far over the number evaluated (after SPOS, Fig. 3)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _WIDTH, _HEIGHT = 960.0, 400.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 836.0, 36.0, 350.0
 
 Step = tuple[int, float]
-"""How many were judged when a new best was found, and its top-1 in percent."""
+"""How many were evaluated when a new best was found, and its top-1 in percent."""
 
 
 def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
-    """A step line for each strategy that judged anything; None where none did."""
+    """A step line for each strategy that evaluated anything; None where none did."""
     lines = [
-        (Series(index, strategy.name), improvements(strategy.judged), len(strategy.judged))
+        (Series(index, strategy.name), improvements(strategy.evaluated), len(strategy.evaluated))
         for index, strategy in enumerate(strategies)
-        if strategy.judged
+        if strategy.evaluated
     ]
     if not lines:
         return None
@@ -39,9 +39,9 @@ def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
         slug,
         _WIDTH,
         _HEIGHT,
-        "Best supernet top-1 so far over the number of architectures judged",
+        "Best supernet top-1 so far over the number of architectures evaluated",
         "; ".join(f"{series.name}: {_in_words(steps, total)}" for series, steps, total in lines) + ".",
-        svg.axes(x, y, "architectures judged", "Best supernet top-1 so far, on validation data (%)"),
+        svg.axes(x, y, "architectures evaluated", "Best supernet top-1 so far, on validation data (%)"),
         *(svg.polyline(_staircase(thinned(steps, total), total, x, y), series.line) for series, steps, total in lines),
         *(
             svg.dot(end.x, end.y, 4, f"series-dot {series.hue}", f"{series.name}: {_in_words(steps, total)}")
@@ -51,10 +51,10 @@ def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
     )
 
 
-def improvements(judged: Sequence[float]) -> list[Step]:
+def improvements(evaluated: Sequence[float]) -> list[Step]:
     """The first value, and every later one that is higher than all before it."""
     steps: list[Step] = []
-    for number, value in enumerate(judged, start=1):
+    for number, value in enumerate(evaluated, start=1):
         if not steps or value > steps[-1][1]:
             steps.append((number, value))
     return steps
@@ -80,4 +80,4 @@ def _staircase(steps: Sequence[Step], total: int, x: Scale, y: Scale) -> list[tu
 
 def _in_words(steps: Sequence[Step], total: int) -> str:
     number, best = steps[-1]
-    return f"best {best:.2f} %, found as number {number} of {total} judged"
+    return f"best {best:.2f} %, found as number {number} of {total} evaluated"

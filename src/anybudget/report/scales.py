@@ -1,4 +1,4 @@
-"""Owns the arithmetic of axes: nice ticks, their labels, and the map from values to pixels."""
+"""The arithmetic of axes: nice ticks, their labels, and the map from values to pixels."""
 
 from __future__ import annotations
 

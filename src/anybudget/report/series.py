@@ -1,4 +1,4 @@
-"""Owns how strategies look in every picture: a colour and a dash pattern each, and a name at the end of a line."""
+"""How strategies look in every picture: a colour and a dash pattern each, and a name at the end of a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the section that compares strategies: its table, its pictures, and what their captions must say."""
+"""The section that compares strategies: its table, its pictures, and what their captions must say."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def section(comparison: Comparison | None) -> dict[str, Any] | None:
         "several": any(comparison.cost in limits and len(limits) > 1 for limits in comparison.budgets),
         "over": sum(not candidate.within for candidate in candidates),
         "answers": len(candidates),
-        "idle": [strategy.name for strategy in strategies if not strategy.judged],
+        "idle": [strategy.name for strategy in strategies if not strategy.evaluated],
     }
 
 

@@ -1,4 +1,4 @@
-"""Owns the figures a report is about: what was asked, what was delivered, and how it compares with random."""
+"""The figures a report is about: what was asked, what was delivered, and how it compares with random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the making of SVG: escaped tags, accessible pictures, axes, and labels that keep out of each other's way."""
+"""The making of SVG: escaped tags, accessible pictures, axes, and labels that keep out of each other's way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the picture of where a run's time went: one bar, a segment per stage."""
+"""The picture of where a run's time went: one bar, a segment per stage."""
 
 from __future__ import annotations
 

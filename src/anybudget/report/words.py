@@ -1,4 +1,4 @@
-"""Owns how costs, times and percentages are written for people."""
+"""How costs, times and percentages are written for people."""
 
 from __future__ import annotations
 

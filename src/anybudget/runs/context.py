@@ -1,4 +1,4 @@
-"""Owns an open run: its folder, its recipe, and what the stages need, loaded when first used."""
+"""An open run: its folder, its recipe, and what the stages need, loaded when first used."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from anybudget.evaluation.evaluator import Engine, Evaluator, Spending
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.recipe import Recipe, essence, parse_recipe, resolved
+from anybudget.recipe import Recipe, parse_recipe, reproducibility_settings, resolved
 from anybudget.report.measured import limits_of
 from anybudget.runs.data_identity import DataTie
 from anybudget.runs.dependencies import WEIGHTS, affected
 from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost
-from anybudget.runs.work import FOLDER, Work, explained_memory
+from anybudget.runs.work import FOLDER, Work, as_memory_error
 from anybudget.runtime.batch_parts import batch_problem
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.distributed import FabricProcesses, Processes
@@ -40,7 +40,7 @@ from anybudget.spaces import SearchSpace
 from anybudget.storage.journal import Journal
 from anybudget.storage.records import Record
 from anybudget.storage.run_folder import RunFolder, differences
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 
 log = logging.getLogger(__name__)
@@ -59,14 +59,14 @@ class OpenRun:
     recipe: Recipe
     progress: Progress
     engine: EngineFactory | None = None
-    """What judges candidates elsewhere than in this process."""
+    """What evaluates candidates elsewhere than in this process."""
     moved: str | None = None
     """Where the data lie now, if it has just been said; kept in `data.json` by the next work."""
     _versions_said: bool = field(default=False, init=False)
 
     @classmethod
     def create(cls, recipe: Recipe, path: Path, progress: Progress | None = None) -> Self:
-        """Start a run at `path`, or go on with the one that is there: see `_change` where the recipe has changed.
+        """Start a run at `path`, or resume the one that is there: see `_change` where the recipe has changed.
 
         Raises:
             RunError: weights that are there depend on settings that have changed; lists what differs.
@@ -77,7 +77,7 @@ class OpenRun:
             return run
         # Parsed first, so that a run from before a key existed has its default.
         there = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
-        changed = differences(essence(there), essence(recipe))
+        changed = differences(reproducibility_settings(there), reproducibility_settings(recipe))
         if there.data.source != recipe.data.source:
             run.moved = _placed(recipe.data.source)
             if run.tie.facts() is None:  # nothing says that they are the same data
@@ -89,18 +89,22 @@ class OpenRun:
             return run
         otherwise = [said for said in differences(resolved(there), resolved(recipe)) if "data.source:" not in said]
         if otherwise:
-            log.warning("%s: goes on with %s; results may differ in rounding", path, "; ".join(otherwise))
+            log.warning("%s: resumes with %s; results may differ in rounding", path, "; ".join(otherwise))
         return run
 
     def _change(self, changed: Sequence[str]) -> None:
-        """Go on with a changed recipe: what does not depend on the changes is kept, other stages run again.
+        """Resume with a changed recipe: what does not depend on the changes is kept, other stages run again.
 
         The former recipe is kept as `recipe.1.toml` and so on; answers, baselines and retrained networks stay.
 
         Raises:
-            RunError: trained weights that are there, finished or not, depend on a changed key.
+            RunError: the search space is another, or trained weights that are there, finished or not, depend on a
+                changed key.
         """
         folder, stages = self.folder, affected(changed)
+        spaces = [said for said in changed if said.startswith("space.name:")]
+        if spaces:
+            raise RunError(f"{folder.path}: holds a run with another search space ({spaces[0]}); choose another --out")
         for stage in WEIGHTS:
             begun = folder.finished(stage) or (folder.path / FOLDER / f"{stage}.checkpoint").exists()
             if stage in stages and begun:
@@ -238,7 +242,7 @@ class OpenRun:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """A judge for whoever looks at networks of this run."""
+        """An evaluator for whoever looks at networks of this run."""
         return self.new_evaluator()
 
     def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
@@ -305,12 +309,12 @@ class OpenRun:
             seeded(self.recipe.seed),
             self.folder.locked(),
             stop_requests() as request,
-            explained_memory(),
+            as_memory_error(),
         ):
             work = Work(
                 self.folder.path,
                 name,
-                {"stage": name, "recipe": essence(self.recipe), "data": self._hold_data(), **settings},
+                {"stage": name, "recipe": reproducibility_settings(self.recipe), "data": self._hold_data(), **settings},
                 request,
                 progress=self.progress,
                 processes=lambda: self.processes,
@@ -320,7 +324,7 @@ class OpenRun:
             if self.folder.writes:
                 work.clear()
             if work.shared:
-                self.meet()
+                self.barrier()
             request.check()
 
     def _hold_data(self) -> dict[str, str]:
@@ -333,7 +337,7 @@ class OpenRun:
         self.tie.write(facts, self.listing, self.source)
         return facts.settings()
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for the other processes of this run, where any have been joined: they read what the main one writes."""
         if "processes" in self.__dict__:
             self.processes.same(None)
@@ -350,7 +354,7 @@ class OpenRun:
         """The budgets of every line of a file of answers, and the architecture that was found for them."""
         rows = enumerate(self.folder.read_lines(name), start=1)
         records = [Record(f"{self.folder.path / name}, line {number}", row) for number, row in rows]
-        with advised("mend or remove that line"):
+        with with_hint("mend or remove that line"):
             return [(_budgets(record), self._architecture(record)) for record in records]
 
     def _architecture(self, record: Record) -> Architecture:
@@ -366,8 +370,8 @@ class OpenRun:
         """The object in a JSON file of the run folder."""
         return Record(str(path), self.folder.read_json(path.relative_to(self.folder.path).as_posix()))
 
-    def judging(self, name: str, *, stage: bool = False) -> AbstractContextManager[Work]:
-        """Work, or a stage, that needs the trained supernet: one begun with other weights is not gone on with."""
+    def evaluating(self, name: str, *, stage: bool = False) -> AbstractContextManager[Work]:
+        """Work, or a stage, that needs the trained supernet: one begun with other weights is not resumed."""
         begin = self.stage if stage else self.work
         return begin(name, **self.origin())
 
@@ -377,7 +381,7 @@ class OpenRun:
         return {"supernet": self.folder.digest("supernet.safetensors")}
 
     def new_evaluator(self, journal: Journal | None = None) -> Evaluator:
-        """A judge that has judged nothing yet, equal to all others; goes on with a journal that has entries."""
+        """An evaluator that has evaluated nothing yet, equal to all others; takes what a journal has."""
         return Evaluator(
             self.supernet,
             self.data,
@@ -388,7 +392,7 @@ class OpenRun:
         )
 
     def strategy(self, name: str, work: Work | None = None, *, part: str = "") -> Strategy:
-        """A search strategy as the recipe sets it, with a judge of its own; the generator's counts its training in.
+        """A search strategy as the recipe sets it, with its own evaluator; the generator's counts its training in.
 
         Args:
             name: which, by its registered name.
@@ -398,7 +402,7 @@ class OpenRun:
 
         def generator() -> tuple[ArchitectureGenerator, Spending]:
             trained = self.generator
-            with advised(f"delete {self.folder.path / 'stages.json'} and run again to train anew"):
+            with with_hint(f"delete {self.folder.path / 'stages.json'} and run again to train anew"):
                 spent = self._record(self.folder.path / "generator.json")
                 evaluations, images = int(spent.number("evaluations")), int(spent.number("images"))
                 return trained, Spending(evaluations, images, spent.number("macs"), spent.number("seconds"))
@@ -410,15 +414,15 @@ class OpenRun:
                 self._architecture(Record(f"{path}, entry {number}", row))
             return list(members)
 
-        def supervision(name: str) -> Supervision:
+        def context(name: str) -> TrainingContext:
             if work is None:
-                return Supervision(processes=Processes(self.device), progress=self.progress)
+                return TrainingContext(processes=Processes(self.device), progress=self.progress)
             # A search runs in one process, whatever trained the supernet.
-            return work.supervision(part=f"{part} {name}", processes=Processes(self.device))
+            return work.training_context(part=f"{part} {name}", processes=Processes(self.device))
 
         evaluator = self.new_evaluator(work.journal(part) if work else None)
         cost = conditioning_cost(self.recipe, self.costs)
-        parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool, supervision)
+        parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool, context)
         return STRATEGIES[name](parts)
 
 
@@ -434,7 +438,7 @@ def _budgets(record: Record) -> BudgetSet:
 
 
 @contextmanager
-def advised(way_out: str) -> Iterator[None]:
+def with_hint(way_out: str) -> Iterator[None]:
     """Within, a message on a damaged file ends with what to do about it."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Owns what ties a run to its data: `data.json` and the listing in the run folder, and the refusal of other data."""
+"""What ties a run to its data: `data.json` and the listing in the run folder, and the refusal of other data."""
 
 from __future__ import annotations
 

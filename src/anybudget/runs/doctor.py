@@ -1,4 +1,4 @@
-"""Owns the examination of an installation and of a run folder: what is there, what is wrong, and what helps."""
+"""The examination of an installation and of a run folder: what is there, what is wrong, and what helps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from anybudget.errors import AnyBudgetError, RunError, reason
 from anybudget.nets import build_supernet
-from anybudget.recipe import Recipe, essence
+from anybudget.recipe import Recipe, reproducibility_settings
 from anybudget.runs.context import OpenRun
 from anybudget.runs.data_identity import FACTS, LISTING
 from anybudget.runs.trained import NETWORK, WEIGHTS
@@ -329,7 +329,7 @@ class _Examination:
         for path in folders:
             name = f"retrain/{path.name}"
             if not (path / "result.json").exists():
-                yield Check(name, "note", "retraining has begun and not ended; the same command goes on")
+                yield Check(name, "note", "retraining has begun and not ended; the same command resumes it")
                 continue
             wrong = []
             for file in NETWORK_FILES:
@@ -377,7 +377,7 @@ class _Examination:
             if path != last and _is_whole(last):
                 return check("note", f"{error}; not needed, as {last.name} is whole")
             if path == last and _is_whole(previous):
-                return check("note", f"{error}; work goes on from {previous.name}, which is whole")
+                return check("note", f"{error}; work resumes from {previous.name}, which is whole")
             return check("problem", f"{error}; delete {last}* to start this work anew")
         try:
             where = f"epoch {state['loop']['epoch']}, step {state['loop']['position']['batches']}"
@@ -392,24 +392,24 @@ class _Examination:
             found = journal.read(path)
         except RunError as error:
             return check("problem", str(error))
-        lost = f"; damaged from line {len(found.whole) + 1} on ({found.lost} line(s)), which is judged again"
+        lost = f"; damaged from line {len(found.whole) + 1} on ({found.lost} line(s)), which is evaluated again"
         return self._begun(check, found.settings, f"{len(found.entries)} scores{lost if found.lost else ''}")
 
     def _begun(self, check: Callable[[State, str], Check], settings: Mapping[str, Any], said: str) -> Check:
-        """Whether work that was begun with these settings can be gone on with."""
+        """Whether work that was begun with these settings can be resumed."""
         stage = settings.get("stage")
         if stage in self.stages:
             return check("note", f"{said}; left by the stage {stage}, which is finished: may be deleted")
         changed = self._changes(settings)
         if changed:
             return check("problem", f"{said}, with {changed}")
-        return check("note", f"{said}; {stage}: the same command goes on")
+        return check("note", f"{said}; {stage}: the same command resumes it")
 
     def _changes(self, settings: Mapping[str, Any]) -> str:
         """In what the run differs from what work was begun with, and what helps; "" if in nothing."""
         now = dict(settings)
         if self.recipe and isinstance(settings.get("recipe"), dict):
-            now["recipe"] = essence(self.recipe)
+            now["recipe"] = reproducibility_settings(self.recipe)
         weights = "supernet.safetensors"
         if "supernet" in settings and (self.path / weights).is_file():
             now["supernet"] = self.folder.digest(weights)

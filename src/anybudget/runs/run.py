@@ -1,4 +1,4 @@
-"""Owns the stages of a run: each reads the run folder, does its work, and writes its results back."""
+"""The stages of a run: each reads the run folder, does its work, and writes its results back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import TrainingSection
 from anybudget.report import write_report
-from anybudget.runs.context import OpenRun, advised
+from anybudget.runs.context import OpenRun, with_hint
 from anybudget.runs.data_identity import FACTS
 from anybudget.runs.strategies import check_names, conditioning_cost, generator_schedule
 from anybudget.runs.trained import NETWORK, describe
@@ -61,7 +61,7 @@ class Run(OpenRun):
         self.check_batches()
         rows: list[dict[str, float]] = []
         with self.stage("supernet") as work:
-            supervision = work.supervision(rows.append, section.rollbacks)
+            context = work.training_context(rows.append, section.rollbacks)
             supernet = self._build_supernet()
             schedule = _schedule(section)
             greedy = GreedySettings(**section.greedy.model_dump())
@@ -77,7 +77,7 @@ class Run(OpenRun):
                 score_images=greedy.score_images,
                 same_paths=section.same_paths,
                 seed=self.recipe.seed,
-                supervision=supervision,
+                context=context,
             )
             self.folder.write_csv("supernet.csv", rows)
             self.folder.write_json("supernet.json", spent.to_dict())
@@ -89,9 +89,9 @@ class Run(OpenRun):
         """Stage `generator`: train the generator; writes `generator.csv`, `.json` and `.safetensors`."""
         data = self.data
         rows: list[dict[str, float]] = []
-        with self.judging("generator", stage=True) as work:
+        with self.evaluating("generator", stage=True) as work:
             # Joins the processes, so that each loads the supernet onto its own device.
-            supervision = work.supervision(rows.append, self.recipe.generator.rollbacks)
+            context = work.training_context(rows.append, self.recipe.generator.rollbacks)
             supernet, generator = self.supernet, self._build_generator()
             spent = train_generator(
                 generator,
@@ -100,7 +100,7 @@ class Run(OpenRun):
                 data,
                 generator_schedule(self.recipe),
                 seed=self.recipe.seed,
-                supervision=supervision,
+                context=context,
             )
             self.folder.write_csv("generator.csv", rows)
             self.folder.write_json("generator.json", spent.to_dict())
@@ -109,7 +109,7 @@ class Run(OpenRun):
     def generate(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """Answer budget sets with the trained generator and append them to `candidates.jsonl`."""
         self.check_budgets(budgets)
-        with self.judging("generate") as work:
+        with self.evaluating("generate") as work:
             return self._generate(work, budgets)
 
     def _generate(self, work: Work, budgets: Sequence[BudgetSet]) -> list[Candidate]:
@@ -144,7 +144,7 @@ class Run(OpenRun):
         """
         check_names([name])
         self.check_budgets(budgets)
-        with self.judging(f"search {name}") as work:
+        with self.evaluating(f"search {name}") as work:
             path = f"search/{name}.jsonl"
             answered = self._answers(path)  # first: a damaged file is to be noticed before the work, not after
             candidates = self.strategy(name, work).search(budgets)
@@ -162,7 +162,7 @@ class Run(OpenRun):
         """
         check_names(names)
         self.check_budgets(budgets)
-        with self.judging("compare") as work:
+        with self.evaluating("compare") as work:
             found = compare([self.strategy(name, work, part=name) for name in names], budgets)
             self.folder.write_result("compare.json", found)
         return found
@@ -175,7 +175,7 @@ class Run(OpenRun):
             DataError: the table cannot be read, or is not of this run's space.
         """
         truth = load_table(table, self.space) if table else None
-        with self.judging("rank"):
+        with self.evaluating("rank"):
             found = rank_run(
                 self.supernet,
                 self.data,
@@ -192,7 +192,7 @@ class Run(OpenRun):
 
     def _retrained(self) -> dict[Architecture, float]:
         """Test top-1 in percent of the networks that were retrained as they were found."""
-        with advised(RETRAIN_AGAIN):
+        with with_hint(RETRAIN_AGAIN):
             records = [self._record(path) for path in self._networks()]
             return {
                 self._architecture(record): record.number("test_top1_percent")
@@ -211,7 +211,7 @@ class Run(OpenRun):
     def search(self) -> list[Candidate]:
         """Stage `search`: generate for every budget of the recipe."""
         self.check_budgets(self.recipe.budget_sets())
-        with self.judging("search", stage=True) as work:
+        with self.evaluating("search", stage=True) as work:
             return self._generate(work, self.recipe.budget_sets())
 
     def random_baseline(self) -> None:
@@ -228,7 +228,7 @@ class Run(OpenRun):
         asked = [budgets.limits() for budgets in budget_sets]
         kept = [row for row in self.folder.read_lines("random.jsonl") if row.get("budgets") not in asked]
         with (
-            self.judging("random", stage=True) as work,
+            self.evaluating("random", stage=True) as work,
             self.progress.task("random baseline", count * len(budget_sets)) as task,
         ):
             evaluator = self.new_evaluator(work.journal())
@@ -282,10 +282,10 @@ class Run(OpenRun):
             )
         rows: list[dict[str, float]] = []
         started = time.perf_counter()
-        # Weights that are inherited decide the result, as those that judge do.
+        # Weights that are inherited decide the result, as those that evaluate do.
         origin = self.origin() if inherit else {}
         with self.work(name, inherit=inherit, epochs=schedule.epochs, **origin) as work:
-            supervision = work.supervision(rows.append, section.rollbacks)
+            context = work.training_context(rows.append, section.rollbacks)
             network = self.new_evaluator().network(architecture) if inherit else build_network(specs)
             network = channels_last(network.to(self.device))
             train_network(
@@ -294,7 +294,7 @@ class Run(OpenRun):
                 schedule,
                 name=f"retrain {architecture.short_id}",
                 seed=self.recipe.seed,
-                supervision=supervision,
+                context=context,
             )
             result = {
                 "architecture": architecture.to_dict(),
@@ -363,7 +363,7 @@ class Run(OpenRun):
         path = self.folder.path / "retrain" / architecture.short_id / "result.json"
         if not path.exists():
             return None
-        with advised(RETRAIN_AGAIN):
+        with with_hint(RETRAIN_AGAIN):
             record = self._record(path)
             record.number("epochs")
         return record
@@ -393,7 +393,7 @@ class Run(OpenRun):
                 say(f"{name}: finished before, kept")
             elif shared or self.folder.writes:
                 stage()
-            self.meet()  # processes that have nothing to search wait for the one that has
+            self.barrier()  # processes that have nothing to search wait for the one that has
         self.report()
 
 

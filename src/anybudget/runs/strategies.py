@@ -1,4 +1,4 @@
-"""Owns the registry of search strategies: each by name, made from a run's recipe and parts."""
+"""The registry of search strategies: each by name, made from a run's recipe and parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from anybudget.search.linear import LinearStrategy
 from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random import RandomStrategy
 from anybudget.search.refined import RefinedStrategy
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 
 
 def conditioning_cost(recipe: Recipe, costs: dict[str, CostModel]) -> CostModel:
@@ -57,7 +57,7 @@ class Parts:
     progress: Progress
     generator: Callable[[], tuple[ArchitectureGenerator, Spending]]
     pool: Callable[[], Sequence[Architecture]]
-    supervision: Callable[[str], Supervision]
+    context: Callable[[str], TrainingContext]
 
 
 def _common(parts: Parts) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _direct(parts: Parts) -> Strategy:
         candidates=section.candidates,
         min_use=section.min_use,
         seed=parts.recipe.seed,
-        supervision=parts.supervision,
+        context=parts.context,
     )
 
 

@@ -1,4 +1,4 @@
-"""Owns retrained networks on disk: what is kept beside their weights, and loading one anywhere, without its run."""
+"""Retrained networks on disk: what is kept beside their weights, and loading one anywhere, without its run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anybudget.nets.blocks import channels_last
 from anybudget.recipe import Recipe
 from anybudget.runs.data_identity import FACTS
 from anybudget.spaces import SPACES, BlockSpec, derive
-from anybudget.storage.run_folder import explained, read_weights
+from anybudget.storage.run_folder import as_run_error, read_weights
 
 NETWORK, WEIGHTS = "network.json", "weights.safetensors"
 FORMAT, VERSION = "anybudget network", 1
@@ -84,7 +84,7 @@ def _check_there(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with explained(path, "damaged", _AGAIN):
+    with as_run_error(path, "damaged", _AGAIN):
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError(f"not an object but {shown(found)}")

@@ -1,4 +1,4 @@
-"""Owns long work in a run folder: where it saves itself, who trains it, and how it ends."""
+"""Long work in a run folder: where it saves itself, who trains it, and how it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anybudget.runtime.signals import StopRequest
 from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.journal import Journal
 from anybudget.storage.run_folder import conflict
-from anybudget.training.loop import Log, Supervision, no_log
+from anybudget.training.loop import Log, TrainingContext, no_log
 
 FOLDER = "checkpoints"
 """Where in a run folder unfinished work is kept."""
@@ -54,14 +54,14 @@ class Work:
         self._progress, self._processes, self._seconds = progress, processes, seconds
         self._files: list[FileCheckpoint | Journal] = []
 
-    def supervision(
+    def training_context(
         self, log: Log = no_log, rollbacks: int = 0, part: str = "", processes: Processes | None = None
-    ) -> Supervision:
+    ) -> TrainingContext:
         """Who watches over a training.
 
         Args:
             log: gets one row of metrics per epoch.
-            rollbacks: see `Supervision`.
+            rollbacks: see `TrainingContext`.
             part: tells several trainings within one work apart.
             processes: those that train together; all of the run if None.
         """
@@ -72,7 +72,7 @@ class Work:
         path = self._path(part, "checkpoint")
         checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
         self._files.append(checkpoint)
-        return Supervision(checkpoint, processes, self._progress, log, rollbacks)
+        return TrainingContext(checkpoint, processes, self._progress, log, rollbacks)
 
     def journal(self, part: str = "") -> Journal:
         """Where scores are kept as they come; `part` tells several within one work apart."""
@@ -116,7 +116,7 @@ OUT_OF_MEMORY = (
 
 
 @contextmanager
-def explained_memory() -> Iterator[None]:
+def as_memory_error() -> Iterator[None]:
     """Say what helps when memory runs out.
 
     Raises:

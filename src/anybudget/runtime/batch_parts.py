@@ -1,4 +1,4 @@
-"""Owns how a batch is cut: equal shares for the processes, and equal parts of a share, one after the other."""
+"""How a batch is cut: equal shares for the processes, and equal parts of a share, one after the other."""
 
 from __future__ import annotations
 

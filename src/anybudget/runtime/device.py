@@ -1,4 +1,4 @@
-"""Owns the choice of the device that networks run on."""
+"""The choice of the device that networks run on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how training is spread: the device, the precision, and the processes that share each batch."""
+"""How training is spread: the device, the precision, and the processes that share each batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Processes:
     """One process on one device in full precision; what training uses unless it is given another.
 
     All processes draw the same batches and paths from the same seeds, and each trains on its share of every batch. So
-    all have the same state at every step, whatever their number, and a run may go on with another number of them.
+    all have the same state at every step, whatever their number, and a run may resume with another number of them.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -89,7 +89,7 @@ class Processes:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Restore such a state."""
 
 
 class FabricProcesses(Processes):

@@ -1,4 +1,4 @@
-"""Owns the small interface through which long work reports its progress; the command line draws it, tests ignore it."""
+"""The small interface through which long work reports its progress; the command line draws it, tests ignore it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns stopping politely: the first Ctrl-C or SIGTERM asks long work to save itself, the second ends it at once."""
+"""Stopping politely: the first Ctrl-C or SIGTERM asks long work to save itself, the second ends it at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns `AdditiveModel`: what every choice adds to a score, and pairs of neighbours, fitted by ridge regression."""
+"""`AdditiveModel`: what every choice adds to a score, and pairs of neighbours, fitted by ridge regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns `Strategy`: budgets in, architectures out; and `Candidate`, what every strategy returns."""
+"""`Strategy`: budgets in, architectures out; and `Candidate`, what every strategy returns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Candidate:
     Beside top-1 stands balanced accuracy, the mean recall of the classes, and the share of the largest class of the
     validation images: what always answering with it would score. `slack` is what each budget leaves unused, limit minus
     cost, in the cost's unit; never below 0. `log_probability` is None for strategies that have no distribution.
-    `seconds` is the time of this query, judging included.
+    `seconds` is the time of this query, evaluation included.
     """
 
     budgets: BudgetSet
@@ -62,14 +62,14 @@ class Candidate:
 
 
 class Strategy(ABC):
-    """A way to find architectures under hard budgets, judged by one supernet.
+    """A way to find architectures under hard budgets, evaluated by one supernet.
 
     Whatever is evaluated for a budget set is `allowed`: within every budget, and using at least the share `min_use` of
     what the budgets together leave attainable of their first cost. The floor is the same for all strategies, 0 unless
     asked for, and dropped for a budget set that no network uses as much of.
 
     Args:
-        evaluator: the judge; give every strategy one of its own to compare what they spend.
+        evaluator: the evaluator; give every strategy one of its own to compare what they spend.
         costs: every cost model of the space, by name.
         min_use: the least share of a budget that has to be used, 0 to 1.
         seed: draws everything that is random.
@@ -99,7 +99,7 @@ class Strategy(ABC):
 
     @property
     def spent(self) -> Spending:
-        """What the search has cost so far: supernet forwards of its own training, and of judging."""
+        """What the search has cost so far: supernet forwards of its own training, and of evaluating."""
         return self.training + self.evaluator.spent
 
     def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
@@ -147,7 +147,7 @@ class Strategy(ABC):
         return None
 
     def best(self, architectures: Sequence[Architecture]) -> Architecture:
-        """The one with the highest top-1, and the lowest loss among equals; judges those that are new."""
+        """The one with the highest top-1, and the lowest loss among equals; evaluates those that are new."""
         scores = dict(zip(architectures, self.evaluator.scores(architectures), strict=True))
         return max(scores, key=lambda a: (scores[a].top1_percent, -scores[a].loss))
 

@@ -1,4 +1,4 @@
-"""Owns the comparison of strategies: the same supernet, the same budgets, the same accounting."""
+"""The comparison of strategies: the same supernet, the same budgets, the same accounting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dic
     """Run every strategy on all budget sets and return plain data, the content of `compare.json`.
 
     Give every strategy an evaluator of its own and the same `min_use`, so that all answer on equal terms and nobody
-    profits from what another has judged.
+    profits from what another has evaluated.
 
     Returns:
         `budgets`, the `cost` that orders them, the `reference` of the hypervolume, the floor that applied
@@ -62,7 +62,7 @@ def _run(strategy: Strategy, budgets: Sequence[BudgetSet], cost: str, reference:
 
 
 def evaluated(scored: Mapping[Architecture, Score], cost: CostModel) -> list[dict[str, float]]:
-    """Cost and top-1 of everything judged, in order."""
+    """Cost and top-1 of everything evaluated, in order."""
     return [
         {
             "cost": cost.cost(architecture),

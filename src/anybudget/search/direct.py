@@ -1,4 +1,4 @@
-"""Owns the direct strategy: one distribution trained per budget set, what the generator does once for all."""
+"""The direct strategy: one distribution trained per budget set, what the generator does once for all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anybudget.nets.base import RelaxedSupernet
 from anybudget.runtime.distributed import Processes
 from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 
 _DRAWS = 8
 """Candidates drawn before the noise grows: as many as the generator draws with its 8 priors, to compare alike."""
@@ -47,20 +47,20 @@ class DirectStrategy(Strategy):
     """Differentiable search for every budget set anew: the N-times work that the generator amortises.
 
     For each budget set, one distribution is trained on the validation split against the frozen supernet with the
-    generator's loss at one position, the most of `cost` that the budgets allow; it is decoded and judged as the
+    generator's loss at one position, the most of `cost` that the budgets allow; it is decoded and evaluated as the
     generator's distributions are. `training` counts what all of these trainings cost.
 
     Args:
-        evaluator: the judge; its supernet is trained against, and never changed.
+        evaluator: the evaluator; its supernet is trained against, and never changed.
         costs: every cost model of the space, by name.
         cost: the one that the budget term is about.
         data: the validation split is trained on.
         schedule: the generator's; `budgets_per_step` has no meaning here. Logits move by about the learning rate a
             step, where the generator's many weights move them together, so that they need a higher one.
-        candidates: how many different architectures are judged.
+        candidates: how many different architectures are evaluated.
         min_use: see `Strategy`.
         seed: draws batches, relaxed architectures and candidates, equally for every budget set.
-        supervision: who watches the training for one budget set, by its text.
+        context: who watches the training for one budget set, by its text.
 
     Source: SGNAS §3.1, the N-times cost of differentiable search with a budget; the Gumbel softmax as in FBNet §3.3.
     Differs: FBNet trains the weights along with the distribution, and multiplies the cross-entropy by a power of the
@@ -81,10 +81,10 @@ class DirectStrategy(Strategy):
         candidates: int = 40,
         min_use: float = 0.0,
         seed: int = 0,
-        supervision: Callable[[str], Supervision] | None = None,
+        context: Callable[[str], TrainingContext] | None = None,
     ) -> None:
         device = next(evaluator.supernet.parameters()).device
-        self._supervision = supervision or (lambda _name: Supervision(processes=Processes(device)))
+        self._context = context or (lambda _name: TrainingContext(processes=Processes(device)))
         super().__init__(evaluator, costs, min_use=min_use, seed=seed)
         self.cost = cost
         self.data = data
@@ -115,7 +115,7 @@ class DirectStrategy(Strategy):
             lambda _draws: (positions, positions),  # no prior: there is nothing to vary
             name=self.name,
             seed=self.seed,
-            supervision=self._supervision(_exact(budgets)),
+            context=self._context(_exact(budgets)),
         )
         with torch.inference_mode():
             rows = model(positions[:1], positions[:1])[0].double().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Owns the evolution strategy: SPOS's evolutionary search, in which every individual meets the budgets."""
+"""The evolution strategy: SPOS's evolutionary search, in which every individual meets the budgets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from anybudget.search.breeding import new_and_allowed
 class EvolutionStrategy(Strategy):
     """Crosses and mutates the best architectures so far, generation by generation.
 
-    Half of a generation are crossings of two of the `parents` best of all judged so far in this query, half are
-    mutations of one of them. Children that were judged before or exceed a budget are made anew; where attempts run
+    Half of a generation are crossings of two of the `parents` best of all evaluated so far in this query, half are
+    mutations of one of them. Children that were evaluated before or exceed a budget are made anew; where attempts run
     out, random architectures within the budgets take their place. The search ends early when none is left.
 
     Args:
-        evaluator: the judge.
+        evaluator: the evaluator.
         costs: every cost model of the space, by name.
         population: architectures per generation.
-        generations: how many are judged, the first included; at most `population * generations` architectures.
+        generations: how many are evaluated, the first included; at most `population * generations` architectures.
         parents: how many of the best have children.
         mutation: probability of every choice to be replaced, 0 to 1.
         start: the first generation, in order of preference; those over a budget are left out, missing ones are random.
@@ -36,7 +36,7 @@ class EvolutionStrategy(Strategy):
         progress: where long work says how far it is.
 
     Source: SPOS §3.4 and Algorithm 1; population 50, 20 generations, 10 parents and mutation 0.1 as there.
-    Differs: an architecture is never judged twice.
+    Differs: an architecture is never evaluated twice.
     """
 
     name = "evolution"
@@ -67,15 +67,17 @@ class EvolutionStrategy(Strategy):
         rng = np.random.default_rng(self.seed)
         sampler = self.feasible(budgets)
         generation = sampler.population(self.population, rng, self.start)
-        judged: dict[Architecture, Score] = {}
+        evaluated: dict[Architecture, Score] = {}
         parents: list[Architecture] = []
         with self.progress.task("evolution", self.generations) as task:
             for number in range(1, self.generations + 1):
-                judged.update(zip(generation, self.evaluator.scores(generation), strict=True))
-                parents = sorted(judged, key=lambda a: (-judged[a].top1_percent, judged[a].loss))[: self.parents]
-                task.advance(1, f"top-1 {judged[parents[0]].top1_percent:.2f}%")
+                evaluated.update(zip(generation, self.evaluator.scores(generation), strict=True))
+                parents = sorted(evaluated, key=lambda a: (-evaluated[a].top1_percent, evaluated[a].loss))[
+                    : self.parents
+                ]
+                task.advance(1, f"top-1 {evaluated[parents[0]].top1_percent:.2f}%")
                 if number < self.generations:
-                    generation = self._children(parents, judged, budgets, sampler, rng)
+                    generation = self._children(parents, evaluated, budgets, sampler, rng)
                 if not generation:
                     break
         return parents[0]
@@ -83,20 +85,20 @@ class EvolutionStrategy(Strategy):
     def _children(
         self,
         parents: Sequence[Architecture],
-        judged: Mapping[Architecture, Score],
+        evaluated: Mapping[Architecture, Score],
         budgets: BudgetSet,
         sampler: FeasibleSampler,
         rng: np.random.Generator,
     ) -> list[Architecture]:
         """The next generation: distinct, new and within the budgets; fewer or none only where no others are found."""
-        known = dict.fromkeys(judged)
+        known = dict.fromkeys(evaluated)
         crossed = self.population // 2
         for make, count in ((self._crossing, crossed), (self._mutation, self.population - crossed)):
             new = new_and_allowed(
                 _endless(make, parents, rng), count, known=known, allowed=lambda child: self.allowed(child, budgets)
             )
             known |= dict.fromkeys(new)
-        children = list(known)[len(judged) :]
+        children = list(known)[len(evaluated) :]
         return children + sampler.sample(self.population - len(children), rng, known=known)
 
     def _crossing(self, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:

@@ -1,4 +1,4 @@
-"""Owns the generator strategy: train the architecture generator once, then answer any budget with a forward pass."""
+"""The generator strategy: train the architecture generator once, then answer any budget with a forward pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from anybudget.runtime.progress import Progress
 from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
 from anybudget.storage.checkpoint import NumpyRandom
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 
 __all__ = ["GeneratorSchedule", "GeneratorStrategy", "budget_gaps", "random_priors", "train_generator"]
 
@@ -35,7 +35,7 @@ def train_generator(
     schedule: GeneratorSchedule,
     *,
     seed: int = 0,
-    supervision: Supervision | None = None,
+    context: TrainingContext | None = None,
 ) -> Spending:
     """Train the generator on the validation split against the frozen supernet; what it cost.
 
@@ -78,7 +78,7 @@ def train_generator(
         name="generator",
         seed=seed,
         parts={"priors": NumpyRandom(rng)},
-        supervision=supervision,
+        context=context,
     )
 
 
@@ -89,7 +89,7 @@ def random_priors(generator: ArchitectureGenerator, space: SearchSpace, count: i
 
 
 class GeneratorStrategy(Strategy):
-    """Answers budgets with a trained generator, exact decoding, and the supernet as the judge.
+    """Answers budgets with a trained generator, exact decoding, and the supernet as the evaluator.
 
     For each budget set, `priors` random priors give as many distributions. They are decoded to `candidates` different
     allowed architectures (see `Strategy`), and the one with the highest validation top-1 is returned. Without a floor

@@ -1,4 +1,4 @@
-"""Owns the linear strategy: fit a model to the scores of some architectures once, then solve every budget exactly."""
+"""The linear strategy: fit a model to the scores of some architectures once, then solve every budget exactly."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _ATTEMPTS = 20
 
 
 class LinearStrategy(Strategy):
-    """Judges `samples` architectures once, fits `AdditiveModel` to their scores, and solves every budget with it.
+    """Evaluates `samples` architectures once, fits `AdditiveModel` to their scores, and solves every budget with it.
 
     A budget set is answered by the exact `candidates` best architectures under the model within all budgets, which are
-    judged. The first query, or the first use of `model`, pays for the samples.
+    evaluated. The first query, or the first use of `model`, pays for the samples.
 
     Args:
-        evaluator: the judge.
+        evaluator: the evaluator.
         costs: every cost model of the space, by name; samples are spread over the reachable interval of the first.
         samples: how many architectures the model is fitted to; fewer where the space has not as many.
-        candidates: how many of the best predicted are judged for each budget set.
+        candidates: how many of the best predicted are evaluated for each budget set.
         target: what is fitted: minus the validation loss, or top-1. The loss is smoother: on the 200 samples of a demo
             run, predictions of left-out losses order them with Kendall's tau 0.72, those of top-1 with 0.55; on 300
             other architectures either fit orders top-1 with 0.58.
         min_use: see `Strategy`.
         seed: draws the samples.
-        progress: where judging the samples says how far it is.
+        progress: where evaluating the samples says how far it is.
     """
 
     name = "linear"
@@ -65,7 +65,7 @@ class LinearStrategy(Strategy):
 
     @cached_property
     def model(self) -> AdditiveModel:
-        """The fitted model, with `loo_error` and `kendall` of its fit; judges the samples when first asked for."""
+        """The fitted model, with `loo_error` and `kendall` of its fit; evaluates the samples when first asked for."""
         cost = next(iter(self.costs.values()))
         architectures = spread_samples(self.space, cost, self.samples, np.random.default_rng(self.seed))
         with self.progress.task(self.name, len(architectures)) as task:
@@ -83,7 +83,7 @@ class LinearStrategy(Strategy):
         Raises:
             BudgetError: a cost is unknown, or no architecture meets the budgets.
         """
-        check_jointly_reachable(self.terms, budgets)  # before the samples are judged, not after
+        check_jointly_reachable(self.terms, budgets)  # before the samples are evaluated, not after
         terms = self.model.terms
         tables = [*terms.unary, *terms.pairwise.values()]
         # The solver's tolerances are absolute: the choice that matters most is to be worth 1.

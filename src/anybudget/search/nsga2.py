@@ -1,4 +1,4 @@
-"""Owns the NSGA-II strategy: error against costs, by pymoo's algorithm, with generations full of allowed networks."""
+"""The NSGA-II strategy: error against costs, by pymoo's algorithm, with generations full of allowed networks."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class NSGA2Strategy(Strategy):
     evaluated before or exceed a budget take no place in a generation: others are bred until it is full, and where
     attempts run out, random architectures within the budgets fill it up. So every generation evaluates `population`
     architectures as long as as many are found; the search ends early when none is left. After `find`, `front` holds
-    what no other architecture that was judged dominates: architecture, top-1 in percent, and every cost by name; sorted
+    what no other evaluated architecture dominates: architecture, top-1 in percent, and every cost by name; sorted
     by the first budget's cost.
 
     Args:
-        evaluator: the judge.
+        evaluator: the evaluator.
         costs: every cost model of the space, by name.
         population: architectures per generation.
         generations: how many there are, the first included; at most `population * generations` architectures.
@@ -73,16 +73,16 @@ class NSGA2Strategy(Strategy):
         sampler = self.feasible(budgets)
         first = sampler.population(self.population, rng, self.start)
         algorithm = self._algorithm(first, _Breeding(self, budgets, sampler, first, rng), 1 + len(budgets.limits()))
-        judged: dict[Architecture, float] = {}
+        evaluated: dict[Architecture, float] = {}
         with self.progress.task("nsga2", self.generations) as task:
             for _ in range(self.generations):
                 asked = algorithm.ask()
                 if asked is None:
                     break  # nothing new is left
-                judged.update(self._judge(algorithm.problem, asked, budgets))
+                evaluated.update(self._evaluate(algorithm.problem, asked, budgets))
                 algorithm.tell(infills=asked)
-                task.advance(1, f"top-1 {max(judged.values()):.2f}%")
-        self.front = self._front(judged, budgets)
+                task.advance(1, f"top-1 {max(evaluated.values()):.2f}%")
+        self.front = self._front(evaluated, budgets)
         return self.best([architecture for architecture, _, _ in self.front])
 
     def _algorithm(self, first: Sequence[Architecture], breeding: _Breeding, objectives: int) -> Any:
@@ -99,7 +99,7 @@ class NSGA2Strategy(Strategy):
         algorithm.setup(problem, termination=("n_gen", self.generations), seed=self.seed)
         return algorithm
 
-    def _judge(self, problem: Any, asked: Any, budgets: BudgetSet) -> dict[Architecture, float]:
+    def _evaluate(self, problem: Any, asked: Any, budgets: BudgetSet) -> dict[Architecture, float]:
         """Give pymoo's individuals their objectives; top-1 in percent of each."""
         from pymoo.core.evaluator import Evaluator as Assigner  # type: ignore[import-untyped]
         from pymoo.problems.static import StaticProblem  # type: ignore[import-untyped]
@@ -112,10 +112,10 @@ class NSGA2Strategy(Strategy):
         return dict(zip(architectures, top1, strict=True))
 
     def _front(
-        self, judged: Mapping[Architecture, float], budgets: BudgetSet
+        self, evaluated: Mapping[Architecture, float], budgets: BudgetSet
     ) -> list[tuple[Architecture, float, dict[str, float]]]:
-        """What no other of `judged` dominates in top-1 and the budgeted costs."""
-        found = [(a, top1, exact_costs(self.costs, a)) for a, top1 in judged.items()]
+        """What no other of `evaluated` dominates in top-1 and the budgeted costs."""
+        found = [(a, top1, exact_costs(self.costs, a)) for a, top1 in evaluated.items()]
         points = [[-top1, *(costs[budget.cost] for budget in budgets)] for _, top1, costs in found]
         first = next(iter(budgets)).cost
         return sorted((found[index] for index in pareto_front(points)), key=lambda member: member[2][first])

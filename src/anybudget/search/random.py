@@ -1,4 +1,4 @@
-"""Owns the random strategy: the best of some random architectures within the budgets."""
+"""The random strategy: the best of some random architectures within the budgets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anybudget.search.base import Strategy
 
 
 class RandomStrategy(Strategy):
-    """Judges random architectures and returns the best: what every other strategy has to beat.
+    """Evaluates random architectures and returns the best: what every other strategy has to beat.
 
     They are drawn uniformly from all that are allowed (see `Strategy` and `FeasibleSampler`), at most `count` for each
     budget set. Without a `min_use` many of them are much smaller than a large budget allows.

@@ -1,4 +1,4 @@
-"""Owns the refined strategy: the generator first, then relatives of the best that a model of all scores picks."""
+"""The refined strategy: the generator first, then offspring of the best that a model of all scores picks."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from anybudget.search.generator import GeneratorStrategy
 from anybudget.spaces import SearchSpace
 
 PARENTS = 10
-"""How many of the best judged networks within a budget have children."""
+"""How many of the best evaluated networks within a budget have children."""
 CHILDREN = 400
-"""How many new children within the budgets are made for the few that are judged; the model tells them apart."""
+"""How many new children within the budgets are made for the few that are evaluated; the model tells them apart."""
 ATTEMPTS = 10
 """How many children may be made for each of these."""
 
 
 class RefinedStrategy(Strategy):
-    """The generator's candidates for all budget sets, then a few rounds of promising relatives of the best.
+    """The generator's candidates for all budget sets, then a few rounds of promising offspring of the best.
 
-    Every round fits `AdditiveModel` to the losses and to the top-1 of all networks judged so far, whatever budget they
-    were judged for: losses are less noisy, top-1 is what counts. For every budget set the best within it, by either,
+    Every round fits `AdditiveModel` to the losses and to the top-1 of all networks evaluated so far, for whatever
+    budget: losses are less noisy, top-1 is what counts. For every budget set the best within it, by either,
     are crossed and mutated, and of the children that meet the budgets those with the best sum of both predictions are
-    judged. The answer to a budget set is the best network within it that was judged for any of them; it may use less
-    of the budget than the generator's own candidates do.
+    evaluated. The answer to a budget set is the best network within it that was evaluated for any of them; it may use
+    less     of the budget than the generator's own candidates do.
 
     Args:
-        generator: gives the candidates to start from; its evaluator judges, and what it was trained for counts.
+        generator: gives the candidates to start from; its evaluator evaluates, and what it was trained for counts.
         rounds: how many there are.
-        per_round: how many children are judged for each budget set in a round.
+        per_round: how many children are evaluated for each budget set in a round.
     """
 
     name = "refined"
@@ -54,36 +54,36 @@ class RefinedStrategy(Strategy):
         self.rounds = rounds
         self.per_round = per_round
         self.training = generator.training
-        self._judged: dict[Architecture, None] = {}
+        self._evaluated: dict[Architecture, None] = {}
 
     def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
-        """See `Strategy.search`; all budget sets share what is judged."""
+        """See `Strategy.search`; all budget sets share what is evaluated."""
         for budget_set in budgets:
             check_jointly_reachable(self.terms, budget_set)
-        self._judged = {}
+        self._evaluated = {}
         rng = np.random.default_rng(self.seed)
         with self.progress.task(self.name, (1 + self.rounds) * len(budgets)) as task:
             for budget_set in budgets:
-                self._judge(list(self.generator.decode(budget_set)))
+                self._evaluate(list(self.generator.decode(budget_set)))
                 task.advance()
             for _ in range(self.rounds):
                 models = self._models()
                 for budget_set in budgets:
-                    self._judge(promising(self, budget_set, self._judged, models, self.per_round, rng))
+                    self._evaluate(promising(self, budget_set, self._evaluated, models, self.per_round, rng))
                     task.advance()
         return [self.answer(budget_set) for budget_set in budgets]
 
     def find(self, budgets: BudgetSet) -> Architecture:
-        """See `Strategy.find`; `search` has judged what there is to choose from."""
-        return best_within(self, budgets, self._judged)[0]
+        """See `Strategy.find`; `search` has evaluated what there is to choose from."""
+        return best_within(self, budgets, self._evaluated)[0]
 
-    def _judge(self, architectures: list[Architecture]) -> None:
+    def _evaluate(self, architectures: list[Architecture]) -> None:
         self.evaluator.scores(architectures)
-        self._judged.update(dict.fromkeys(architectures))
+        self._evaluated.update(dict.fromkeys(architectures))
 
     def _models(self) -> list[AdditiveModel]:
-        scores = self.evaluator.scores(list(self._judged))
-        choices = np.array([architecture.choices for architecture in self._judged])
+        scores = self.evaluator.scores(list(self._evaluated))
+        choices = np.array([architecture.choices for architecture in self._evaluated])
         figures = [-score.loss for score in scores], [score.top1_percent for score in scores]
         return [fit_additive(self.space, choices, standardised(values)) for values in figures]
 
@@ -91,29 +91,29 @@ class RefinedStrategy(Strategy):
 def promising(
     strategy: Strategy,
     budgets: BudgetSet,
-    judged: Collection[Architecture],
+    evaluated: Collection[Architecture],
     models: Sequence[AdditiveModel],
     count: int,
     rng: np.random.Generator,
 ) -> list[Architecture]:
-    """Up to `count` new offspring of the best judged networks within the budgets, best predicted first.
+    """Up to `count` new offspring of the best evaluated networks within the budgets, best predicted first.
 
     Where breeding finds less than `count`, random networks within the budgets fill the places, so that a round is short
     only where hardly any others exist.
     """
-    best = best_within(strategy, budgets, judged)
+    best = best_within(strategy, budgets, evaluated)
     scores = dict(zip(best, strategy.evaluator.scores(best), strict=True))
     by_loss = sorted(best, key=lambda architecture: scores[architecture].loss)
     parents = list(dict.fromkeys([*best[: PARENTS // 2], *by_loss[: PARENTS // 2]]))
     children = new_and_allowed(
         _offspring(strategy.space, parents, rng) if parents else (),
         max(CHILDREN, count),
-        known=judged,
+        known=evaluated,
         allowed=lambda child: strategy.allowed(child, budgets),
         attempts=ATTEMPTS,
     )
     if len(children) < count:
-        children += strategy.feasible(budgets).sample(count - len(children), rng, known={*judged, *children})
+        children += strategy.feasible(budgets).sample(count - len(children), rng, known={*evaluated, *children})
     if not children:
         return []
     choices = np.array([child.choices for child in children])
@@ -137,8 +137,8 @@ def standardised(values: Sequence[float]) -> NDArray[np.float64]:
     return centred / (float(array.std()) or 1.0)
 
 
-def best_within(strategy: Strategy, budgets: BudgetSet, judged: Collection[Architecture]) -> list[Architecture]:
-    """The judged networks that meet the budgets, best first: by top-1, then by loss."""
-    fitting = [architecture for architecture in judged if strategy.allowed(architecture, budgets)]
+def best_within(strategy: Strategy, budgets: BudgetSet, evaluated: Collection[Architecture]) -> list[Architecture]:
+    """The evaluated networks that meet the budgets, best first: by top-1, then by loss."""
+    fitting = [architecture for architecture in evaluated if strategy.allowed(architecture, budgets)]
     scores = dict(zip(fitting, strategy.evaluator.scores(fitting), strict=True))
     return sorted(fitting, key=lambda a: (-scores[a].top1_percent, scores[a].loss))

@@ -1,6 +1,6 @@
 """Torch-free search spaces: what can be chosen, and what each choice builds."""
 
-from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling, registry
+from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace, registry
 from anybudget.spaces.blocks import (
     BlockSpec,
     Branch,
@@ -48,6 +48,7 @@ __all__ = [
     "MBConvSpace",
     "NASBench201Settings",
     "NASBench201Space",
+    "PathEncoding",
     "ResNetBitsSettings",
     "ResNetBitsSpace",
     "SearchSpace",
@@ -57,7 +58,6 @@ __all__ = [
     "ShuffleNetSettings",
     "ShuffleNetSpace",
     "SkipSpec",
-    "Spelling",
     "Stage",
     "UnifiedSettings",
     "UnifiedSpace",

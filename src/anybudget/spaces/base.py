@@ -1,4 +1,4 @@
-"""Owns the torch-free description of a search space: its decisions, spellings and canonical architectures."""
+"""The torch-free description of a search space: its decisions, encodings and canonical architectures."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class PathEncoding:
     """One way to write a network: the operation index of every slot of every decision.
 
-    Several spellings can describe one network (SGNAS §3.3: the order of the kernels in a unified block does not
-    matter), each with weights of its own. Fair rounds train all of them; other path samplers train the spelling of the
+    Several encodings can describe one network (SGNAS §3.3: the order of the kernels in a unified block does not
+    matter), each with weights of its own. Fair rounds train all of them; other path samplers train the encoding of the
     canonical `Architecture`, and everything else uses that one alone.
     """
 
@@ -116,23 +116,23 @@ class SearchSpace(ABC):
     def _indices(self) -> tuple[dict[tuple[int, ...], int], ...]:
         return tuple({choice: index for index, choice in enumerate(d.choices)} for d in self.decisions)
 
-    def canonical(self, spelling: Spelling) -> Architecture:
-        """The architecture that `spelling` describes; equal networks give equal values.
+    def canonical(self, encoding: PathEncoding) -> Architecture:
+        """The architecture that `encoding` describes; equal networks give equal values.
 
         Raises:
-            ArchitectureError: the spelling is not one of this space.
+            ArchitectureError: the encoding is not one of this space.
         """
-        return Architecture(self.name, self._read(spelling))
+        return Architecture(self.name, self._read(encoding))
 
-    def _read(self, spelling: Spelling) -> tuple[int, ...]:
-        """The choice index that each decision's operations spell."""
-        if spelling.space != self.name or len(spelling.operations) != len(self.decisions):
+    def _read(self, encoding: PathEncoding) -> tuple[int, ...]:
+        """The choice index that each decision's operations encode."""
+        if encoding.space != self.name or len(encoding.operations) != len(self.decisions):
             raise ArchitectureError(
-                f"spelling of {len(spelling.operations)} decisions of space {spelling.space!r} given to the "
+                f"encoding of {len(encoding.operations)} decisions of space {encoding.space!r} given to the "
                 f"{self.name} space with {len(self.decisions)} decisions"
             )
         choices = []
-        for decision, index, operations in zip(self.decisions, self._indices, spelling.operations, strict=True):
+        for decision, index, operations in zip(self.decisions, self._indices, encoding.operations, strict=True):
             if operations not in index:
                 raise ArchitectureError(
                     f"{decision.name}: operations {list(operations)} are no choice; expected {decision.slots} out of 0 "
@@ -143,7 +143,7 @@ class SearchSpace(ABC):
 
     def simplified(self, architecture: Architecture) -> Architecture:
         """The canonical architecture of the network that any valid choices describe."""
-        return self.canonical(self.spell(architecture))
+        return self.canonical(self.path_encoding(architecture))
 
     def block_specs(self, architecture: Architecture) -> tuple[BlockSpec, ...]:
         """What to build, as plain data, in order from the input to the classifier."""
@@ -151,8 +151,8 @@ class SearchSpace(ABC):
         choices = architecture.choices
         return tuple(factor.spec(*(choices[decision] for decision in factor.decisions)) for factor in self.factors)
 
-    def fair_round(self, rng: np.random.Generator) -> list[Spelling]:
-        """Spellings that together train every operation of every slot equally often, in random order.
+    def fair_round(self, rng: np.random.Generator) -> list[PathEncoding]:
+        """Encodings that together train every operation of every slot equally often, in random order.
 
         The round is as long as the least common multiple of the operation counts, so that the counts come out even.
 
@@ -162,14 +162,14 @@ class SearchSpace(ABC):
         paths = lcm(*(len(operations) for slots in used for operations in slots))
         columns = [[rng.permutation(np.resize(operations, paths)) for operations in slots] for slots in used]
         return [
-            Spelling(self.name, tuple(tuple(int(column[path]) for column in slots) for slots in columns))
+            PathEncoding(self.name, tuple(tuple(int(column[path]) for column in slots) for slots in columns))
             for path in range(paths)
         ]
 
-    def spell(self, architecture: Architecture) -> Spelling:
-        """The spelling of the choices of `architecture`."""
+    def path_encoding(self, architecture: Architecture) -> PathEncoding:
+        """The encoding of the choices of `architecture`."""
         self.validate(architecture)
-        return Spelling(
+        return PathEncoding(
             self.name,
             tuple(
                 decision.choices[choice] for decision, choice in zip(self.decisions, architecture.choices, strict=True)
@@ -190,7 +190,7 @@ class SearchSpace(ABC):
         return self.simplified(Architecture(self.name, choices))
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator, probability: float = 0.1) -> Architecture:
-        """A relative: every choice is replaced by another, drawn uniformly, with this probability."""
+        """Offspring: every choice is replaced by another, drawn uniformly, with this probability."""
         self.validate(architecture)
         choices = list(architecture.choices)
         for position, decision in enumerate(self.decisions):
@@ -247,10 +247,10 @@ class SearchSpace(ABC):
 
     def describe(self, architecture: Architecture) -> list[list[str]]:
         """The operation names of each decision, for people: `[["3x3", "5x5", "skip", ...], ...]`."""
-        spelling = self.spell(architecture)
+        encoding = self.path_encoding(architecture)
         return [
             [decision.operations[operation] for operation in operations]
-            for decision, operations in zip(self.decisions, spelling.operations, strict=True)
+            for decision, operations in zip(self.decisions, encoding.operations, strict=True)
         ]
 
 

@@ -1,4 +1,4 @@
-"""Owns the plain-data descriptions of the blocks that networks are built from and costs are counted on."""
+"""The plain-data descriptions of the blocks that networks are built from and costs are counted on."""
 
 from __future__ import annotations
 

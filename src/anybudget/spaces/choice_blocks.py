@@ -1,4 +1,4 @@
-"""Owns spaces of choice blocks: a chain of layers, each one of several operations that share its shape."""
+"""Spaces of choice blocks: a chain of layers, each one of several operations that share its shape."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import groupby
 
 from anybudget.architecture import Architecture
-from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
+from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace
 from anybudget.spaces.blocks import BlockSpec, SkipSpec
 
 
@@ -38,9 +38,9 @@ class ChoiceBlockSpace(SearchSpace):
             *map(Factor.fixed, after),
         )
 
-    def canonical(self, spelling: Spelling) -> Architecture:
+    def canonical(self, encoding: PathEncoding) -> Architecture:
         """The architecture with the identities of every run last; see `SearchSpace.canonical`."""
-        choices = list(self._read(spelling))
+        choices = list(self._read(encoding))
         for run, identities in self._runs:
             moved = [choices[layer] for layer in run]
             moved.sort(key=identities.__contains__)  # stable: the other operations keep their order

@@ -1,4 +1,4 @@
-"""Owns the FBNet space: 22 layers of nine operations, with grouped pointwise convolutions among them."""
+"""The FBNet space: 22 layers of nine operations, with grouped pointwise convolutions among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns reading architectures of a space from JSON files."""
+"""Reading architectures of a space from JSON files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the MBConv space: every layer an inverted bottleneck of one kernel size and expansion, or skipped."""
+"""The MBConv space: every layer an inverted bottleneck of one kernel size and expansion, or skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the MBConv space with and without squeeze-and-excitation."""
+"""The MBConv space with and without squeeze-and-excitation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the NAS-Bench-201 space: one cell of six edges, repeated in every stage, and its isomorphism classes."""
+"""The NAS-Bench-201 space: one cell of six edges, repeated in every stage, and its isomorphism classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
-from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
+from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace
 from anybudget.spaces.blocks import BlockSpec, ClassifierSpec, Convolution, ConvSpec, strided
 from anybudget.spaces.settings import Channels, Classes, Pixels, Repeats, Settings
 
@@ -108,7 +108,7 @@ class NASBench201Settings(Settings):
 class NASBench201Space(SearchSpace):
     """One decision per edge of a cell of four nodes; all cells of a network are equal.
 
-    6 edges of 5 operations give 15,625 spellings. The canonical architecture is the cheapest of those that the
+    6 edges of 5 operations give 15,625 encodings. The canonical architecture is the cheapest of those that the
     benchmark counts as one network. Its count, 6,466, is that of a text form: it sees a `none` edge and an edge from
     an unconnected node, but neither drops a term that is zero from a sum nor carries a sum of zeros on, so some
     networks that compute the same stay apart.
@@ -135,9 +135,9 @@ class NASBench201Space(SearchSpace):
         factors.append(Factor.fixed(ClassifierSpec(channels, settings.classes, settings.dropout)))
         self.factors = tuple(factors)
 
-    def canonical(self, spelling: Spelling) -> Architecture:
+    def canonical(self, encoding: PathEncoding) -> Architecture:
         """The cheapest architecture of the same isomorphism class; see `SearchSpace.canonical`."""
-        return Architecture(self.name, self._representatives[self._read(spelling)])
+        return Architecture(self.name, self._representatives[self._read(encoding)])
 
     def networks(self) -> int:
         """Number of isomorphism classes."""

@@ -1,4 +1,4 @@
-"""Owns the NAS-Bench-Macro space: eight layers of two inverted bottlenecks and an identity, on CIFAR-10."""
+"""The NAS-Bench-Macro space: eight layers of two inverted bottlenecks and an identity, on CIFAR-10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the mixed-precision space: the bits of weights and activations of every residual block of a ResNet."""
+"""The mixed-precision space: the bits of weights and activations of every residual block of a ResNet."""
 
 from __future__ import annotations
 

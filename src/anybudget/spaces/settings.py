@@ -1,4 +1,4 @@
-"""Owns the settings of search spaces: typed, strict, unknown keys refused; and the macro-architecture they share."""
+"""The settings of search spaces: typed, strict, unknown keys refused; and the macro-architecture they share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the description of ShuffleNetV2 units, with input and output widths of any proportion."""
+"""The description of ShuffleNetV2 units, with input and output widths of any proportion."""
 
 from __future__ import annotations
 

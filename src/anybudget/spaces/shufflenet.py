@@ -1,4 +1,4 @@
-"""Owns the ShuffleNet space of SPOS: every block a ShuffleNetV2 unit of kernel 3, 5 or 7, or an Xception-like one."""
+"""The ShuffleNet space of SPOS: every block a ShuffleNetV2 unit of kernel 3, 5 or 7, or an Xception-like one."""
 
 from __future__ import annotations
 

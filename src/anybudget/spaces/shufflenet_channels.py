@@ -1,4 +1,4 @@
-"""Owns the channel search of SPOS: every block of a ShuffleNet also chooses how many channels it gives."""
+"""The channel search of SPOS: every block of a ShuffleNet also chooses how many channels it gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
-from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
+from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace
 from anybudget.spaces.blocks import BlockSpec
 from anybudget.spaces.settings import Some
 from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec
@@ -95,9 +95,9 @@ class ShuffleNetChannelsSpace(SearchSpace):
         )
         return Architecture(self.name, choices)
 
-    def canonical(self, spelling: Spelling) -> Architecture:
+    def canonical(self, encoding: PathEncoding) -> Architecture:
         """The architecture with the first of the ratios that round to one width; see `SearchSpace.canonical`."""
-        choices = self._read(spelling)
+        choices = self._read(encoding)
         return Architecture(self.name, tuple(map(dict.__getitem__, self._merged, choices)))
 
     def networks(self) -> int:

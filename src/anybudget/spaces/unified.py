@@ -1,4 +1,4 @@
-"""Owns the unified search space of SGNAS: one block per layer, split into sub-blocks of kernel 3, 5, 7 or skip."""
+"""The unified search space of SGNAS: one block per layer, split into sub-blocks of kernel 3, 5, 7 or skip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError, ConfigError
-from anybudget.spaces.base import Decision, Factor, SearchSpace, Spelling
+from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace
 from anybudget.spaces.blocks import Branch, InvertedBottleneckSpec
 from anybudget.spaces.settings import Count, LayerShape, Macro, Some, outline
 
@@ -40,7 +40,7 @@ class UnifiedSpace(SearchSpace):
 
     A layer with `e` sub-blocks in use has expansion rate `e`; sub-blocks left over are skipped, and only the highest
     may be (forced sampling). With kernels 3, 5, 7 and expansion 2 to 6 a layer has 80 distinct configurations. The
-    canonical spelling sorts the kernels in ascending order.
+    canonical encoding sorts the kernels in ascending order.
 
     Raises:
         ConfigError: kernels or expansion rates make no space.
@@ -85,16 +85,16 @@ class UnifiedSpace(SearchSpace):
             *map(Factor.fixed, self.outline.after),
         )
 
-    def canonical(self, spelling: Spelling) -> Architecture:
+    def canonical(self, encoding: PathEncoding) -> Architecture:
         """The architecture with every layer's kernels sorted; see `SearchSpace.canonical`."""
-        for number, operations in enumerate(spelling.operations, start=1):
+        for number, operations in enumerate(encoding.operations, start=1):
             used = sum(operation != self.skip for operation in operations)
             if self.settings.forced_sampling and any(operation == self.skip for operation in operations[:used]):
                 raise ArchitectureError(
                     f"layer {number}: sub-blocks {list(operations)} are no unified block; skips ({self.skip}) come last"
                 )
-        ordered = tuple(tuple(sorted(operations)) for operations in spelling.operations)
-        return super().canonical(Spelling(spelling.space, ordered))
+        ordered = tuple(tuple(sorted(operations)) for operations in encoding.operations)
+        return super().canonical(PathEncoding(encoding.space, ordered))
 
     def from_kernels(self, kernels: Sequence[Sequence[int]]) -> Architecture:
         """The architecture whose layers use these kernel sizes, as SGNAS prints them: `[[3, 3, 5], [5, 7], ...]`.
@@ -110,7 +110,7 @@ class UnifiedSpace(SearchSpace):
             )
         slots = self.settings.max_expansion
         return self.canonical(
-            Spelling(
+            PathEncoding(
                 self.name,
                 tuple(
                     tuple(index[kernel] for kernel in layer) + (self.skip,) * (slots - len(layer)) for layer in kernels
@@ -127,7 +127,7 @@ class UnifiedSpace(SearchSpace):
         operations = self.decisions[0].choices[choice]
         return tuple(self.settings.kernels[operation] for operation in operations if operation != self.skip)
 
-    def fair_round(self, rng: np.random.Generator) -> list[Spelling]:
+    def fair_round(self, rng: np.random.Generator) -> list[PathEncoding]:
         """One path per (expansion rate, kernel): 15 with the paper's values.
 
         In every layer each expansion rate comes equally often, and so does each kernel size in every sub-block. The
@@ -145,7 +145,7 @@ class UnifiedSpace(SearchSpace):
                 table[used, layer, sub_block] = rng.permutation(np.resize(kernels, len(used)))
             if not self.settings.forced_sampling:
                 table[:, layer] = rng.permuted(table[:, layer], axis=1)
-        return [Spelling(self.name, tuple(tuple(int(op) for op in row) for row in path)) for path in table]
+        return [PathEncoding(self.name, tuple(tuple(int(op) for op in row) for row in path)) for path in table]
 
     def _layer(self, shape: LayerShape, choice: int) -> InvertedBottleneckSpec:
         """The inverted bottleneck of a layer under one of its choices."""

@@ -1,4 +1,4 @@
-"""Owns checkpoints: all the state of long work in one file, written whole, checked by its hash, never unpickled."""
+"""Checkpoints: all the state of long work in one file, written whole, checked by its hash, never unpickled."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Stateful(Protocol):
         """Everything that decides what happens next: numbers, texts, tensors, arrays, and lists and dicts of them."""
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Go on from such a state."""
+        """Restore such a state."""
 
 
 class Checkpoint:
@@ -79,7 +79,7 @@ class FileCheckpoint(Checkpoint):
 
     Args:
         path: the file.
-        settings: everything that decides what the work does. A checkpoint with other settings is never gone on with.
+        settings: everything that decides what the work does. A checkpoint with other settings is never resumed.
         seconds: how long between two saves; 0 saves after every step.
         request: noted wishes to stop.
     """
@@ -132,7 +132,7 @@ class FileCheckpoint(Checkpoint):
                 problems.append(str(error))
                 continue
             if problems:
-                log.warning("%s; going on from the one before, %s", problems[0], path.name)
+                log.warning("%s; resuming from the one before, %s", problems[0], path.name)
                 self._keep_previous = False
             return state
         if problems:

@@ -1,4 +1,4 @@
-"""Owns writing to disk: which process does it, and that a file is there whole or not at all, whatever interrupts."""
+"""Writing to disk: which process does it, and that a file is there whole or not at all, whatever interrupts."""
 
 from __future__ import annotations
 

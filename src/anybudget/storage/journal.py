@@ -1,4 +1,4 @@
-"""Owns the journal of a search: every score as it comes, so that a search that was killed is gone on with."""
+"""The journal of a search: every score as it comes, so that a search that was killed is resumed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Journal:
 
     Args:
         path: the file.
-        settings: everything that decides the scores; a journal with others is never gone on with.
+        settings: everything that decides the scores; a journal with others is never resumed.
         request: noted wishes to stop.
 
     Raises:
@@ -85,7 +85,7 @@ class Journal:
         self.entries = found.entries
         if found.lost:
             log.warning(
-                "%s: damaged from line %d on; %d scores before that are kept, later ones are judged again",
+                "%s: damaged from line %d on; %d scores before that are kept, later ones are evaluated again",
                 self.path,
                 len(found.whole) + 1,
                 len(self.entries),

@@ -1,4 +1,4 @@
-"""Owns reading the files of a run folder: JSON, JSON lines, CSV and TOML, with the file and line in every complaint."""
+"""Reading the files of a run folder: JSON, JSON lines, CSV and TOML, with the file and line in every complaint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the run folder: the files through which stages meet, written atomically, and the note of what is finished."""
+"""The run folder: the files through which stages meet, written atomically, and the note of what is finished."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VERSIONED = ("anybudget", "torch", "numpy", "scipy", "pillow")
 
 
 @contextmanager
-def explained(where: object, problem: str, way_out: str = "") -> Iterator[None]:
+def as_run_error(where: object, problem: str, way_out: str = "") -> Iterator[None]:
     """Within, a file is read: whatever its damage raises becomes one message, "where: problem: reason; way out".
 
     Raises:
@@ -174,7 +174,7 @@ class RunFolder:
             RunError: the file is damaged.
         """
         path = self.path / "recipe.toml"
-        with explained(path, "damaged", "put the file back as it was, or begin anew with another --out"):
+        with as_run_error(path, "damaged", "put the file back as it was, or begin anew with another --out"):
             return tomllib.loads(path.read_text(encoding="utf-8"))
 
     def finish(self, stage: str, seconds: float) -> None:
@@ -270,7 +270,7 @@ class RunFolder:
             RunError: there is no such file, or it is damaged.
         """
         path = self.path / name
-        with explained(path, "damaged", way_out):
+        with as_run_error(path, "damaged", way_out):
             found = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(found, dict):
                 raise ValueError(f"not an object but {shown(found)}")
@@ -293,12 +293,12 @@ class RunFolder:
         path = self.path / name
         if not path.exists():
             return []
-        with explained(path, "cannot be read", "put the file back as it was, or move it away"):
+        with as_run_error(path, "cannot be read", "put the file back as it was, or move it away"):
             lines = path.read_bytes().splitlines()
         rows = []
         for number, line in enumerate(lines, start=1):
             where, way_out = f"{path}, line {number}", "mend or remove that line"
-            with explained(where, "not JSON", way_out):
+            with as_run_error(where, "not JSON", way_out):
                 row = json.loads(line.decode())
             if not isinstance(row, dict):
                 raise RunError(f"{where}: expected a JSON object, found {shown(row)}; {way_out}")

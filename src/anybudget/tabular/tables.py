@@ -1,4 +1,4 @@
-"""Owns the tables of tabular benchmarks: reading NAS-Bench-Macro and NAS-Bench-201, and mapping rows to networks."""
+"""The tables of tabular benchmarks: reading NAS-Bench-Macro and NAS-Bench-201, and mapping rows to networks."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@
 | a cost model | `check_cost_model` |
 | a supernet | `check_supernet` |
 | a path sampler | `check_sampler` |
-| a search strategy | `check_strategy`, by the planted judge `PlantedEvaluator` |
-| long work | `check_resume`: killed at random moments and gone on with, it ends the same |
+| a search strategy | `check_strategy`, by the planted evaluator `PlantedEvaluator` |
+| long work | `check_resume`: killed at random moments and resumed, it ends the same |
 
 Every check takes an object, or a function that makes one, raises `AssertionError` with what is wrong, and returns
 nothing. Use small settings: the checks build networks and run them in double precision, or enumerate a space.

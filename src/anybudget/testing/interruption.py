@@ -1,4 +1,4 @@
-"""Owns the check that work in a run folder survives kills: gone on with after any of them, it ends the same."""
+"""The check that work in a run folder survives kills: resumed after any of them, it ends the same."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_resume(
     seed: int = 0,
     stop: int = signal.SIGKILL,
 ) -> int:
-    """Check that work that is killed and gone on with leaves the same files as work that is not.
+    """Check that work that is killed and resumed leaves the same files as work that is not.
 
     Works on copies of a run folder, each time in a process of its own, so it needs `os.fork`.
 

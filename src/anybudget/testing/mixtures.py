@@ -1,4 +1,4 @@
-"""Owns the mixture of the unified supernet by definition, slow and obvious, to check the merged one against."""
+"""The mixture of the unified supernet by definition, slow and obvious, to check the merged one against."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns random norm statistics, which make mistakes visible that fresh norms hide."""
+"""Random norm statistics, which make mistakes visible that fresh norms hide."""
 
 from __future__ import annotations
 

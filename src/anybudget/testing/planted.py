@@ -1,4 +1,4 @@
-"""Owns the planted judge: top-1 from a table, so that brute force knows what a search should have found."""
+"""The planted evaluator: top-1 from a table, so that brute force knows what a search should have found."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def planted_objective(space: SearchSpace, seed: int = 0) -> CostTerms:
 
 
 class PlantedEvaluator(Evaluator):
-    """The evaluator of a judge without images or networks: top-1 is `objective`, the loss minus that.
+    """The evaluator of an evaluator without images or networks: top-1 is `objective`, the loss minus that.
 
     It has `scores`, `score`, `scored` and `spent`, which counts evaluations only. It refuses architectures that are not
-    canonical, which an evaluator would take for other networks and judge again.
+    canonical, which an evaluator would take for other networks and evaluate again.
 
     Args:
-        space: whose architectures are judged.
+        space: whose architectures are evaluated.
         objective: top-1 in percent; by default `planted_objective(space)`.
         supernet: for strategies that train against it; without one there is only its space.
     """
@@ -38,7 +38,7 @@ class PlantedEvaluator(Evaluator):
     def __init__(
         self, space: SearchSpace, objective: CostTerms | None = None, *, supernet: Supernet | None = None
     ) -> None:
-        # Nothing of the evaluator's own constructor, which makes a judge of images.
+        # Nothing of the evaluator's own constructor, which makes an evaluator of images.
         self.supernet = supernet or cast(Supernet, SimpleNamespace(space=space))
         self.objective = objective or planted_objective(space)
         self.spent = Spending()
@@ -46,14 +46,14 @@ class PlantedEvaluator(Evaluator):
         self._planted: dict[Architecture, Score] = {}
 
     def top1(self, architecture: Architecture) -> float:
-        """The planted top-1, judging nothing."""
+        """The planted top-1, evaluating nothing."""
         return self.objective.cost(architecture.choices)
 
     def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
         """See `Evaluator.scores`; `given` remembers every architecture that was asked for, in order."""
         for architecture in architectures:
             assert self.supernet.space.simplified(architecture) == architecture, (
-                f"{architecture} is not canonical: judged as it is, its network would be judged once for every spelling"
+                f"{architecture} is not canonical: its network would be evaluated once for every encoding"
             )
             self.given.append(architecture)
             if architecture not in self._planted:

@@ -1,4 +1,4 @@
-"""Owns the conformance check of path samplers."""
+"""The conformance check of path samplers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from anybudget.errors import ArchitectureError
-from anybudget.spaces import SearchSpace, Spelling
+from anybudget.spaces import PathEncoding, SearchSpace
 from anybudget.training.samplers import PathSampler
 
 MakeSampler = Callable[[SearchSpace], PathSampler]
@@ -25,10 +25,10 @@ def check_sampler(
 ) -> None:
     """Check everything that supernet training relies on in a path sampler.
 
-    Paths are spellings of the space, and there is always another. They follow from the seed and the losses alone, and
-    differ between seeds. Every choice that an architecture can have is trained. Losses are asked for by spelling, all
+    Paths are encodings of the space, and there is always another. They follow from the seed and the losses alone, and
+    differ between seeds. Every choice that an architecture can have is trained. Losses are asked for by encoding, all
     of a round at once, and only by samplers that use them. `finished` is a truth value. A sampler that is given
-    another's `state_dict`, as JSON, goes on as that one does.
+    another's `state_dict`, as JSON, continues as that one does.
 
     Args:
         make_sampler: makes the sampler with settings so small that 40 calls of `paths` see all that it does.
@@ -61,13 +61,13 @@ class _Asked:
     def __init__(self, sampler: PathSampler, space: SearchSpace, *, scores: bool, seed: int, number: int) -> None:
         self.sampler = sampler
         self.rng = np.random.default_rng([seed, number])
-        self.scored: list[list[Spelling]] = []
+        self.scored: list[list[PathEncoding]] = []
         self.visited: list[set[int]] = [set() for _ in space.decisions]
         self._space, self._scores = space, scores
         worth = np.random.default_rng(seed)
         self._worth = [worth.random((d.slots, len(d.operations))) for d in space.decisions]
 
-    def paths(self) -> list[Spelling]:
+    def paths(self) -> list[PathEncoding]:
         """The next paths of the sampler."""
         before = len(self.scored)
         paths = self.sampler.paths(self.rng, self._losses)
@@ -85,7 +85,7 @@ class _Asked:
         """What the sampler says."""
         return self.sampler.finished
 
-    def _losses(self, paths: Sequence[Spelling]) -> list[float]:
+    def _losses(self, paths: Sequence[PathEncoding]) -> list[float]:
         """The same for the same path, and another for every other."""
         assert self._scores, "the sampler asked for losses, but was said not to look at any (scores=False)"
         assert paths, "the sampler asked for the losses of no paths"
@@ -101,9 +101,9 @@ class _Asked:
             for path in paths
         ]
 
-    def _choices(self, path: Spelling) -> tuple[int, ...]:
+    def _choices(self, path: PathEncoding) -> tuple[int, ...]:
         """The choices of the network that a path spells, which has to be one of the space."""
-        assert isinstance(path, Spelling), f"{path!r} is no Spelling"
+        assert isinstance(path, PathEncoding), f"{path!r} is no PathEncoding"
         try:
             architecture = self._space.canonical(path)
             self._space.validate(architecture)

@@ -1,4 +1,4 @@
-"""Owns the conformance checks of search spaces and of cost models."""
+"""The conformance checks of search spaces and of cost models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_space(space: SearchSpace, *, samples: int = 10, seed: int = 0) -> None
     """Check everything that the rest of the package relies on in a search space.
 
     Architectures: sampling is by seed; canonical forms are stable, valid, survive JSON, and never cost more than
-    another spelling; `size`, `networks` and `enumerate` agree where the space is small. Fair rounds visit every
+    another encoding; `size`, `networks` and `enumerate` agree where the space is small. Fair rounds visit every
     operation of every slot equally often. Costs: `check_cost_model` for every registered one. Networks: those that are
     built have the multiply-adds (by an operator count) and the parameters that the costs say, and the right output.
 
@@ -85,8 +85,8 @@ def _check_relatives(space: SearchSpace, architectures: list[Architecture], seed
     """Mutation, crossover and neighbours stay in the space, in canonical form."""
     first, second = architectures[0], architectures[-1]
     rng = np.random.default_rng(seed)
-    relatives = [space.mutate(first, rng, 0.5), space.crossover(first, second, rng), *space.neighbours(first)[:20]]
-    for architecture in relatives:
+    offspring = [space.mutate(first, rng, 0.5), space.crossover(first, second, rng), *space.neighbours(first)[:20]]
+    for architecture in offspring:
         space.validate(architecture)
         assert space.simplified(architecture) == architecture, f"{architecture} is not canonical"
     assert space.mutate(first, rng, 0.0) == first, "a mutation of probability 0 changed something"

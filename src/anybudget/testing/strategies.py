@@ -1,4 +1,4 @@
-"""Owns the conformance check of search strategies: brute force over a small space, by a planted judge."""
+"""The conformance check of search strategies: brute force over a small space, by a planted evaluator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from anybudget.testing.planted import PlantedEvaluator, planted_objective
 
 Array = NDArray[np.float64]
 MakeStrategy = Callable[[Evaluator, Mapping[str, CostModel], int], Strategy]
-"""Makes a strategy that has not searched yet, of the judge, every cost model by name, and a seed."""
+"""Makes a strategy that has not searched yet, of the evaluator, every cost model by name, and a seed."""
 
 
 def check_strategy(
@@ -38,16 +38,16 @@ def check_strategy(
     """Check what every search promises, by brute force over a small space whose best networks are known.
 
     Budgets of one cost and of two at once, also such that hardly any network or every network meets them: every answer
-    meets all of its budgets exactly, what it says of itself is so, and it was judged. The same seed gives the same
-    answers. No network is judged twice, `spent` counts each that was judged, and the supernet stays as it is.
-    Budgets that are unknown or cannot be met are refused before anything is judged or trained.
+    meets all of its budgets exactly, what it says of itself is so, and it was evaluated. The same seed gives the same
+    answers. No network is evaluated twice, `spent` counts each that was evaluated, and the supernet stays as it is.
+    Budgets that are unknown or cannot be met are refused before anything is evaluated or trained.
 
     Args:
         make_strategy: makes the strategy with the settings to be checked.
         space: a small space, as its networks are enumerated, of which some supernet is registered.
         costs: above 0, by name; the first two are budgeted. By default every registered one.
-        reaches_optimum: whether the strategy judges so much that each answer is the best network within the budgets.
-            Where it does not, say so; every strategy that can be made to judge a whole small space does.
+        reaches_optimum: whether the strategy evaluates so much that each answer is the best network within the budgets.
+            Where it does not, say so; every strategy that can be made to evaluate a whole small space does.
         seed: draws the supernet's weights, the planted scores and what the strategy draws.
 
     Raises:
@@ -62,7 +62,7 @@ def check_strategy(
     first, second = bench.new(), bench.new()
     found, again = first.answers(few), second.answers(few)
     assert [c.architecture for c in found] == [c.architecture for c in again], "the same seed gives other answers"
-    assert first.judge.given == second.judge.given, "the same seed judges other architectures"
+    assert first.evaluator.given == second.evaluator.given, "the same seed evaluates other architectures"
     for candidate in (*found, *first.answers(others)):
         bench.check_candidate(candidate)
         if reaches_optimum:
@@ -74,13 +74,13 @@ def check_strategy(
 
 @dataclass(frozen=True)
 class _Search:
-    """A strategy and the judge that it was given."""
+    """A strategy and the evaluator that it was given."""
 
     strategy: Strategy
-    judge: PlantedEvaluator
+    evaluator: PlantedEvaluator
 
     def answers(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
-        """What the strategy finds, after checks of what it judged for it."""
+        """What the strategy finds, after checks of what it evaluated for it."""
         try:
             candidates = self.strategy.search(budgets)
         except BudgetError as error:
@@ -89,9 +89,11 @@ class _Search:
             "there is not one answer per budget set"
         )
         for candidate in candidates:
-            assert candidate.architecture in self.judge.scored, f"{candidate.architecture} was never judged"
-        spent, judged = self.strategy.spent, len(self.judge.scored)
-        assert spent.evaluations == judged, f"spent counts {spent.evaluations} evaluations, {judged} were judged"
+            assert candidate.architecture in self.evaluator.scored, f"{candidate.architecture} was never evaluated"
+        spent, evaluated = self.strategy.spent, len(self.evaluator.scored)
+        assert spent.evaluations == evaluated, (
+            f"spent counts {spent.evaluations} evaluations, {evaluated} were evaluated"
+        )
         assert min(spent.images, spent.macs, spent.seconds) >= 0, f"spent is below 0: {spent}"
         return candidates
 
@@ -114,11 +116,11 @@ class _Bench:
         self.values = {name: np.array([model.cost(a) for a in networks]) for name, model in costs.items()}
 
     def new(self, costs: Mapping[str, CostModel] | None = None) -> _Search:
-        """A strategy with a judge of its own."""
-        judge = PlantedEvaluator(self.space, self.objective, supernet=self.supernet)
-        strategy = self.make(judge, costs or self.costs, self.seed)
-        assert strategy.evaluator is judge, "the strategy judges with another evaluator than it was given"
-        return _Search(strategy, judge)
+        """A strategy with an evaluator of its own."""
+        evaluator = PlantedEvaluator(self.space, self.objective, supernet=self.supernet)
+        strategy = self.make(evaluator, costs or self.costs, self.seed)
+        assert strategy.evaluator is evaluator, "the strategy evaluates with another evaluator than it was given"
+        return _Search(strategy, evaluator)
 
     def budgets(self) -> tuple[list[BudgetSet], list[BudgetSet]]:
         """What is asked for, and what is asked for next: each can be met, most of them exactly."""
@@ -150,7 +152,7 @@ class _Bench:
         top1 = self.objective.cost(architecture.choices)
         assert dict(candidate.costs) == costs, f"costs are {dict(candidate.costs)}, recomputed {costs}"
         assert candidate.slack == {name: limit - costs[name] for name, limit in limits.items()}
-        assert candidate.supernet_top1_percent == top1, f"top-1 is {candidate.supernet_top1_percent}, judged {top1}"
+        assert candidate.supernet_top1_percent == top1, f"top-1 is {candidate.supernet_top1_percent}, evaluated {top1}"
         probability = candidate.log_probability
         assert probability is None or -math.inf < probability <= 0, f"log_probability is {probability}"
         assert 0 <= candidate.seconds < math.inf, f"seconds is {candidate.seconds}"
@@ -188,7 +190,7 @@ class _Bench:
         except BudgetError:
             refused = True
         assert refused, f"search() took budgets that no network meets: {budgets[-1]}"
-        assert not search.judge.given, f"{budgets[-1]} was refused after something had been judged"
+        assert not search.evaluator.given, f"{budgets[-1]} was refused after something had been evaluated"
         assert search.strategy.training == before, f"{budgets[-1]} was refused after something had been trained"
 
 

@@ -1,4 +1,4 @@
-"""Owns the conformance checks of supernets."""
+"""The conformance checks of supernets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the probability that a greedy round keeps good paths only, which helps to choose how many to draw and keep."""
+"""The probability that a greedy round keeps good paths only, which helps to choose how many to draw and keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the notice that a training has ended no better than guessing."""
+"""The notice that a training has ended no better than guessing."""
 
 from __future__ import annotations
 

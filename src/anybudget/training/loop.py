@@ -1,4 +1,4 @@
-"""Owns the loop that every training goes through: epochs of batches that can be stopped, killed and gone on with."""
+"""The loop that every training goes through: epochs of batches that can be stopped, killed and resumed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROLLBACK_RATE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Supervision:
+class TrainingContext:
     """What watches over a training: where it saves itself, which processes share it, who hears of it.
 
     `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
@@ -63,7 +63,7 @@ Step = Callable[[Tensor, Tensor], Figures]
 
 
 class EpochLoop:
-    """Epochs of shuffled batches, saved between steps and gone on with to the last bit.
+    """Epochs of shuffled batches, saved between steps and resumed to the last bit.
 
     All that decides what comes next is in `parts` and in the loop's own position. After an interruption, training goes
     on within the epoch, with the same order of images and the same random numbers.
@@ -80,14 +80,14 @@ class EpochLoop:
         images: ImageSet,
         data: DataSplits,
         generator: torch.Generator,
-        supervision: Supervision,
+        context: TrainingContext,
         *,
         name: str,
         epochs: int,
         batch_size: int,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.images, self.data, self.generator, self.supervision = images, data, generator, supervision
+        self.images, self.data, self.generator, self.context = images, data, generator, context
         self.name, self.epochs, self.batch_size, self.augmentation = name, epochs, batch_size, augmentation
         self.steps_per_epoch = max(1, len(images) // batch_size)
         self.epoch = 1
@@ -102,7 +102,7 @@ class EpochLoop:
         self._parts: dict[str, Stateful] = {
             "batches": TorchRandom(generator),
             "torch": TorchRandom(),
-            "processes": supervision.processes,
+            "processes": context.processes,
         }
 
     @property
@@ -141,21 +141,21 @@ class EpochLoop:
             TrainingError: the loss is not finite, and no rollback is left.
             Stopped: training was asked to stop, and has been saved.
         """
-        checkpoint = self.supervision.checkpoint
-        self.supervision.processes.check_batch(min(self.batch_size, len(self.images)))
+        checkpoint = self.context.checkpoint
+        self.context.processes.check_batch(min(self.batch_size, len(self.images)))
         self._model = model
         self._parts |= {"model": model, **parts}
         saved = checkpoint.load()
         if saved is not None:
             self._load(saved)
-            logger.info("%s: goes on from %s", self.name, self.where)
+            logger.info("%s: resumes from %s", self.name, self.where)
         for done in self._rows:
-            self.supervision.log(done)
-        with self.supervision.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
+            self.context.log(done)
+        with self.context.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
             task.advance((self.epoch - 1) * self.steps_per_epoch + self._position.batches)
             # One that has ended early within an epoch still has that epoch's metrics to give.
             while self.epoch <= self.epochs and (self._position.batches or not finished()):
-                if self.supervision.rollbacks and not self._position.batches:
+                if self.context.rollbacks and not self._position.batches:
                     self._epoch_start = copy.deepcopy(self._state())
                 try:
                     self._epoch(step, task, finished)
@@ -164,7 +164,7 @@ class EpochLoop:
                     self._roll_back(error)
                     continue
                 self._rows.append({**row(self.epoch, self._sums), "seconds": self._seconds})
-                self.supervision.log(self._rows[-1])
+                self.context.log(self._rows[-1])
                 self._sums, self._seconds, self._position = {}, 0.0, EpochPosition()
                 self.epoch += 1
             # What follows may be interrupted, too, and then begins with a finished training.
@@ -173,7 +173,7 @@ class EpochLoop:
 
     def _compare_with_guessing(self, loss: str) -> None:
         """Say so if the last epoch was no better than guessing: all that builds on it would be in vain."""
-        if not self._rows or not self.supervision.processes.main:
+        if not self._rows or not self.context.processes.main:
             return
         last = self._rows[-1]
         reached = no_better_than_guessing(self.images.labels, last[loss], last.get("train_top1_percent"))
@@ -192,7 +192,7 @@ class EpochLoop:
         """The rest of an epoch."""
         if finished():
             return
-        checkpoint, processes = self.supervision.checkpoint, self.supervision.processes
+        checkpoint, processes = self.context.checkpoint, self.context.processes
         started = time.perf_counter()
         for images, labels in iterate_batches(
             self.images,
@@ -227,8 +227,8 @@ class EpochLoop:
                 "set rollbacks; the last checkpoint is kept"
             )
         state = self._state()
-        if self.supervision.processes.main:
-            self.supervision.checkpoint.save(state | {"epoch_start": self._epoch_start})
+        if self.context.processes.main:
+            self.context.checkpoint.save(state | {"epoch_start": self._epoch_start})
 
     def _state(self) -> dict[str, Any]:
         own = {
@@ -257,7 +257,7 @@ class EpochLoop:
         Raises:
             TrainingError: this has been done as often as it may be, or may not be done at all.
         """
-        if self._epoch_start is None or self._rolled_back >= self.supervision.rollbacks:
+        if self._epoch_start is None or self._rolled_back >= self.context.rollbacks:
             raise error
         rate, count = self.rate * ROLLBACK_RATE, self._rolled_back + 1
         self._load(copy.deepcopy(self._epoch_start))
@@ -268,5 +268,5 @@ class EpochLoop:
             self.epoch,
             self.rate,
             count,
-            self.supervision.rollbacks,
+            self.context.rollbacks,
         )

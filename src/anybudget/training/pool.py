@@ -1,4 +1,4 @@
-"""Owns the candidate pool of greedy supernet training: the best paths seen so far, by their latest score."""
+"""The candidate pool of greedy supernet training: the best paths seen so far, by their latest score."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class CandidatePool:
         return {"members": [[list(member.choices), loss] for member, loss in self._losses.items()]}
 
     def load_state_dict(self, state: dict[str, Any], space: str) -> None:
-        """Go on from such a state, of a pool over the space of that name."""
+        """Restore such a state, of a pool over the space of that name."""
         self._losses = {Architecture(space, tuple(choices)): loss for choices, loss in state["members"]}
 
     def to_rows(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Owns the training of one stand-alone network, from scratch or from inherited weights."""
+"""The training of one stand-alone network, from scratch or from inherited weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from anybudget.data import DataSplits
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 from anybudget.training.sgd import Schedule, StepResult, run_epochs, train_on
 
 
@@ -18,7 +18,7 @@ def train_network(
     *,
     name: str = "retrain",
     seed: int = 0,
-    supervision: Supervision | None = None,
+    context: TrainingContext | None = None,
 ) -> None:
     """Train `network` on the training split and leave it in evaluation mode.
 
@@ -26,13 +26,13 @@ def train_network(
         TrainingError: the loss is not finite or diverges.
         Stopped: training was asked to stop, and has been saved.
     """
-    supervision = supervision or Supervision(processes=Processes(next(network.parameters()).device))
-    processes = supervision.processes
+    context = context or TrainingContext(processes=Processes(next(network.parameters()).device))
+    processes = context.processes
     network.train()
 
     def backward(images: Tensor, labels: Tensor) -> StepResult:
         return train_on(images, labels, network, processes, schedule.accumulate)
 
     with synchronised(network, processes):
-        run_epochs(network, backward, data, schedule, supervision, name=name, seed=seed)
+        run_epochs(network, backward, data, schedule, context, name=name, seed=seed)
     network.eval()

@@ -1,4 +1,4 @@
-"""Owns the path samplers: which spellings of which networks a supernet trains next."""
+"""The path samplers: which encodings of which networks a supernet trains next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
-from anybudget.spaces import SearchSpace, Spelling
+from anybudget.spaces import PathEncoding, SearchSpace
 from anybudget.training.pool import CandidatePool
 
-ScorePaths = Callable[[Sequence[Spelling]], list[float]]
+ScorePaths = Callable[[Sequence[PathEncoding]], list[float]]
 """Loss of each path with the present weights on one small validation batch; lower is better."""
 
 
@@ -39,7 +39,7 @@ class PathSampler(ABC):
     has_rounds: ClassVar[bool] = False
 
     @abstractmethod
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         """The next paths to train, in order; training asks again when it has used them up."""
 
     @property
@@ -52,7 +52,7 @@ class PathSampler(ABC):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most have nothing to go on from
-        """Go on from such a state."""
+        """Restore such a state."""
 
 
 class FairSampler(PathSampler):
@@ -71,7 +71,7 @@ class FairSampler(PathSampler):
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:  # noqa: ARG002 - fair to all
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:  # noqa: ARG002 - fair to all
         """One round, in random order."""
         return self.space.fair_round(rng)
 
@@ -83,9 +83,9 @@ class CanonicalFairSampler(FairSampler):
     (sub-block, kernel) pairs do not.
     """
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         """One round of canonical encodings."""
-        return [self.space.spell(self.space.canonical(spelling)) for spelling in super().paths(rng, score)]
+        return [self.space.path_encoding(self.space.canonical(encoding)) for encoding in super().paths(rng, score)]
 
 
 class UniformSampler(PathSampler):
@@ -103,7 +103,7 @@ class UniformSampler(PathSampler):
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:  # noqa: ARG002 - uniform over all
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:  # noqa: ARG002 - uniform over all
         """One path."""
         return [uniform_path(self.space, rng)]
 
@@ -196,14 +196,14 @@ class GreedySampler(PathSampler):
         """Whether the pool is steady."""
         return self._steady
 
-    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[Spelling]:
+    def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         """A uniform path while warming up, then the best of a round."""
         if self._warm < self._warmup:
             self._warm += 1
             return [uniform_path(self.space, rng)]
         share = self.pool_probability
         drawn = [
-            self.space.spell(self.pool.sample(rng))
+            self.space.path_encoding(self.pool.sample(rng))
             if len(self.pool) and rng.random() < share
             else uniform_path(self.space, rng)
             for _ in range(self.settings.sampled)
@@ -247,9 +247,9 @@ class GreedySampler(PathSampler):
         self._before = now
 
 
-def uniform_path(space: SearchSpace, rng: np.random.Generator) -> Spelling:
+def uniform_path(space: SearchSpace, rng: np.random.Generator) -> PathEncoding:
     """The canonical encoding of an architecture whose choices are drawn uniformly and independently."""
-    return space.spell(space.sample(rng))
+    return space.path_encoding(space.sample(rng))
 
 
 SAMPLERS: dict[str, Callable[[SearchSpace, GreedySettings, Length], PathSampler]] = {

@@ -1,4 +1,4 @@
-"""Owns stochastic gradient descent as supernet training and retraining share it, and when it has failed."""
+"""Stochastic gradient descent as supernet training and retraining share it, and when it has failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anybudget.data import Augmentation, DataSplits
 from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
-from anybudget.training.loop import EpochLoop, Figures, Row, Supervision
+from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 
 # A loss this many times that of guessing is not noise: the weights have left the region where they can recover.
 DIVERGED = 5.0
@@ -60,7 +60,7 @@ def run_epochs(
     backward: Backward,
     data: DataSplits,
     schedule: Schedule,
-    supervision: Supervision,
+    context: TrainingContext,
     *,
     name: str,
     seed: int,
@@ -76,7 +76,7 @@ def run_epochs(
         backward: leaves the gradients of one step on the parameters.
         data: the training split is trained on.
         schedule: how long, and with what.
-        supervision: who watches.
+        context: who watches.
         name: in progress and errors.
         seed: draws the order of images and the augmentation.
         parts: what else has a state.
@@ -89,7 +89,7 @@ def run_epochs(
         TrainingError: the loss is not finite, or stays far above that of guessing.
         Stopped: training was asked to stop, and has been saved.
     """
-    processes = supervision.processes
+    processes = context.processes
     processes.check_batch(min(schedule.batch_size, len(data.train)), schedule.accumulate)
     parameters = list(model.parameters())
     plain = torch.optim.SGD(
@@ -107,7 +107,7 @@ def run_epochs(
         data.train,
         data,
         torch.Generator().manual_seed(seed),
-        supervision,
+        context,
         name=name,
         epochs=schedule.epochs,
         batch_size=schedule.batch_size,
@@ -166,7 +166,7 @@ class _Watch:
         return {"recent": list(self._recent)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Restore such a state."""
         self._recent.clear()
         self._recent.extend(state["recent"])
 

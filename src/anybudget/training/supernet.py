@@ -1,4 +1,4 @@
-"""Owns supernet training: paths from a sampler, one step for several, norm statistics at the end."""
+"""Supernet training: paths from a sampler, one step for several, norm statistics at the end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from anybudget.nets.modes import scoring
 from anybudget.nets.prefix_tree import forward_many
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
-from anybudget.spaces import Spelling
+from anybudget.spaces import PathEncoding
 from anybudget.storage.checkpoint import NumpyRandom
-from anybudget.training.loop import Supervision
+from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
 from anybudget.training.sgd import Schedule, StepResult, merge, run_epochs, train_on
 
@@ -67,7 +67,7 @@ class Accounting:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Restore such a state."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -82,7 +82,7 @@ def train_supernet(
     score_images: int = 1000,
     same_paths: bool = True,
     seed: int = 0,
-    supervision: Supervision | None = None,
+    context: TrainingContext | None = None,
 ) -> Accounting:
     """Train the shared weights on the training split, then gather the norms' running statistics.
 
@@ -109,13 +109,13 @@ def train_supernet(
             f'supernet.paths_per_step: "round" needs a sampler with rounds, and {type(sampler).__name__} draws paths '
             "one at a time; give a number of paths"
         )
-    supervision = supervision or Supervision(processes=Processes(next(supernet.parameters()).device))
-    processes = supervision.processes
+    context = context or TrainingContext(processes=Processes(next(supernet.parameters()).device))
+    processes = context.processes
     spent = Accounting()
     count_macs = build_costs(supernet.space, ("macs",))["macs"].cost
     score = PathScorer(supernet, data, score_images, seed, spent, processes)
     paths = PathQueue(sampler, np.random.default_rng(seed), score)
-    failed: list[Spelling] = []
+    failed: list[PathEncoding] = []
     """Paths of the last step whose loss was no number."""
     supernet.train()
 
@@ -144,7 +144,7 @@ def train_supernet(
             backward,
             data,
             schedule,
-            supervision,
+            context,
             name="supernet",
             seed=seed,
             parts={"paths": paths, "scores": score, "spent": spent},
@@ -188,7 +188,7 @@ class PathScorer:
         self._generator = torch.Generator().manual_seed(seed)
         self._macs = build_costs(supernet.space, ("macs",))["macs"].cost
 
-    def __call__(self, paths: Sequence[Spelling]) -> list[float]:
+    def __call__(self, paths: Sequence[PathEncoding]) -> list[float]:
         """The loss of each path."""
         started = time.perf_counter()
         device, spent = next(self._supernet.parameters()).device, self._spent
@@ -208,7 +208,7 @@ class PathScorer:
         return {"random": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Restore such a state."""
         self._generator.set_state(state["random"])
 
 
@@ -217,13 +217,13 @@ class PathQueue:
 
     def __init__(self, sampler: PathSampler, rng: np.random.Generator, score: ScorePaths) -> None:
         self._sampler, self._rng, self._score = sampler, NumpyRandom(rng), score
-        self._waiting: deque[Spelling] = deque()
+        self._waiting: deque[PathEncoding] = deque()
 
-    def take(self, count: int | Literal["round"]) -> list[Spelling]:
+    def take(self, count: int | Literal["round"]) -> list[PathEncoding]:
         """The next `count` paths, or those of the next round."""
         if count == "round":
             return self._sampler.paths(self._rng.generator, self._score)
-        taken: list[Spelling] = []
+        taken: list[PathEncoding] = []
         while len(taken) < count:
             if not self._waiting:
                 self._waiting.extend(self._sampler.paths(self._rng.generator, self._score))
@@ -239,8 +239,8 @@ class PathQueue:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
-        self._waiting = deque(Spelling(space, tuple(map(tuple, slots))) for space, slots in state["waiting"])
+        """Restore such a state."""
+        self._waiting = deque(PathEncoding(space, tuple(map(tuple, slots))) for space, slots in state["waiting"])
         self._sampler.load_state_dict(state["sampler"])
         self._rng.load_state_dict(state["random"])
 
@@ -261,7 +261,7 @@ def record_statistics(supernet: Supernet, data: DataSplits, *, seed: int, batch_
 
     Fair rounds whatever the sampler was: every operation's norms need statistics, and equally many batches.
 
-    The frozen supernet that the generator trains against normalises by these. A single architecture is never judged
+    The frozen supernet that the generator trains against normalises by these. A single architecture is never evaluated
     by them: `Evaluator` recalibrates its norms.
     """
     supernet.reset_statistics()

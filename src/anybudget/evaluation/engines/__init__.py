@@ -1,4 +1,4 @@
-"""Where candidates are judged: the registry of engines, by the names that the command line knows."""
+"""Where candidates are evaluated: the registry of engines, by the names that the command line knows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # so that a wrong option is said before torch is imported
     from anybudget.nets import Supernet
 
 
-class HasJudge(Protocol):
+class HasEvaluator(Protocol):
     """What an engine asks of a run."""
 
     @property
@@ -21,13 +21,13 @@ class HasJudge(Protocol):
         """The trained weights; another object once they are trained anew."""
 
     def new_evaluator(self) -> Evaluator:
-        """An evaluator as the run sets it; the judges of all are equal."""
+        """An evaluator as the run sets it; the evaluates of all are equal."""
 
 
 class Factory(Protocol):
     """Gives a run its engine: the same one as long as its supernet is the same."""
 
-    def __call__(self, run: HasJudge) -> Engine:
+    def __call__(self, run: HasEvaluator) -> Engine:
         """The engine; nothing is started yet."""
 
     def close(self) -> None:
@@ -35,12 +35,12 @@ class Factory(Protocol):
 
 
 def engine_factory(name: str, *, address: str | None = None, workers: int | None = None) -> Factory | None:
-    """What gives a run its engine; None judges in this process.
+    """What gives a run its engine; None evaluates in this process.
 
     Args:
         name: of a registered engine.
         address: of a cluster to join; None starts one here.
-        workers: how many processes judge; None takes as many as there are cores for.
+        workers: how many processes evaluate; None takes as many as there are cores for.
 
     Raises:
         ConfigError: there is no such engine, it takes no such options, its package is not installed, or nothing
@@ -54,7 +54,7 @@ def engine_factory(name: str, *, address: str | None = None, workers: int | None
 def _local(address: str | None, workers: int | None) -> None:
     given = [flag for flag, value in (("--address", address), ("--workers", workers)) if value is not None]
     if given:
-        raise ConfigError(f"{' and '.join(given)}: the engine local judges in this process; add --engine ray")
+        raise ConfigError(f"{' and '.join(given)}: the engine local evaluates in this process; add --engine ray")
 
 
 def _ray(address: str | None, workers: int | None) -> Factory:

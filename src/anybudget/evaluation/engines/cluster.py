@@ -1,4 +1,4 @@
-"""Owns starting Ray on this machine, and joining a cluster without waiting forever."""
+"""Starting Ray on this machine, and joining a cluster without waiting forever."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _initialise(**options: Any) -> None:
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
         except (RayError, OSError, RuntimeError, ValueError) as error:
             raise ConfigError(f"Ray does not start: {last_line(error)}") from None
-    # Ray prints on standard output, where our JSON goes, that a worker has died. `Crew` says it on standard error.
+    # Ray says on standard output, where our JSON goes, that a worker has died; `WorkerPool` on standard error.
     ray._private.worker._worker_logs_enabled = False
 
 

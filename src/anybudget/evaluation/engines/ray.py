@@ -1,8 +1,8 @@
-"""Owns judging through Ray: worker processes, here or on the machines of a cluster, that take work as they get idle.
+"""Evaluating through Ray: worker processes, here or on the machines of a cluster, that take work as they get idle.
 
-The judge is put into Ray's object store once, and every worker builds its own from it, once. The images stay there: all
-workers of a machine read the same copy. A worker computes with as many threads as this process, so its scores are those
-of this process, bit by bit, on the same kind of processor.
+The evaluator is put into Ray's object store once, and every worker builds its own from it, once. The images stay there:
+all workers of a machine read the same copy. A worker computes with as many threads as this process, so its scores are
+those of this process, bit by bit, on the same kind of processor.
 
 What Ray carries between the processes of one search is pickled in memory; nothing is ever unpickled from a file.
 Whoever reaches the ports of a Ray cluster can run code on it: keep them within a network that you trust.
@@ -19,24 +19,24 @@ import ray
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
-from anybudget.evaluation.engines import HasJudge, cluster
-from anybudget.evaluation.engines.crew import Crew, Worker, share_out
-from anybudget.evaluation.engines.parcel import Parcel
-from anybudget.evaluation.evaluator import Judge, Score
+from anybudget.evaluation.engines import HasEvaluator, cluster
+from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
+from anybudget.evaluation.engines.worker_pool import Worker, WorkerPool, share_out
+from anybudget.evaluation.evaluator import Score, SubnetEvaluator
 from anybudget.nets import Supernet
 
 log = logging.getLogger(__name__)
 
 
 class RayEngine:
-    """An engine (`evaluation.Engine`) whose workers Ray runs; nothing is started before there is something to judge.
+    """An engine (`evaluation.Engine`) whose workers Ray runs; nothing is started before there is work.
 
     Workers stay for the next call until `close`, or the end of the process. Whoever stops asking before the last scores
     have come, by Ctrl-C for one, closes the engine; a closed engine starts anew when it is called. Where this process
     has initialised Ray already, that cluster is used, and left running.
 
     Args:
-        judge: gives the judge; called when workers are started.
+        evaluator: gives the evaluator; called when workers are started.
         address: `HOST:PORT` of a cluster to join, or `auto` for the one on this machine; None starts one.
         workers: how many; None takes as many as there are cores for, or GPUs if the supernet is on one.
 
@@ -44,11 +44,13 @@ class RayEngine:
         ConfigError: there are to be no workers.
     """
 
-    def __init__(self, judge: Callable[[], Judge], *, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self, evaluator: Callable[[], SubnetEvaluator], *, address: str | None = None, workers: int | None = None
+    ) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"--workers {workers}: at least one is needed")
-        self._judge, self._address, self._workers = judge, address, workers
-        self._crew: Crew | None = None
+        self._evaluate, self._address, self._workers = evaluator, address, workers
+        self._pool: WorkerPool | None = None
         self._initialised = False
 
     def __call__(self, groups: Sequence[Sequence[Architecture]]) -> Iterator[Mapping[Architecture, Score]]:
@@ -63,8 +65,8 @@ class RayEngine:
             return
         done = False
         try:
-            crew = self._crew if self._crew and ray.is_initialized() else self._start()
-            yield from crew.judge(share_out(groups, len(crew.members)))
+            pool = self._pool if self._pool and ray.is_initialized() else self._start()
+            yield from pool.evaluate(share_out(groups, len(pool.members)))
             done = True
         finally:
             if not done:
@@ -79,52 +81,52 @@ class RayEngine:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that are ready, each on its machine."""
-        return [member.pid for member in self._crew.members if member.pid is not None] if self._crew else []
+        return [member.pid for member in self._pool.members if member.pid is not None] if self._pool else []
 
     def close(self) -> None:
         """End the workers, and the cluster if it was started here."""
-        if self._crew is not None:
-            self._crew.dismiss()
-            self._crew = None
+        if self._pool is not None:
+            self._pool.dismiss()
+            self._pool = None
         if self._initialised:
             ray.shutdown()
             self._initialised = False
 
-    def _start(self) -> Crew:
-        parcel = Parcel.pack(self._judge())
-        gpus = int(parcel.device == "cuda")
+    def _start(self) -> WorkerPool:
+        snapshot = EvaluatorSnapshot.pack(self._evaluate())
+        gpus = int(snapshot.device == "cuda")
         if not ray.is_initialized():
             if self._address is None:
-                cluster.start(parcel.threads * self._local_workers(parcel), parcel.size)
+                cluster.start(snapshot.threads * self._local_workers(snapshot), snapshot.size)
             else:
                 cluster.join(self._address)
             self._initialised = True
-        workers = self._workers or cluster.room({"GPU": 1} if gpus else {"CPU": parcel.threads})
+        workers = self._workers or cluster.room({"GPU": 1} if gpus else {"CPU": snapshot.threads})
         if not workers:
-            needed = "a GPU" if gpus else f"{parcel.threads} cores, one for each thread,"
+            needed = "a GPU" if gpus else f"{snapshot.threads} cores, one for each thread,"
             raise ConfigError(f"no machine of the Ray cluster has {needed} for a worker; set threads in the recipe")
-        sent = ray.put(parcel)
+        sent = ray.put(snapshot)
         kind: Any = ray.remote(Worker)
-        options = {"num_cpus": parcel.threads, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
-        self._crew = Crew(lambda: kind.options(**options).remote(sent), workers)
-        return self._crew
+        options = {"num_cpus": snapshot.threads, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
+        self._pool = WorkerPool(lambda: kind.options(**options).remote(sent), workers)
+        return self._pool
 
-    def _local_workers(self, parcel: Parcel) -> int:
+    def _local_workers(self, snapshot: EvaluatorSnapshot) -> int:
         """How many workers to make room for on this machine."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = self._workers or max(1, cores // parcel.threads)
-        if self._workers is None and workers == 1 < cores and parcel.device == "cpu":
+        workers = self._workers or max(1, cores // snapshot.threads)
+        if self._workers is None and workers == 1 < cores and snapshot.device == "cpu":
             log.warning(
                 "one worker takes %d cores with its %d threads; for one on each core set threads = 1 in the recipe, or "
                 "OMP_NUM_THREADS=1",
                 cores,
-                parcel.threads,
+                snapshot.threads,
             )
         return workers
 
 
 class RayFactory:
-    """Gives a run its engine; all evaluators of one supernet share it, so that workers start and read the judge once.
+    """Gives a run its engine; all evaluators of one supernet share it, so that workers start once.
 
     Args:
         address: see `RayEngine`.
@@ -140,12 +142,12 @@ class RayFactory:
         self._address, self._workers = address, workers
         self._made: tuple[Supernet, RayEngine] | None = None
 
-    def __call__(self, run: HasJudge) -> RayEngine:
+    def __call__(self, run: HasEvaluator) -> RayEngine:
         """The engine of a run."""
         if self._made is not None and self._made[0] is run.supernet:
             return self._made[1]
         self.close()
-        engine = RayEngine(lambda: run.new_evaluator().judge, address=self._address, workers=self._workers)
+        engine = RayEngine(lambda: run.new_evaluator().subnet_evaluator, address=self._address, workers=self._workers)
         self._made = run.supernet, engine
         return engine
 

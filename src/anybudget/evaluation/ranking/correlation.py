@@ -1,4 +1,4 @@
-"""Owns the comparison of two orders: rank correlations, and how well scores agree with true accuracies."""
+"""The comparison of two orders: rank correlations, and how well scores agree with true accuracies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how many validation images it takes to order paths: scores on subsets against scores on all images."""
+"""How many validation images it takes to order paths: scores on subsets against scores on all images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anybudget.evaluation.evaluator import Evaluator, Score, prepare
 from anybudget.evaluation.ranking.correlation import Correlation, rank_correlation
 from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
-from anybudget.nets.prefix_tree import plant, walk
+from anybudget.nets.prefix_tree import build_prefix_tree, run_prefix_tree
 from anybudget.runtime.batch_parts import FEWEST
 from anybudget.runtime.progress import Task
 from anybudget.spaces import SearchSpace
@@ -59,12 +59,12 @@ def rank_paths(
 ) -> PathRanking:
     """How many images it takes to order paths, by loss and by accuracy.
 
-    Every path is judged once on all images with recalibrated norms; a subset is a sum over part of them, the same
+    Every path is evaluated once on all images with recalibrated norms; a subset is a sum over part of them, the same
     images for all paths, and contains every smaller one. Since all images contain the subset too, the correlations are
     on the high side where it is a large part of them.
 
     Args:
-        evaluator: the judge, of `data`.
+        evaluator: the evaluator, of `data`.
         data: its splits.
         architectures: the paths; repeated ones count once.
         image_counts: sizes of the subsets, in any order; those that are not below the number of images are left out.
@@ -148,8 +148,10 @@ def batch_losses(
     losses = np.empty(len(architectures))
     batch = prepare(images.images, data, supernet)
     with scoring(supernet):
-        # Path by path off the trie: the logits of all at once would not fit.
-        for index, logits in walk(plant(supernet, architectures), batch, lambda node, hidden: node.step.run(hidden)):
+        # Path by path off the prefix tree: the logits of all at once would not fit.
+        for index, logits in run_prefix_tree(
+            build_prefix_tree(supernet, architectures), batch, lambda node, hidden: node.step.run(hidden)
+        ):
             losses[index] = float(F.cross_entropy(logits.float().cpu(), images.labels))
             if task is not None:
                 task.advance()

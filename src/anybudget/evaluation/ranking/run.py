@@ -1,4 +1,4 @@
-"""Owns the answer to whether a supernet is any good: its ranking beside that of an untrained one, as plain data."""
+"""The answer to whether a supernet is any good: its ranking beside that of an untrained one, as plain data."""
 
 from __future__ import annotations
 

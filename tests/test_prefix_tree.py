@@ -11,7 +11,7 @@ from anybudget.data import DataSplits
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.nets.prefix_tree import forward_many, plant, walk
+from anybudget.nets.prefix_tree import build_prefix_tree, forward_many, run_prefix_tree
 from anybudget.recipe import load_recipe
 from anybudget.testing import randomise_norms
 
@@ -29,7 +29,7 @@ def make(path: Path) -> Supernet:
 def architectures(net: Supernet, count: int = 12) -> list[Architecture]:
     rng = np.random.default_rng(0)
     found = [net.space.sample(rng) for _ in range(count)]
-    # Relatives of the first, so that much is shared.
+    # Offspring of the first, so that much is shared.
     for layer, decision in enumerate(net.space.decisions):
         choices = list(found[0].choices)
         choices[layer] = (choices[layer] + 1) % len(decision.choices)
@@ -87,9 +87,9 @@ def test_common_starts_are_counted_once() -> None:
     ]
     steps = len(net.steps(found[0]))
     assert steps == 6 + 3  # stem, head and classifier
-    (root,) = plant(net, found)
+    (root,) = build_prefix_tree(net, found)
     assert root.count() == steps + 3 + (steps - 3)
-    assert sum(node.count() for node in plant(net, found[:1])) == steps
+    assert sum(node.count() for node in build_prefix_tree(net, found[:1])) == steps
 
 
 def test_few_activations_are_alive_at_a_time() -> None:
@@ -111,6 +111,8 @@ def test_few_activations_are_alive_at_a_time() -> None:
             alive.discard(id(self))
 
     with torch.no_grad():
-        for _ in walk(plant(net, everything), Counted(x), lambda node, state: Counted(node.step.run(state.value))):
+        for _ in run_prefix_tree(
+            build_prefix_tree(net, everything), Counted(x), lambda node, state: Counted(node.step.run(state.value))
+        ):
             pass
     assert most <= len(net.steps(everything[0])) + 2 < len(everything)

@@ -1,4 +1,4 @@
-"""Owns the workers of an engine: who judges what, and what happens when one dies."""
+"""The workers of an engine: who evaluates what, and what happens when one dies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ray.exceptions import RayTaskError
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation.engines.cluster import last_line
-from anybudget.evaluation.engines.parcel import Parcel
+from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
 from anybudget.evaluation.evaluator import Score
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PATIENCE = 30.0
 """Seconds without any worker after which the user is told."""
 
 
-class Hello(NamedTuple):
+class WorkerInfo(NamedTuple):
     """What a worker says of itself when it is ready."""
 
     pid: int
@@ -44,23 +44,23 @@ class Hello(NamedTuple):
 
 
 class Worker:
-    """Judges in a process of its own, one part of the work at a time."""
+    """Evaluates in a process of its own, one part of the work at a time."""
 
-    def __init__(self, parcel: Parcel) -> None:
-        self._judge = parcel.unpack()
+    def __init__(self, snapshot: EvaluatorSnapshot) -> None:
+        self._evaluate = snapshot.unpack()
 
-    def hello(self) -> Hello:
-        """Answered once the judge is built."""
-        return Hello(os.getpid(), socket.gethostname(), _versions())
+    def worker_info(self) -> WorkerInfo:
+        """Answered once the evaluator is built."""
+        return WorkerInfo(os.getpid(), socket.gethostname(), _versions())
 
     def scores(self, architectures: Sequence[Architecture]) -> Mapping[Architecture, Score]:
         """The scores of one part of the work."""
-        return self._judge.scores(architectures)
+        return self._evaluate.scores(architectures)
 
 
 @dataclass(slots=True)
 class Part:
-    """Architectures that one worker judges at once."""
+    """Architectures that one worker evaluates at once."""
 
     architectures: Sequence[Architecture]
     deaths: int = 0
@@ -85,22 +85,22 @@ def share_out(groups: Sequence[Sequence[Architecture]], workers: int) -> list[Pa
 
 @dataclass(eq=False, slots=True)
 class Member:
-    """One worker of a crew; `pid` is known once it has said hello."""
+    """One worker of a pool; `pid` is known once it has said worker_info."""
 
     actor: Any
     pid: int | None = None
 
 
-class Crew:
+class WorkerPool:
     """Workers that take parts of the work as they get idle; one that dies is replaced, and its part done again.
 
     Args:
-        hire: starts a worker and returns its handle, at once.
+        start_worker: starts a worker and returns its handle, at once.
         size: how many.
     """
 
-    def __init__(self, hire: Callable[[], Any], size: int) -> None:
-        self._hire = hire
+    def __init__(self, start_worker: Callable[[], Any], size: int) -> None:
+        self._start_worker = start_worker
         self._events: SimpleQueue[tuple[Member, Part | None, Future[Any]]] = SimpleQueue()
         self._idle: list[Member] = []
         self._failed = 0
@@ -108,7 +108,7 @@ class Crew:
         for _ in range(size):
             self._add()
 
-    def judge(self, parts: Sequence[Part]) -> Iterator[Mapping[Architecture, Score]]:
+    def evaluate(self, parts: Sequence[Part]) -> Iterator[Mapping[Architecture, Score]]:
         """The scores of parts, as they come.
 
         Raises:
@@ -128,7 +128,7 @@ class Crew:
                 self._hand_out(waiting)  # before anybody looks at the scores, so that no worker waits for that
                 yield done.result()
             elif isinstance(error, RayTaskError):
-                raise error.cause  # the judge's own: every worker would raise it
+                raise error.cause  # the evaluator's own: every worker would raise it
             else:
                 self._died(member, part, error)
                 waiting.appendleft(part)
@@ -140,13 +140,13 @@ class Crew:
         self.members = []
 
     def _add(self) -> None:
-        member = Member(self._hire())
+        member = Member(self._start_worker())
         self.members.append(member)
         self._greet(member)
 
     def _greet(self, member: Member) -> None:
-        """Have a worker say hello; it is idle when it has."""
-        self._follow(member, None, member.actor.hello.remote())
+        """Have a worker say worker_info; it is idle when it has."""
+        self._follow(member, None, member.actor.worker_info.remote())
 
     def _hand_out(self, waiting: deque[Part]) -> None:
         while waiting and self._idle:
@@ -170,9 +170,9 @@ class Crew:
     def _greeted(self, member: Member, done: Future[Any]) -> None:
         error = done.exception()
         if error is None:
-            hello: Hello = done.result()
-            _check_versions(hello)
-            member.pid = hello.pid
+            worker_info: WorkerInfo = done.result()
+            _check_versions(worker_info)
+            member.pid = worker_info.pid
             self._failed = 0
             self._idle.append(member)
             return
@@ -181,7 +181,7 @@ class Crew:
         if self._failed == DEATHS:
             raise RunError(
                 f"no worker can be started: {last_line(error)}; is anybudget installed on every machine of the "
-                "cluster, RAY_AUTH_MODE the same, and is there enough memory? --engine local judges in this process"
+                "cluster, RAY_AUTH_MODE the same, and is there enough memory? --engine local evaluates in this process"
             ) from None
         self._replace(member)
 
@@ -192,9 +192,9 @@ class Crew:
             raise RunError(
                 f"{DEATHS} workers have died over the same {len(part.architectures)} architectures ({first} to "
                 f"{last}): {last_line(error)}; scores that came before are kept. If memory has run out, take fewer "
-                "--workers or search.calibration_images; --engine local judges in this process"
+                "--workers or search.calibration_images; --engine local evaluates in this process"
             ) from None
-        log.warning("a worker (process %s) has died; another judges again what it had", member.pid)
+        log.warning("a worker (process %s) has died; another evaluates again what it had", member.pid)
         self._replace(member)
 
     def _replace(self, member: Member) -> None:
@@ -215,12 +215,12 @@ def _kill(member: Member) -> None:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Of what decides scores, or whether a judge can be unpacked at all."""
+    """Of what decides scores, or whether an evaluator can be unpacked at all."""
     return {name: version(name) for name in ("anybudget", "torch", "numpy")}
 
 
-def _check_versions(hello: Hello) -> None:
+def _check_versions(worker_info: WorkerInfo) -> None:
     here = _versions()
-    if hello.versions != here:
-        listed = ", ".join(f"{name} {hello.versions[name]} (here {here[name]})" for name in here)
-        raise ConfigError(f"{hello.host}: other versions are installed there: {listed}; scores would differ")
+    if worker_info.versions != here:
+        listed = ", ".join(f"{name} {worker_info.versions[name]} (here {here[name]})" for name in here)
+        raise ConfigError(f"{worker_info.host}: other versions are installed there: {listed}; scores would differ")

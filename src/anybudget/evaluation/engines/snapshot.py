@@ -1,4 +1,4 @@
-"""Owns how a judge travels to another process: all that its scores depend on, and nothing else."""
+"""How an evaluator travels to another process: all that its scores depend on, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from anybudget.data import DataSplits, ImageSet, Preparation
-from anybudget.evaluation.evaluator import Judge
+from anybudget.evaluation.evaluator import SubnetEvaluator
 from anybudget.nets import Supernet
 
 Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -19,8 +19,8 @@ Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A judge on its way: the supernet on the CPU, and images as arrays, which Ray's processes can share.
+class EvaluatorSnapshot:
+    """An evaluator on its way: the supernet on the CPU, and images as arrays, which Ray's processes can share.
 
     Of the training images it has only those that calibrate, and of the test images none. Sums over threads differ in
     their last bits, so their number comes along.
@@ -38,27 +38,27 @@ class Parcel:
     threads: int
 
     @classmethod
-    def pack(cls, judge: Judge) -> Parcel:
-        """All of a judge, and the number of threads of this process."""
-        data, device = judge.data, next(judge.supernet.parameters()).device
+    def pack(cls, evaluator: SubnetEvaluator) -> EvaluatorSnapshot:
+        """All of an evaluator, and the number of threads of this process."""
+        data, device = evaluator.data, next(evaluator.supernet.parameters()).device
         calibration, validation = (
-            (images.images.numpy(), images.labels.numpy()) for images in (judge.calibration, data.validation)
+            (images.images.numpy(), images.labels.numpy()) for images in (evaluator.calibration, data.validation)
         )
         return cls(
-            supernet=judge.supernet if device.type == "cpu" else copy.deepcopy(judge.supernet).cpu(),
+            supernet=evaluator.supernet if device.type == "cpu" else copy.deepcopy(evaluator.supernet).cpu(),
             calibration=calibration,
             validation=validation,
             class_names=data.class_names,
             mean=data.mean,
             std=data.std,
             preparation=data.preparation,
-            batch_size=judge.batch_size,
+            batch_size=evaluator.batch_size,
             device=device.type,
             threads=torch.get_num_threads(),
         )
 
-    def unpack(self) -> Judge:
-        """An equal judge; sets the number of threads of this process."""
+    def unpack(self) -> SubnetEvaluator:
+        """An equal evaluator; sets the number of threads of this process."""
         torch.set_num_threads(self.threads)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # arrays in shared memory are read-only; images are never written to
@@ -68,9 +68,11 @@ class Parcel:
             )
         no_test = validation.subset(torch.arange(0))
         data = DataSplits(calibration, validation, self.class_names, self.mean, self.std, no_test, self.preparation)
-        judge = Judge(self.supernet.to(self.device), data, calibration_images=0, batch_size=self.batch_size)
-        judge.calibration = calibration  # drawn already; their order decides the last bits
-        return judge
+        evaluator = SubnetEvaluator(
+            self.supernet.to(self.device), data, calibration_images=0, batch_size=self.batch_size
+        )
+        evaluator.calibration = calibration  # drawn already; their order decides the last bits
+        return evaluator
 
     @property
     def size(self) -> int:
