@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shlex
 import shutil
 import sys
@@ -34,7 +35,10 @@ from anybudget.testing import randomise_norms
 
 pytest.register_assert_rewrite("mistakes")
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+FACTS = Path(__file__).parent / "data"
+"""Excerpts of published tables; `README.md` there says of which."""
+WHOLE_TABLES = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Where a development tree has the whole tables."""
 
 SGNAS_STAGES = stages((32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 
@@ -44,12 +48,44 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def whole_table(name: str) -> Path:
+    """A whole benchmark table, which no clone has by itself."""
+    path = WHOLE_TABLES / name
+    if not path.is_file():
+        pytest.skip(f"the whole table {path} is not here; tests/data has an excerpt")
+    return path
+
+
 @pytest.fixture
-def shared_data() -> Path:
-    """The folder of ground-truth tables; only a development tree has it."""
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not here")
-    return SHARED
+def whole_macro_table() -> Path:
+    return whole_table("nas_bench_macro_cifar10.json")
+
+
+@pytest.fixture
+def whole_cell_table() -> Path:
+    return whole_table("nas_bench_201_cifar10.npz")
+
+
+EXCERPT_AND_WHOLE = ["excerpt", pytest.param("whole", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=EXCERPT_AND_WHOLE)
+def macro_table(request: pytest.FixtureRequest) -> Path:
+    """NAS-Bench-Macro's JSON."""
+    if request.param == "whole":
+        return whole_table("nas_bench_macro_cifar10.json")
+    return FACTS / "nas_bench_macro_cifar10.json"
+
+
+@pytest.fixture(params=EXCERPT_AND_WHOLE)
+def cell_table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """NAS-Bench-201's `.npz`."""
+    if request.param == "whole":
+        return whole_table("nas_bench_201_cifar10.npz")
+    facts = json.loads((FACTS / "nas_bench_201_cifar10.json").read_text())
+    columns = {name: np.array([row[name] for row in facts["rows"]]) for name in facts["rows"][0]}
+    np.savez(tmp_path / "cells.npz", op_names=np.array(facts["op_names"]), **columns)
+    return tmp_path / "cells.npz"
 
 
 def sgnas_settings(**changes: object) -> UnifiedSettings:

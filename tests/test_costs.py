@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from anybudget.costs import COST_MODELS, CostTerms, build_costs, counts, separat
 from anybudget.errors import BudgetError
 from anybudget.nets import build_network
 from anybudget.spaces import UnifiedSpace, derive
-from conftest import sgnas_settings, tiny_macro
+from conftest import FACTS, sgnas_settings, tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
 
@@ -28,9 +27,9 @@ SPACE = UnifiedSpace(tiny_macro())
         ("SGNAS-C", (279.32, 3.4030), (280.56, 4.6523)),
     ],
 )
-def test_published_numbers(shared_data: Path, name: str, plain: tuple[float, float], se: tuple[float, float]) -> None:
+def test_published_numbers(name: str, plain: tuple[float, float], se: tuple[float, float]) -> None:
     """SGNAS Table 3: convolution multiply-adds and parameters in millions, without and with SE and h-swish."""
-    kernels = json.loads((shared_data / "sgnas_published.json").read_text())[name]["kernels"]
+    kernels = json.loads((FACTS / "sgnas_published.json").read_text())[name]
     space = UnifiedSpace(sgnas_settings())
     found = space.block_specs(space.from_kernels(kernels))
     for expected, specs in ((plain, found), (se, derive(found, activation="hard_swish", se_reduction=4))):

@@ -44,9 +44,9 @@ def supernet() -> CellSupernet:
 
 
 @pytest.fixture
-def table(shared_data: Path) -> dict[str, NDArray[np.int64]]:
-    """What the benchmark says of all 15,625 encodings."""
-    with np.load(shared_data / "nas_bench_201_cifar10.npz", allow_pickle=False) as file:
+def table(cell_table: Path) -> dict[str, NDArray[np.int64]]:
+    """What the benchmark says of encodings, among them all of some networks."""
+    with np.load(cell_table, allow_pickle=False) as file:
         assert tuple(file["op_names"]) == OPERATIONS
         return {name: file[name].astype(np.int64) for name in ("ops", "macs", "params", "isomorphism_class")}
 
@@ -76,7 +76,7 @@ def test_costs_equal_the_table(table: dict[str, NDArray[np.int64]]) -> None:
     for name, excess in (("macs", SPACE.classes), ("params", 0)):
         expected = table[name] - excess
         assert (costs[name].terms.costs(table["ops"]) == expected).all()
-        for row in np.random.default_rng(0).choice(len(expected), 200, replace=False):
+        for row in np.random.default_rng(0).choice(len(expected), min(200, len(expected)), replace=False):
             assert costs[name].cost(architecture(tuple(table["ops"][row].tolist()))) == expected[row]
 
 
@@ -96,8 +96,8 @@ def test_classes_and_representatives_equal_the_table(table: dict[str, NDArray[np
         least[label] = np.minimum(least.get(label, both), both)
         cost[row] = both
     assert sorted(map(sorted, members.values())) == sorted(map(sorted, found.values()))
-    assert len(cost) == SPACE.size() == 15625
-    assert len(members) == SPACE.networks() == 6466
+    assert len(members) < len(cost)
+    assert (SPACE.size(), SPACE.networks()) == (15625, 6466)
     for canonical, encodings in found.items():
         assert canonical.choices in encodings
     by_row = {row: label for label, rows in members.items() for row in rows}

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from math import comb
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataSplits
-from anybudget.errors import AnyBudgetError, ConfigError, DataError
+from anybudget.errors import AnyBudgetError, DataError
 from anybudget.evaluation.evaluator import Evaluator, Score, evaluate, prepare
 from anybudget.evaluation.ranking import (
     Correlation,
@@ -32,17 +29,8 @@ from anybudget.evaluation.ranking import (
 )
 from anybudget.nets import Supernet, UnifiedSupernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.spaces import NASBench201Settings, NASBench201Space, UnifiedSpace, stages
+from anybudget.spaces import UnifiedSpace, stages
 from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
-from anybudget.tabular.tables import (
-    TabularBenchmark,
-    load_nas_bench_201,
-    load_nas_bench_macro,
-    load_table,
-    read_nas_bench_201,
-    read_nas_bench_macro,
-)
-from anybudget.training.greedy_theory import probability_of_good, suggest_sampled
 from conftest import tiny_macro
 
 MACRO, CELLS = "nas_bench_macro_cifar10.json", "nas_bench_201_cifar10.npz"
@@ -242,191 +230,3 @@ def test_the_control_is_fresh(supernet: UnifiedSupernet) -> None:
     assert not torch.equal(weights[1], weights[3])
     assert not torch.equal(weights[0], weights[1])
     assert not first.training
-
-
-def kendall(first: Any, second: Any) -> float:
-    found = rank_correlation(first, second).kendall
-    assert found is not None
-    return round(found, 3)
-
-
-def test_published_numbers_of_nas_bench_macro(shared_data: Path) -> None:
-    rows = read_nas_bench_macro(shared_data / MACRO)
-    mean = rows.columns["mean_acc"]
-    seeds = [rows.columns[f"test_acc_{seed}"] for seed in (1, 2, 3)]
-    assert len(mean) == 6561
-    assert kendall(rows.columns["flops"], mean) == 0.556
-    assert kendall((rows.choices > 0).sum(1), mean) == 0.693
-    assert kendall(seeds[0], (seeds[1] + seeds[2]) / 2) == 0.896
-    np.testing.assert_allclose(sum(seeds) / 3, mean, atol=1e-9)
-    table = load_nas_bench_macro(shared_data / MACRO)
-    assert len(table) == rows.space.networks() == 3969
-    best = max(table, key=table.__getitem__)
-    assert best.choices == (2, 2, 2, 1, 2, 2, 2, 0)
-    assert round(table[best], 2) == 93.13
-    assert round(table[Architecture("nas-bench-macro", (2,) * 8)], 2) == 92.95
-
-
-def test_published_numbers_of_nas_bench_201(shared_data: Path) -> None:
-    rows = read_nas_bench_201(shared_data / CELLS)
-    test = rows.columns["test_top1_percent"]
-    assert len(test) == 15625
-    assert kendall(rows.columns["macs"], test) == 0.578
-    assert kendall(rows.columns["val_top1_percent_12_epochs"], test) == 0.594
-    assert kendall(rows.columns["val_top1_percent"], test) == 0.892
-    assert round(test.max(), 2) == 94.37
-    table = load_nas_bench_201(shared_data / CELLS)
-    assert len(table) == rows.space.networks() == 6466
-    assert round(max(table.values()), 2) == 94.37
-    with np.load(shared_data / CELLS, allow_pickle=False) as file:
-        classes = file["isomorphism_class"]
-    means = np.bincount(classes, test) / np.bincount(classes)
-    np.testing.assert_allclose(sorted(table.values()), np.sort(means), rtol=1e-12)
-
-
-def test_rows_of_one_network_are_averaged() -> None:
-    space = NASBenchMacroSpace(NASBenchMacroSettings(stages=stages((8, 3, 2))))
-    choices = np.array([(1, 0, 2), (1, 2, 0), (0, 1, 2)])
-    table = TabularBenchmark(space, choices, {"top1": np.array([90.0, 91.0, 50.0])}).networks("top1")
-    assert table == {Architecture(space.name, (1, 2, 0)): 90.5, Architecture(space.name, (0, 1, 2)): 50.0}
-
-
-ROW = {"test_acc": [1.0, 2, 3.0], "mean_acc": 2.0, "params": 5, "flops": 7}
-ARRAYS: dict[str, Any] = {
-    "op_names": np.array(["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]),
-    "ops": np.zeros((2, 6), np.uint8),
-    **{
-        name: np.ones(2)
-        for name in ("test_top1_percent", "val_top1_percent", "val_top1_percent_12_epochs", "macs", "params")
-    },
-}
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("{", "cannot read NAS-Bench-Macro's JSON"),
-        ("[]", "an object with a key of 8 digits"),
-        ({}, "an object with a key of 8 digits"),
-        ({"0123": ROW}, "key '0123'"),
-        ({"00000003": ROW}, "key '00000003'"),
-        ({"00000000": 3}, "key '00000000': expected an object"),
-        ({"00000000": ROW | {"test_acc": [1.0]}}, "'00000000': \"test_acc\" must be a list of 3"),
-        ({"00000000": ROW | {"mean_acc": "high"}}, "'00000000': .* finite numbers"),
-        ({"00000000": ROW | {"mean_acc": float("nan")}}, "'00000000': .* finite numbers"),
-    ],
-)
-def test_damaged_macro_tables_are_named(table: Any, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "table.json"
-    path.write_text(table if isinstance(table, str) else json.dumps(table))
-    with pytest.raises(DataError, match=message) as error:
-        read_nas_bench_macro(path)
-    assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"macs": None}, "'macs' is missing"),
-        ({"op_names": np.array(["none", "skip"])}, "op_names"),
-        ({"ops": np.zeros((2, 5), np.uint8)}, "ops: expected integers"),
-        ({"ops": np.zeros((2, 6))}, "ops: expected integers"),
-        ({"ops": np.full((2, 6), 5)}, "ops: expected 0 to 4, found 5"),
-        ({"macs": np.ones(3)}, "macs: expected one number"),
-        ({"params": np.array(["a", "b"])}, "params: expected one number"),
-        ({"test_top1_percent": np.array([1.0, np.nan])}, "test_top1_percent: .* finite"),
-        ({"params": np.array([None, 1])}, "cannot read"),  # a pickle, which is never loaded
-    ],
-)
-def test_damaged_cell_tables_are_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    path = tmp_path / "table.npz"
-    arrays = {name: array for name, array in (ARRAYS | change).items() if array is not None}
-    np.savez(path, **arrays)
-    with pytest.raises(DataError, match=message) as error:
-        read_nas_bench_201(path)
-    assert str(path) in str(error.value)
-
-
-def test_tables_go_with_spaces(tmp_path: Path, space: UnifiedSpace) -> None:
-    macro, cells, single = tmp_path / "macro.json", tmp_path / "cells.npz", tmp_path / "single.npy"
-    macro.write_text(json.dumps({"00000000": ROW}))
-    np.savez(cells, **ARRAYS)
-    np.save(single, np.ones(3))
-    small = NASBench201Space(NASBench201Settings(input_size=8, classes=3, width=4, cells=1))
-    assert load_table(cells, small) == {Architecture("nas-bench-201", (0,) * 6): 1.0}
-    narrow = NASBenchMacroSpace(NASBenchMacroSettings(stages=stages((8, 2, 2), (12, 3, 2), (16, 3, 2))))
-    assert load_table(macro, narrow) == {Architecture("nas-bench-macro", (0,) * 8): 2.0}
-    shallow = NASBenchMacroSpace(NASBenchMacroSettings(stages=stages((8, 2, 2), (12, 3, 2))))
-    strideless = NASBenchMacroSpace(NASBenchMacroSettings(stages=stages((64, 2, 2), (64, 3, 1), (128, 3, 2))))
-    swapped = NASBenchMacroSpace(NASBenchMacroSettings(operations=("k3_e3", "skip", "k5_e6")))
-    for path, wrong, message in (
-        (macro, space, "no table for the space unified"),
-        (macro, shallow, "8 decisions and 3,969 networks, but this nas-bench-macro space has 5 and 189"),
-        (macro, strideless, "stages and operations"),
-        (macro, swapped, "stages and operations"),
-        (cells, narrow, "cannot read NAS-Bench-Macro's JSON"),
-        (macro, small, "cannot read NAS-Bench-201's .npz"),
-        (single, small, "not an .npz archive"),
-        (tmp_path / "none.json", narrow, "none.json"),
-    ):
-        with pytest.raises(DataError, match=message):
-            load_table(path, wrong)
-
-
-def test_published_probabilities() -> None:
-    """GreedyNAS, Theorem 1, and its remark on the candidate pool."""
-    assert round(100 * probability_of_good(10, 5, 0.6), 2) == 83.38
-    assert round(100 * probability_of_good(10, 5, 0.6, pool_share=0.5), 2) == 99.36
-    assert probability_of_good(10, 5, 0.6, pool_share=0.5) == pytest.approx(probability_of_good(10, 5, 0.8))
-
-
-@given(st.integers(0, 12), st.integers(0, 12), st.floats(0, 1))
-def test_probability_is_a_sum_over_outcomes(sampled: int, kept: int, share: float) -> None:
-    if kept > sampled:
-        with pytest.raises(ConfigError, match="kept"):
-            probability_of_good(sampled, kept, share)
-        return
-    expected = sum(comb(sampled, n) * share**n * (1 - share) ** (sampled - n) for n in range(kept, sampled + 1))
-    assert probability_of_good(sampled, kept, share) == pytest.approx(expected, abs=1e-12)
-
-
-def test_probability_is_that_of_drawing() -> None:
-    """Draw rounds as the greedy sampler does: each path from the pool or not, each good or not."""
-    rng = np.random.default_rng(0)
-    shape = 200_000, 7
-    from_pool = rng.random(shape) < 0.3
-    good = rng.random(shape) < np.where(from_pool, 0.9, 0.4)
-    drawn = (good.sum(1) >= 4).mean()
-    assert probability_of_good(7, 4, 0.4, pool_share=0.3, pool_good_share=0.9) == pytest.approx(drawn, abs=0.005)
-
-
-@settings(max_examples=50)
-@given(st.integers(1, 20), st.floats(0.05, 1), st.floats(0, 0.999))
-def test_suggestion_is_the_fewest_that_is_enough(kept: int, share: float, confidence: float) -> None:
-    sampled = suggest_sampled(kept, share, confidence)
-    assert probability_of_good(sampled, kept, share) >= confidence
-    assert sampled == kept or probability_of_good(sampled - 1, kept, share) < confidence
-
-
-def test_suggestions() -> None:
-    assert suggest_sampled(5, 0.6, 0.8338) == 11  # 83.376% with 10
-    assert suggest_sampled(5, 0.6, 0.83) == 10
-    assert suggest_sampled(5, 1.0, 1.0) == 5
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: probability_of_good(10, 5, 1.2), "good_share=1.2"),
-        (lambda: probability_of_good(10, 5, 0.5, pool_share=-0.1), "pool_share=-0.1"),
-        (lambda: probability_of_good(10, 5, 0.5, 0.5, float("nan")), "pool_good_share=nan"),
-        (lambda: probability_of_good(10, -1, 0.5), "kept=-1"),
-        (lambda: suggest_sampled(0, 0.5, 0.9), "kept=0"),
-        (lambda: suggest_sampled(5, 0.5, 1.5), "confidence=1.5"),
-        (lambda: suggest_sampled(5, 0.0, 0.9), "no number of paths"),
-        (lambda: suggest_sampled(5, 0.9, 1.0), "no number of paths"),
-    ],
-)
-def test_impossible_shares_are_refused(call: Callable[[], float], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        call()
