@@ -4,15 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint bench bench-long bench-runs clean
+.PHONY: demo test test-all check lint bench bench-long bench-runs clean
 
 demo: $(READY)  ## the main job on the embedded data: five networks for five budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
 
-test: $(READY)  ## the tests
+test: $(READY)  ## the tests but for those marked slow
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)  ## all tests, whole benchmark tables included where they lie in ../shared/data
 	$(BIN)/python -m pytest
 
-check: $(READY) lint test  ## what CI runs: format, lint, types, import contract, tests
+check: $(READY) lint test  ## what CI runs: format, lint, types, import contract, the tests of `make test`
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -114,7 +114,7 @@ def test_links_and_named_files_exist(path: Path) -> None:
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for path in DOCUMENTS:
-        for target in re.findall(r"`make (\w+)`", path.read_text()):
+        for target in re.findall(r"`make ([\w-]+)`", path.read_text()):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{path.name}: make {target}"
 
 
