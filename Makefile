@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Each file of tests runs in one of two processes, with one thread each.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: demo test test-all check lint bench bench-long bench-runs clean
 
@@ -10,10 +12,10 @@ demo: $(READY)  ## the main job on the embedded data: five networks for five bud
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
 
 test: $(READY)  ## the tests but for those marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-all: $(READY)  ## all tests, whole benchmark tables included where they lie in ../shared/data
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 check: $(READY) lint test  ## what CI runs: format, lint, types, import contract, the tests of `make test`
 

@@ -38,6 +38,7 @@ from measure import machine
 
 SETTINGS = [
     "threads=1",
+    "device=cpu",
     "checkpoint_seconds=0",
     "data.validation_fraction=0.3",
     "space.input_size=8",

@@ -197,6 +197,7 @@ def data(image_file: Path) -> DataSplits:
 RECIPE = """
 name = "tiny"
 threads = 1
+device = "cpu"
 
 [data]
 source = "{source}"

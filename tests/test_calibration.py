@@ -130,18 +130,19 @@ def test_a_network_that_is_handed_out_trains_in_a_plain_loop(image_file: Path, r
     assert all(norm.track_running_stats for norm in norms(network))
     before = [norm.running_mean.clone() for norm in norms(network) if norm.running_mean is not None]
     problem = small_problem()
-    inputs = run.data.normalise(problem.images)
+    device = next(network.parameters()).device
+    inputs, labels = run.data.normalise(problem.images).to(device), problem.labels.to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     network.train()
     for _ in range(60):
         optimiser.zero_grad()
-        F.cross_entropy(network(inputs), problem.labels).backward()
+        F.cross_entropy(network(inputs), labels).backward()
         optimiser.step()
     network.eval()
     after = [norm.running_mean for norm in norms(network) if norm.running_mean is not None]
     assert all(not torch.allclose(old, new) for old, new in zip(before, after, strict=True))
     with torch.no_grad():
-        assert float((network(inputs).argmax(1) == problem.labels).float().mean()) == 1.0
+        assert float((network(inputs).argmax(1) == labels).float().mean()) == 1.0
     # The statistics are of the last steps: an average over all steps would be far from those of the trained network.
     batch = copy.deepcopy(network).train()
     for norm in norms(batch):

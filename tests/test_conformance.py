@@ -39,6 +39,7 @@ FEW_STEPS = [
     "search.random_baseline=2",
     "retrain.epochs=1",
     "threads=1",
+    "device=cpu",
 ]
 TINY = {
     # Five kernel multisets in each of two layers.

@@ -177,7 +177,7 @@ def network(name: str, content: str | bytes | None) -> Prepare:
 DAMAGES: list[tuple[str, Prepare, str]] = [
     ("recipe.toml", edited("run/recipe.toml", lambda data: data.replace(b"seed", b"sed")), "mean seed?; mend it"),
     ("recipe.toml", written("run/recipe.toml", b"\xff"), "damaged"),
-    ("device", edited("run/recipe.toml", lambda data: data.replace(b'"auto"', b'"tpu"')), "use auto or cpu, in recipe"),
+    ("device", edited("run/recipe.toml", lambda data: data.replace(b'"cpu"', b'"tpu"')), "use auto or cpu, in recipe"),
     ("stages.json", written("run/stages.json", "{"), "delete it to run all stages again"),
     ("random", edited("run/stages.json", lambda data: data.replace(b'"random": {', b'"random": 3, "x": {')), "damaged"),
     ("supernet.csv", written("run/supernet.csv", "epoch,loss\n1,x\n"), "line 2"),

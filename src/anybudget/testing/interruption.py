@@ -36,7 +36,8 @@ def check_resume(
 ) -> int:
     """Check that work that is killed and resumed leaves the same files as work that is not.
 
-    Works on copies of a run folder, each time in a process of its own, so it needs `os.fork`.
+    Works on copies of a run folder, each time in a process of its own, so it needs `os.fork`. The recipe of the run has to
+    set `device = "cpu"`: CUDA cannot be used in a forked process, and does not give the same bits twice by itself.
 
     Args:
         begin: a run folder as it is before the work.

@@ -1,0 +1,49 @@
+"""A CUDA device does what the CPU does: every stage, mixed precision, and scores that are close."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from anybudget.budgets import BudgetSet
+from anybudget.evaluation.ranking import sample_paths
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here"),
+]
+DEVICE = "cuda"
+BUDGETS = [BudgetSet.parse("macs<=60k")]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_every_stage_takes_its_steps(precision: str, recipe_file: Path, tmp_path: Path) -> None:
+    """Supernet, generator, search and retraining: on the device, with weights that are finite and within the budget."""
+    run = Run.create(load_recipe(recipe_file, [f"device={DEVICE}", f"precision={precision}"]), tmp_path / "run")
+    run.run_all(lambda _line: None)
+    for network in (run.supernet, run.generator):
+        weights = list(network.parameters())
+        assert {weight.device.type for weight in weights} == {DEVICE}
+        assert all(weight.isfinite().all() for weight in weights)
+    (candidate,) = run.generate(BUDGETS)
+    assert candidate.costs["macs"] <= 60_000
+    assert len(list((run.folder.path / "retrain").iterdir())) == 1
+
+
+def test_scores_are_close_to_those_of_the_cpu(recipe_file: Path, tmp_path: Path) -> None:
+    run = Run.create(load_recipe(recipe_file), tmp_path / "cpu")
+    run.train_supernet()
+    shutil.copytree(tmp_path / "cpu", tmp_path / "gpu")
+    recipe = tmp_path / "gpu" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('device = "cpu"', f'device = "{DEVICE}"'))
+    other = Run.open(tmp_path / "gpu")
+    assert other.device.type == DEVICE
+    paths = sample_paths(run.space, 8, seed=0)
+    for here, there in zip(run.evaluator.scores(paths), other.evaluator.scores(paths), strict=True):
+        assert there.loss == pytest.approx(here.loss, rel=1e-3)
+        assert there.top1_percent == pytest.approx(here.top1_percent, abs=100 / 36)  # an image more or less
