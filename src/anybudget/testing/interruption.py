@@ -36,8 +36,8 @@ def check_resume(
 ) -> int:
     """Check that work that is killed and resumed leaves the same files as work that is not.
 
-    Works on copies of a run folder, each time in a process of its own, so it needs `os.fork`. The recipe of the run has to
-    set `device = "cpu"`: CUDA cannot be used in a forked process, and does not give the same bits twice by itself.
+    Works on copies of a run folder, each time in a process of its own, so it needs `os.fork`. The run's recipe has to
+    set `device = "cpu"`: CUDA cannot be used in a forked process, and need not give the same bits twice.
 
     Args:
         begin: a run folder as it is before the work.
