@@ -67,7 +67,7 @@ FILES = [
     bad("table-twice", changed("[data]", "[data]\n[data]"), "not valid TOML: Cannot declare ('data',) twice"),
     bad("nested-lists", recipe("x = " + "[" * 5000), "not valid TOML: nested too deeply"),
     bad("nested-tables", recipe("x = " + "{a=" * 3000), "not valid TOML: nested too deeply"),
-    bad("nested-keys", changed("name", "a." * 3000 + "b = 1\nname"), "unknown key a; known"),
+    bad("nested-keys", changed("name", "a." * 3000 + "b = 1\nname"), "not valid TOML: nested too deeply"),
     bad("huge-number", recipe("seed = " + "9" * 5000), "not valid TOML: a number has more than 4300 digits"),
     bad("huge-hexadecimal", changed("threads = 1", "threads = 0x" + "f" * 5000), "threads: input should be"),
     bad("unknown-table", changed("[search]", "[serch]\nx = 1\n[search]"), "unknown key serch; did you mean search?"),

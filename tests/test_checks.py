@@ -14,7 +14,8 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.decoding.integer_program import check_reachable
-from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.runtime.accounting import Spending
 from anybudget.search.base import Candidate
 from anybudget.search.random import RandomStrategy
 from anybudget.spaces import PathEncoding

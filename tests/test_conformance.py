@@ -14,12 +14,13 @@ import anybudget.spaces
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import DataSplits, load_splits
-from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import build_supernet
 from anybudget.recipe import Recipe, load_recipe
 from anybudget.runs.run import Run
 from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost, generator_schedule
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import SilentProgress
 from anybudget.search.base import Strategy
 from anybudget.search.generator import train_generator

@@ -87,15 +87,11 @@ def test_what_a_system_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch)
     def silent(*_: Any, **_options: Any) -> Any:
         raise OSError("no such file")
 
-    monkeypatch.setattr(Path, "read_text", silent)
-    assert (doctor.memory()["total_bytes"] or 0) > 0  # from elsewhere
-    monkeypatch.setattr("os.sysconf", silent)
-    monkeypatch.setattr("shutil.disk_usage", silent)
+    monkeypatch.setattr("psutil.disk_usage", silent)
     monkeypatch.setattr(doctor, "package_version", lambda _: "not installed")
     found = doctor.environment(Path.cwd())
-    assert found["memory"] == {"free_bytes": None, "total_bytes": None}
     assert found["disk"]["free_bytes"] is None
-    assert ("free memory", "unknown") in list(doctor.facts(found))
+    assert any(name == "free disk" and text.startswith("unknown") for name, text in doctor.facts(found))
     assert ("ray", "not installed") in list(doctor.facts(found))
 
 

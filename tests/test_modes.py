@@ -18,13 +18,14 @@ from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.modes import scoring
+from anybudget.runtime.accounting import TrainingSpending
 from anybudget.search.direct import DirectStrategy
 from anybudget.search.generator import GeneratorSchedule, train_generator
 from anybudget.spaces import SearchSpace, UnifiedSpace
 from anybudget.testing import randomise_norms
 from anybudget.testing.supernets import one_hot
 from anybudget.training.loop import TrainingContext
-from anybudget.training.supernet import Accounting, PathScorer
+from anybudget.training.supernet import PathScorer
 from conftest import small_channels, small_mbconv, tiny_macro
 
 
@@ -56,7 +57,7 @@ def test_a_path_scored_twice_on_the_same_images_has_the_same_loss(space: SearchS
     net = make(space).train()
     net.after.insert(0, Shaken())
     before = copy.deepcopy(net.state_dict())
-    score = PathScorer(net, data, len(data.validation), 0, Accounting())
+    score = PathScorer(net, data, len(data.validation), 0, TrainingSpending())
     path = net.space.fair_round(np.random.default_rng(0))[0]
     state = score.state_dict()
     losses = []

@@ -9,9 +9,10 @@ from anybudget.costs import build_costs
 from anybudget.data import DataSplits
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.integer_program import reachable
-from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import UnifiedSupernet
+from anybudget.runtime.accounting import Spending
 from anybudget.search.generator import GeneratorStrategy
 from anybudget.search.refined import RefinedStrategy, promising, standardised
 

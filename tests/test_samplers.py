@@ -17,12 +17,13 @@ from anybudget.errors import AnyBudgetError, RunError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
+from anybudget.runtime.accounting import TrainingSpending
 from anybudget.spaces import MBConvSettings, MBConvSpace, PathEncoding, stages
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import GreedySampler, GreedySettings, Length
 from anybudget.training.sgd import Schedule
-from anybudget.training.supernet import Accounting, PathScorer, balanced, length_of, train_supernet
+from anybudget.training.supernet import PathScorer, balanced, length_of, train_supernet
 
 SPACE = MBConvSpace(
     MBConvSettings(
@@ -172,7 +173,7 @@ def test_balanced_batches_have_every_class_equally_often(data: DataSplits) -> No
 def test_scores_are_losses_of_single_forwards_on_a_batch(data: DataSplits) -> None:
     torch.manual_seed(0)
     net = build_supernet(SPACE).train()
-    spent = Accounting()
+    spent = TrainingSpending()
     score = PathScorer(net, data, 12, 7, spent)
     paths = SPACE.fair_round(np.random.default_rng(0))
     losses = score(paths)
@@ -181,7 +182,7 @@ def test_scores_are_losses_of_single_forwards_on_a_batch(data: DataSplits) -> No
         for path, found in zip(paths, losses, strict=True):
             logits = net(data.normalise(batch.images), path)
             assert found == pytest.approx(float(torch.nn.functional.cross_entropy(logits, batch.labels)), abs=1e-5)
-    assert spent.images_scored == 12 * len(paths)
+    assert spent.scored.images == 12 * len(paths)
 
 
 def test_training_counts_what_it_did_and_stops_early(data: DataSplits) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from anybudget.errors import ArchitectureError, reason, shown
+from anybudget.errors import ArchitectureError, shown
+from anybudget.reading import parse_json, unreadable_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,8 @@ class Architecture:
         Raises:
             ArchitectureError: `text` is not JSON or not an architecture.
         """
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ArchitectureError(f"{source}: not JSON: {reason(error)}") from error
+        with unreadable_as(ArchitectureError, source, "not JSON"):
+            data = parse_json(text)
         return cls.from_dict(data, source)
 
     @property

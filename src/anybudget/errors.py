@@ -11,15 +11,13 @@ def shown(value: object, length: int = 120) -> str:
     """How a message shows a value that was given: as Python writes it, cut to `length` characters."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting without end
+    except ValueError:  # an integer of thousands of digits
         return f"a value of type {type(value).__name__} too long to show"
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def reason(error: BaseException) -> str:
     """The text of a foreign error on one line, for use inside a message."""
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the path, which the message has already
     if "set_int_max_str_digits" in str(error):

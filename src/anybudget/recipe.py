@@ -25,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from anybudget.budgets import BudgetSet
 from anybudget.costs import COST_MODELS
 from anybudget.errors import BudgetError, ConfigError, reason, shorten, shown
+from anybudget.reading import UnreadableError, read_text
 from anybudget.runtime.batch_parts import FEWEST, batch_problem
 from anybudget.spaces import SPACES, SearchSpace, Settings
 from anybudget.spaces.blocks import ActivationName, underivable
@@ -415,10 +416,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(f"{path}: base: {error}") from None
         if "base" in below:
             raise ConfigError(f"{path}: base: {base} has a base itself; one level is enough")
-        try:
-            data = _merged(below, data)
-        except RecursionError as error:
-            raise ConfigError(f"{path}: base: {base}: {reason(error)}") from None
+        data = _merged(below, data)
     for override in overrides:
         _apply(data, override)
     return parse_recipe(data, str(path))
@@ -465,7 +463,7 @@ def reproducibility_settings(recipe: Recipe) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such recipe; {_likely_recipe(path)}") from None
     except IsADirectoryError:
@@ -478,7 +476,7 @@ def _read(path: Path) -> dict[str, Any]:
                 else "Is a directory; give a TOML file such as recipes/demo.toml"
             )
         ) from None
-    except (OSError, ValueError) as error:  # bytes that are no UTF-8, or a path that cannot be one
+    except (OSError, UnreadableError) as error:
         raise ConfigError(
             f"{path}: cannot read the recipe: {reason(error)}; give a TOML file such as recipes/demo.toml"
         ) from None

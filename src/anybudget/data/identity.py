@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.errors import DataError, reason, shorten
+from anybudget.reading import parse_json
 
 FORMAT, VERSION = "anybudget listing", 1
 
@@ -69,14 +70,14 @@ class Listing:
             DataError: it is damaged, or no listing.
         """
         try:
-            header, *rows = (json.loads(line) for line in gzip.decompress(content).splitlines())
+            header, *rows = (parse_json(line) for line in gzip.decompress(content).splitlines())
             if (header["format"], header["version"]) != (FORMAT, VERSION):
                 raise ValueError("not a listing of this version of anybudget")
             if header["kind"] not in ("files", "arrays"):
                 raise ValueError(f"unknown kind {header['kind']!r}")
             entries = tuple(Entry(str(name), int(size), str(mark)) for name, size, mark in rows)
             return cls(header["kind"], tuple(map(str, header["classes"])), entries)
-        except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, IndexError) as error:
             raise DataError(f"{where}: damaged, or no listing of a data set ({reason(error)})") from None
 
     def _lines(self) -> Iterator[bytes]:

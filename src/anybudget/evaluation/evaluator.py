@@ -21,6 +21,7 @@ from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.norms import calibrating, restore, statistics
 from anybudget.nets.prefix_tree import Node, build_prefix_tree, run_prefix_tree
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.batch_parts import FEWEST
 from anybudget.runtime.progress import Task
 from anybudget.storage.journal import Journal
@@ -46,31 +47,6 @@ class Score:
 
 
 FIGURES = tuple(field.name for field in fields(Score))
-
-
-@dataclass(slots=True)
-class Spending:
-    """What evaluating has cost so far: evaluations, images forwarded (calibration included), their MACs, and seconds.
-
-    Images and MACs are counted as if every path were run alone, so that strategies compare whatever they share.
-    """
-
-    evaluations: int = 0
-    images: int = 0
-    macs: float = 0.0
-    seconds: float = 0.0
-
-    def __add__(self, other: Spending) -> Spending:
-        return Spending(
-            self.evaluations + other.evaluations,
-            self.images + other.images,
-            self.macs + other.macs,
-            self.seconds + other.seconds,
-        )
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain data."""
-        return asdict(self)
 
 
 class SubnetEvaluator:
@@ -316,11 +292,8 @@ class Evaluator:
 
     def _spend(self, architectures: Sequence[Architecture], seconds: float) -> None:
         """Count what evaluating these has cost."""
-        images = self.subnet_evaluator.images
-        self.spent.evaluations += len(architectures)
-        self.spent.images += images * len(architectures)
-        self.spent.macs += images * sum(map(self._macs.cost, architectures))
-        self.spent.seconds += seconds
+        images, count = self.subnet_evaluator.images, len(architectures)
+        self.spent.add(images * count, images * sum(map(self._macs.cost, architectures)), seconds, count)
 
 
 def draw_calibration(train: ImageSet, count: int, seed: int) -> ImageSet:

@@ -17,10 +17,10 @@ from anybudget.costs import CostModel, CostTerms
 from anybudget.data import DataSplits
 from anybudget.decoding.integer_program import reachable
 from anybudget.errors import TrainingError
-from anybudget.evaluation.evaluator import Spending
 from anybudget.generator.network import gumbel_softmax
 from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.synchronised import synchronised
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext

@@ -19,7 +19,7 @@ from anybudget.costs import CostModel, build_costs
 from anybudget.data import FASHION_MNIST_SUBSET, DataFacts, DataSplits, FolderSettings, Listing, load_splits
 from anybudget.decoding.integer_program import check_jointly_reachable
 from anybudget.errors import ArchitectureError, ConfigError, RunError
-from anybudget.evaluation.evaluator import Engine, Evaluator, Spending
+from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
@@ -29,6 +29,7 @@ from anybudget.runs.data_identity import DataTie
 from anybudget.runs.dependencies import WEIGHTS, affected
 from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost
 from anybudget.runs.work import FOLDER, Work, as_memory_error
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.batch_parts import batch_problem
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.distributed import FabricProcesses, Processes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -129,14 +129,10 @@ def facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "OMP_NUM_THREADS", found["omp_num_threads"] or "not set"
 
 
-def memory() -> dict[str, int | None]:
-    """Free and total memory of this machine in bytes; None for what the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        kibibytes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-        return {"free_bytes": 1024 * kibibytes["MemAvailable"], "total_bytes": 1024 * kibibytes["MemTotal"]}
-    except (OSError, ValueError, LookupError):
-        return {"free_bytes": _pages("SC_AVPHYS_PAGES"), "total_bytes": _pages("SC_PHYS_PAGES")}
+def memory() -> dict[str, int]:
+    """Free and total memory of this machine in bytes."""
+    found = psutil.virtual_memory()
+    return {"free_bytes": found.available, "total_bytes": found.total}
 
 
 def size(count: int | None) -> str:
@@ -459,18 +455,11 @@ def _cuda_device(index: int) -> dict[str, Any]:
     }
 
 
-def _pages(name: str) -> int | None:
-    try:
-        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return None
-
-
 def _free(folder: Path) -> int | None:
     """Free bytes on the disk of a folder, or of the nearest one above that is there; None where that is not told."""
     for place in (folder, *folder.resolve().parents):
         try:
-            return shutil.disk_usage(place).free
+            return psutil.disk_usage(str(place)).free
         except OSError:
             continue
     return None

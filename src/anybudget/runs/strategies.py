@@ -12,9 +12,10 @@ from anybudget.costs import CostModel
 from anybudget.data import DataSplits
 from anybudget.decoding.integer_program import reachable
 from anybudget.errors import ConfigError
-from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.recipe import Recipe
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Strategy
 from anybudget.search.direct import DirectStrategy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
-from anybudget.errors import AnyBudgetError, DataError, RunError, shorten, shown
+from anybudget.errors import AnyBudgetError, DataError, RunError, shorten
 from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
+from anybudget.reading import parse_object, read_bytes, unreadable_as
 from anybudget.recipe import Recipe
 from anybudget.runs.data_identity import FACTS
 from anybudget.spaces import SPACES, BlockSpec, derive
-from anybudget.storage.run_folder import as_run_error, read_weights
+from anybudget.storage.run_folder import read_weights
 
 NETWORK, WEIGHTS = "network.json", "weights.safetensors"
 FORMAT, VERSION = "anybudget network", 1
@@ -84,11 +84,8 @@ def _check_there(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with as_run_error(path, "damaged", _AGAIN):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"not an object but {shown(found)}")
-    return found
+    with unreadable_as(RunError, path, "damaged", _AGAIN):
+        return parse_object(read_bytes(path))
 
 
 def _specs(values: Mapping[str, Any], where: str) -> tuple[BlockSpec, ...]:

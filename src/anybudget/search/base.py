@@ -17,7 +17,8 @@ from anybudget.decoding.candidates import attainable
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.integer_program import check_jointly_reachable
 from anybudget.errors import BudgetError
-from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Progress, SilentProgress
 
 

@@ -14,10 +14,11 @@ from anybudget.costs import CostModel
 from anybudget.data import DataSplits
 from anybudget.decoding.candidates import candidates_of, position
 from anybudget.errors import ConfigError
-from anybudget.evaluation.evaluator import Evaluator, Spending
+from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.distributions import GeneratorSchedule, budget_gaps, train_distributions
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace

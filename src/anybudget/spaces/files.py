@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from anybudget.architecture import Architecture
-from anybudget.errors import ArchitectureError, reason
+from anybudget.errors import ArchitectureError
+from anybudget.reading import UnreadableError, parse_json, read_text, unreadable_as
 from anybudget.spaces.base import SearchSpace
 
 
@@ -20,13 +20,13 @@ def read_architectures(path: Path, space: SearchSpace) -> list[Architecture]:
     Raises:
         ArchitectureError: the file is missing, no JSON, or holds something else.
     """
-    try:
+    with unreadable_as(
+        ArchitectureError,
+        path,
+        "cannot read an architecture",
+        "give a JSON file such as anybudget generate --json prints, or JSON lines such as candidates.jsonl",
+    ):
         entries = _entries(path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArchitectureError(
-            f"{path}: cannot read an architecture: {reason(error)}; give a JSON file such as anybudget generate --json "
-            "prints, or JSON lines such as candidates.jsonl"
-        ) from None
     if not entries:
         raise ArchitectureError(f"{path}: the list is empty; expected at least one architecture")
     found: dict[Architecture, None] = {}
@@ -46,13 +46,15 @@ def _entries(path: Path) -> list[tuple[str, Any]]:
 
     Raises:
         ArchitectureError: a line of JSON lines is no JSON.
+        OSError: the file cannot be opened.
+        UnreadableError: it is neither JSON nor JSON lines.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError:
+        data = parse_json(text)
+    except UnreadableError as error:
         lines = [(f"{path}, line {n}", line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
-        if len(lines) < 2 or not _is_object(lines[0][1]):
+        if not error.syntax or len(lines) < 2 or not _is_object(lines[0][1]):
             raise
         return [(source, _line(source, line)) for source, line in lines]
     if isinstance(data, list):
@@ -62,13 +64,11 @@ def _entries(path: Path) -> list[tuple[str, Any]]:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(text), dict)
+    except UnreadableError:
         return False
 
 
 def _line(source: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArchitectureError(f"{source}: not JSON: {reason(error)}; mend or remove that line") from None
+    with unreadable_as(ArchitectureError, source, "not JSON", "mend or remove that line"):
+        return parse_json(text)

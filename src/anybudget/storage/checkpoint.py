@@ -19,6 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from anybudget.errors import RunError
+from anybudget.reading import UnreadableError, parse_json
 from anybudget.runtime.signals import Stopped, StopRequest
 from anybudget.storage.files import write_whole
 from anybudget.storage.run_folder import conflict
@@ -182,9 +183,9 @@ def read(path: Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any
     """
     try:
         line, _, payload = path.read_bytes().partition(b"\n")
-        header = json.loads(line)
+        header = parse_json(line)
         wrong = not isinstance(header, dict) or header.get("format") != MAGIC
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, UnreadableError) as error:
         raise DamagedError(f"{path}: damaged, or no checkpoint ({type(error).__name__})") from None
     if wrong or header.get("version") != VERSION:
         raise DamagedError(f"{path}: no checkpoint of this version of anybudget")
@@ -200,10 +201,10 @@ def read(path: Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any
         raise RunError(f"{path}: a checkpoint made with {otherwise}")
     try:
         size = int.from_bytes(payload[:8], "little")
-        metadata = json.loads(payload[8 : 8 + size])["__metadata__"]
-        state = _restore(json.loads(metadata["state"]), load_tensors(payload))
+        metadata = parse_json(payload[8 : 8 + size])["__metadata__"]
+        state = _restore(parse_json(metadata["state"]), load_tensors(payload))
     # A hash that fits, and yet not ours.
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (SafetensorError, UnreadableError, KeyError, TypeError) as error:
         raise DamagedError(f"{path}: no checkpoint of anybudget ({type(error).__name__})") from None
     assert isinstance(state, dict)
     return state

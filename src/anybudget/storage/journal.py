@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anybudget.errors import RunError
+from anybudget.reading import UnreadableError, parse_json, read_bytes, unreadable_as
 from anybudget.runtime.signals import StopRequest
 from anybudget.storage.files import append_whole, write_whole
 from anybudget.storage.run_folder import conflict
@@ -112,16 +113,14 @@ def read(path: Path) -> Contents:
     Raises:
         RunError: it cannot be read, or does not begin like a journal of this version.
     """
+    with unreadable_as(RunError, path, "cannot be read"):
+        lines = read_bytes(path).splitlines(keepends=True)
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error}") from None
-    try:
-        header = json.loads(lines[0])
+        header = parse_json(lines[0])
         known = header["format"] == MAGIC and header["version"] == VERSION
         settings = header["settings"]
         known = known and isinstance(settings, dict)
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except (UnreadableError, KeyError, TypeError, IndexError):
         known, settings = False, {}
     if not known:
         raise RunError(f"{path}: damaged, or no journal of this version; delete it to start this search anew")
@@ -147,7 +146,7 @@ def _parse(line: bytes) -> Entry | None:
     try:
         if not line.endswith(b"\n") or int(checksum, 16) != zlib.crc32(text):
             return None
-        choices, known = json.loads(text)
+        choices, known = parse_json(text)
         return tuple(int(choice) for choice in choices), {str(name): float(value) for name, value in known.items()}
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError):  # a checksum that fits, and yet not ours
         return None

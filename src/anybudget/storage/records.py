@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anybudget.architecture import Architecture
-from anybudget.errors import ArchitectureError, RunError, shorten
+from anybudget.errors import ArchitectureError, RunError, reason, shorten
+from anybudget.reading import UnreadableError, parse_json, parse_toml, read_text
 
 LARGEST = 1e100
 """The greatest number, of either sign, that a report shows."""
@@ -112,9 +111,9 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     """The text of a TOML file, and what it says."""
     text = _read(path) or ""
     try:
-        return text, tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not TOML: {shorten(str(error))}") from error
+        return text, parse_toml(text)
+    except UnreadableError as error:
+        raise RunError(f"{path}: not TOML: {error}") from None
 
 
 def read_json(path: Path) -> Record | None:
@@ -154,24 +153,21 @@ def read_curve(path: Path, names: Sequence[str]) -> Curve | None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise RunError(f"{path}, line {line}: not UTF-8 text: {error.reason}") from error
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+    except (OSError, UnreadableError) as error:
+        line = error.line if isinstance(error, UnreadableError) else None
+        where, problem = (f"{path}, line {line}", "not UTF-8 text") if line else (path, "cannot be read")
+        raise RunError(f"{where}: {problem}: {reason(error)}") from None
 
 
 def _parse(text: str, where: str, first_line: int | None) -> Record:
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        line = "" if first_line else f", line {error.lineno}"
-        raise RunError(f"{where}{line}: not JSON: {error.msg} at column {error.colno}") from error
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{where}: not JSON: {shorten(str(error))}") from error
+        data = parse_json(text)
+    except UnreadableError as error:
+        line = f", line {error.line}" if error.line and first_line is None else ""
+        raise RunError(f"{where}{line}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise RunError(f"{where}: expected a JSON object, found {shorten(repr(data))}")
     return Record(where, data)
@@ -181,10 +177,7 @@ def _finite(value: Any, where: str) -> float:
     # bool is an int to Python, but true is no number of anything.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RunError(f"{where} must be a number, found {shorten(repr(value))}")
-    try:
-        number = float(value)
-    except OverflowError as error:
-        raise RunError(f"{where} must be a finite number of at most {LARGEST:g}") from error
+    number = float(value)
     # No cost, time or accuracy comes near this; beyond it, arithmetic on axes would overflow.
     if not abs(number) <= LARGEST:
         raise RunError(f"{where} must be a finite number of at most {LARGEST:g}, found {number}")

@@ -11,7 +11,6 @@ import os
 import platform
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,6 +23,15 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from anybudget.errors import RunError, reason, shown
+from anybudget.reading import (
+    UnreadableError,
+    parse_json,
+    parse_object,
+    parse_toml,
+    read_bytes,
+    read_text,
+    unreadable_as,
+)
 from anybudget.storage.files import is_main_process, remedy, remove_unfinished, write_whole
 
 if TYPE_CHECKING:
@@ -34,19 +42,6 @@ LOCK, HOLDER = ".lock", ".holder.json"
 
 VERSIONED = ("anybudget", "torch", "numpy", "scipy", "pillow")
 """Packages whose version may change a result."""
-
-
-@contextmanager
-def as_run_error(where: object, problem: str, way_out: str = "") -> Iterator[None]:
-    """Within, a file is read: whatever its damage raises becomes one message, "where: problem: reason; way out".
-
-    Raises:
-        RunError: the file cannot be opened, is no UTF-8, does not parse, or is nested too deeply to.
-    """
-    try:
-        yield
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{where}: {problem}: {reason(error)}{way_out and f'; {way_out}'}") from None
 
 
 class RunFolder:
@@ -174,8 +169,8 @@ class RunFolder:
             RunError: the file is damaged.
         """
         path = self.path / "recipe.toml"
-        with as_run_error(path, "damaged", "put the file back as it was, or begin anew with another --out"):
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+        with unreadable_as(RunError, path, "damaged", "put the file back as it was, or begin anew with another --out"):
+            return parse_toml(read_text(path))
 
     def finish(self, stage: str, seconds: float) -> None:
         """Note that a stage is finished and how long it took."""
@@ -248,8 +243,8 @@ class RunFolder:
         """
         if self.writes and (self.path / name).exists():
             try:
-                there = json.loads((self.path / name).read_text(encoding="utf-8"))
-            except (OSError, ValueError, RecursionError):
+                there = parse_json(read_bytes(self.path / name))
+            except (OSError, UnreadableError):
                 there = None  # damaged, and kept for whoever can read it
             if _timeless(there) != _timeless(json.loads(json.dumps(data))):
                 self.keep(name)
@@ -270,11 +265,8 @@ class RunFolder:
             RunError: there is no such file, or it is damaged.
         """
         path = self.path / name
-        with as_run_error(path, "damaged", way_out):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise ValueError(f"not an object but {shown(found)}")
-        return found
+        with unreadable_as(RunError, path, "damaged", way_out):
+            return parse_object(read_bytes(path))
 
     def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write a JSONL file, one object per line."""
@@ -293,13 +285,13 @@ class RunFolder:
         path = self.path / name
         if not path.exists():
             return []
-        with as_run_error(path, "cannot be read", "put the file back as it was, or move it away"):
-            lines = path.read_bytes().splitlines()
+        with unreadable_as(RunError, path, "cannot be read", "put the file back as it was, or move it away"):
+            lines = read_bytes(path).splitlines()
         rows = []
         for number, line in enumerate(lines, start=1):
             where, way_out = f"{path}, line {number}", "mend or remove that line"
-            with as_run_error(where, "not JSON", way_out):
-                row = json.loads(line.decode())
+            with unreadable_as(RunError, where, "not JSON", way_out):
+                row = parse_json(line)
             if not isinstance(row, dict):
                 raise RunError(f"{where}: expected a JSON object, found {shown(row)}; {way_out}")
             rows.append(row)
@@ -433,9 +425,9 @@ def _is_locked(path: Path) -> bool | None:
 def _holder(path: Path) -> str:
     """Who has locked a run folder, as far as is known."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_object(read_bytes(path))
         return f"process {found['process']} on {found['host']}: {found['command']}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, UnreadableError, KeyError):
         return "it has not said which"
 
 

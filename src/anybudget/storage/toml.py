@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from anybudget.errors import ConfigError, reason, shorten
+from anybudget.errors import ConfigError, shorten
+from anybudget.reading import UnreadableError, parse_toml
 
 _LINE = re.compile(r"at line (\d+), column \d+\)$")
 _ASSIGNMENT = re.compile(r"\s*([\w.\"'-]+)\s*=\s*(.*?)\s*$")
@@ -28,9 +28,9 @@ def read_toml(text: str, source: object) -> dict[str, Any]:
         ConfigError: the text is no TOML; where the line says what was meant, the message has it written right.
     """
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: not valid TOML: {reason(error)}{_advice(text, str(error))}") from None
+        return parse_toml(text)
+    except UnreadableError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}{_advice(text, str(error))}") from None
 
 
 def read_value(key: str, text: str, kind: Any) -> Any:
@@ -49,13 +49,13 @@ def read_value(key: str, text: str, kind: Any) -> Any:
     if _takes(kind, str) and not text.startswith(_QUOTES):
         return text
     try:
-        found = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        found = parse_toml(f"value = {text}")
+    except UnreadableError as error:
+        if not error.syntax:
+            raise ConfigError(str(error)) from None
         if kind is None:
             return text  # there is no such key, which is said about the recipe as a whole
         raise ConfigError(f"not a value as TOML writes it; {_way_out(key, text, kind)}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(reason(error)) from None
     if set(found) != {"value"}:
         raise ConfigError("holds more than one value; repeat --set for every key")
     return found["value"]
@@ -116,8 +116,8 @@ def _quoted(text: str) -> str:
 
 def _is_toml(value: str) -> bool:
     try:
-        return set(tomllib.loads(f"value = {value}")) == {"value"}
-    except ValueError:
+        return set(parse_toml(f"value = {value}")) == {"value"}
+    except UnreadableError:
         return False
 
 

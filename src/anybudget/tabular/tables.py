@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
 from anybudget.errors import DataError, reason, shorten, shown
+from anybudget.reading import parse_json, read_bytes, unreadable_as
 from anybudget.spaces import NASBench201Settings, NASBench201Space, SearchSpace
 from anybudget.spaces.nas_bench_201 import EDGES, OPERATIONS
 from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
@@ -56,10 +56,8 @@ def read_nas_bench_macro(path: Path) -> TabularBenchmark:
 
     Source: Su et al. 2021, NAS-Bench-Macro.
     """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot read NAS-Bench-Macro's JSON: {reason(error)}") from None
+    with unreadable_as(DataError, path, "cannot read NAS-Bench-Macro's JSON"):
+        table = parse_json(read_bytes(path))
     if not isinstance(table, dict) or not table:
         raise DataError(f"{path}: expected an object with a key of 8 digits for every network of NAS-Bench-Macro")
     space = NASBenchMacroSpace(NASBenchMacroSettings())

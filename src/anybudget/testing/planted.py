@@ -10,8 +10,9 @@ import numpy as np
 
 from anybudget.architecture import Architecture
 from anybudget.costs import CostTerms
-from anybudget.evaluation.evaluator import Evaluator, Score, Spending
+from anybudget.evaluation.evaluator import Evaluator, Score
 from anybudget.nets import Supernet
+from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Task
 from anybudget.spaces import SearchSpace
 

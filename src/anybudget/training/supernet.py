@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -23,53 +22,13 @@ from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
 from anybudget.nets.prefix_tree import forward_many
 from anybudget.nets.synchronised import synchronised
+from anybudget.runtime.accounting import TrainingSpending
 from anybudget.runtime.distributed import Processes
 from anybudget.spaces import PathEncoding
 from anybudget.storage.checkpoint import NumpyRandom
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
 from anybudget.training.sgd import Schedule, StepResult, merge, run_epochs, train_on
-
-
-@dataclass(slots=True)
-class Accounting:
-    """What supernet training cost: images and forward MACs of paths that were trained and of those only scored.
-
-    Source: GreedyNAS Table 1, which corrects the images by the ratio of the two costs (3.33 there).
-    """
-
-    images_trained: int = 0
-    images_scored: int = 0
-    macs_trained: float = 0.0
-    macs_scored: float = 0.0
-    seconds_trained: float = 0.0
-    seconds_scored: float = 0.0
-
-    def to_dict(self) -> dict[str, float]:
-        """Everything, with the measured cost ratio of a trained to a scored image and the total in trained images."""
-        scored = self.seconds_scored / self.images_scored if self.images_scored else 0.0
-        trained = self.seconds_trained / self.images_trained if self.images_trained else 0.0
-        ratio = trained / scored if scored else 0.0
-        corrected = self.images_trained + (self.images_scored / ratio if ratio else 0.0)
-        return {
-            "images_trained": self.images_trained,
-            "images_scored": self.images_scored,
-            "macs_trained": self.macs_trained,
-            "macs_scored": self.macs_scored,
-            "seconds_trained": self.seconds_trained,
-            "seconds_scored": self.seconds_scored,
-            "cost_ratio": ratio,
-            "images_corrected": corrected,
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """What has been counted so far."""
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore such a state."""
-        for name, value in state.items():
-            setattr(self, name, value)
 
 
 def train_supernet(
@@ -83,7 +42,7 @@ def train_supernet(
     same_paths: bool = True,
     seed: int = 0,
     context: TrainingContext | None = None,
-) -> Accounting:
+) -> TrainingSpending:
     """Train the shared weights on the training split, then gather the norms' running statistics.
 
     Each step draws one batch and runs `paths_per_step` paths on it, one after the other, so that memory is that of one
@@ -111,7 +70,7 @@ def train_supernet(
         )
     context = context or TrainingContext(processes=Processes(next(supernet.parameters()).device))
     processes = context.processes
-    spent = Accounting()
+    spent = TrainingSpending()
     count_macs = build_costs(supernet.space, ("macs",))["macs"].cost
     score = PathScorer(supernet, data, score_images, seed, spent, processes)
     paths = PathQueue(sampler, np.random.default_rng(seed), score)
@@ -130,9 +89,8 @@ def train_supernet(
             if not math.isfinite(results[-1].loss):
                 failed.append(path)
             trained = len(images) * processes.count
-            spent.seconds_trained += time.perf_counter() - started
-            spent.images_trained += trained
-            spent.macs_trained += trained * count_macs(supernet.space.canonical(path))
+            macs = trained * count_macs(supernet.space.canonical(path))
+            spent.trained.add(trained, macs, time.perf_counter() - started)
         return merge(results)
 
     def trained_on() -> str:
@@ -180,7 +138,7 @@ class PathScorer:
         data: DataSplits,
         images: int,
         seed: int,
-        spent: Accounting,
+        spent: TrainingSpending,
         processes: Processes | None = None,
     ) -> None:
         self._supernet, self._data, self._images, self._spent = supernet, data, images, spent
@@ -197,9 +155,9 @@ class PathScorer:
         labels = batch.labels.to(device)
         with scoring(self._supernet), self._processes.precision():
             losses = [float(F.cross_entropy(logits, labels)) for logits in forward_many(self._supernet, paths, x)]
-        spent.seconds_scored += time.perf_counter() - started
-        spent.images_scored += len(batch) * len(paths)
-        spent.macs_scored += len(batch) * sum(self._macs(self._supernet.space.canonical(path)) for path in paths)
+        seconds = time.perf_counter() - started
+        macs = len(batch) * sum(self._macs(self._supernet.space.canonical(path)) for path in paths)
+        spent.scored.add(len(batch) * len(paths), macs, seconds)
         # Devices may round differently, and all processes have to take the same paths.
         return self._processes.same(losses)
 
