@@ -27,14 +27,14 @@ from anybudget.reading import (
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_json_is_nested_only_so_deep(opening: str, closing: str, levels: int) -> None:
     innermost = "" if opening == "[" else "1"
-    with pytest.raises(UnreadableError, match="^nested too deeply$"):
+    with pytest.raises(UnreadableError, match=r"^nested too deeply$"):
         parse_json(opening * levels + innermost + closing * levels)
     assert parse_json(opening * DEEPEST + innermost + closing * DEEPEST)
 
 
 def test_toml_is_nested_only_so_deep() -> None:
     for text in ("x = " + "[" * 3000, "x = " + "[" * 300 + "]" * 300, "a." * 300 + "b = 1"):
-        with pytest.raises(UnreadableError, match="^nested too deeply$"):
+        with pytest.raises(UnreadableError, match=r"^nested too deeply$"):
             parse_toml(text)
     assert parse_toml("a." * (DEEPEST - 1) + "b = 1")
 

@@ -61,9 +61,10 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         found = path.stat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # of a folder the system says so
+        regular = stat.S_ISREG(found.st_mode)
+        if not regular and not stat.S_ISDIR(found.st_mode):  # of a folder the system says so
             raise UnreadableError("not a regular file")
-        if found.st_size > LARGEST_FILE:
+        if regular and found.st_size > LARGEST_FILE:
             raise UnreadableError(f"a file of {found.st_size:,} bytes, more than the {LARGEST_FILE:,} allowed")
         return path.read_bytes()
     except UnreadableError:
