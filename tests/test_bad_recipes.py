@@ -184,7 +184,10 @@ OVERRIDES = [
     override("data.validation_fraction=0.9", "data.validation_fraction: 0.9 and data.test_fraction 0.15 leave nothing"),
     override("space=[]", "space: input should be a table, found []"),
     override("space={}", "key space.input_size is missing"),
-    override("space.name=unifed", "space.name: unknown search space 'unifed'; known are unified, mbconv"),
+    override(
+        "space.name=unifed",
+        "space.name: unknown search space 'unifed'; did you mean 'unified'? known are unified, mbconv",
+    ),
     override("space.name=[]", "space.name: unknown search space '[]'"),
     override("space.input_size=3", "space.input_size: input should be greater than or equal to 4"),
     override("space.input_size=5000", "space.input_size: input should be less than or equal to 4096"),

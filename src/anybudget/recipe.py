@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import reduce
-from operator import or_
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
     PlainValidator,
-    Tag,
     ValidationError,
     create_model,
     model_validator,
@@ -82,23 +79,36 @@ class DataSection(Section):
             )
 
 
-def _space_section(space: type[SearchSpace]) -> Any:
-    """The space's own settings as a table of a recipe: with its name."""
-    fields: dict[str, Any] = {"name": (Literal[space.name], space.name)}
-    section = create_model(f"{space.__name__}Section", __base__=space.settings_type, **fields)
-    return Annotated[section, Tag(space.name)]
+@cache
+def _tagged(kind: type[BaseModel], key: str, tag: str) -> type[BaseModel]:
+    """The settings of a registered class as a table of a recipe: with the key that names the class."""
+    fields: dict[str, Any] = {key: (Literal[tag], tag)}
+    return create_model(f"{kind.__name__}Section", __base__=kind, **fields)
+
+
+def space_section(value: Any) -> Any:
+    """The type of a `[space]` table with this value: the settings of the space that it names, and the name.
+
+    Raises:
+        ConfigError: a package that is installed has that space, and cannot be imported.
+    """
+    name = _space_name(value)
+    if isinstance(name, str) and name in SPACES:
+        return _tagged(SPACES[name].settings_type, "name", name)
+    return Annotated[Settings, PlainValidator(_without_space)]
+
+
+def _without_space(value: Any) -> Any:
+    """Refuse a `[space]` table that names no space."""
+    if isinstance(value, Mapping):
+        problem = SPACES.unknown(_space_name(value))
+        raise PydanticCustomError("unknown_name", "{problem}", {"key": "name", "problem": problem})
+    raise PydanticCustomError("dict_type", "not a table")
 
 
 def _space_name(value: Any) -> Any:
     """Which space a `[space]` table describes; `unified` when it does not say."""
-    return value.get("name", "unified") if isinstance(value, dict) else getattr(value, "name", None)
-
-
-if TYPE_CHECKING:
-    SpaceSection = Settings
-else:
-    SpaceSection = Annotated[reduce(or_, map(_space_section, SPACES.values())), Discriminator(_space_name)]
-"""`[space]`: the search space and its settings; one kind for each registered space."""
+    return value.get("name", "unified") if isinstance(value, Mapping) else getattr(value, "name", None)
 
 
 class TrainingSection(Section):
@@ -327,7 +337,7 @@ class Recipe(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     checkpoint_seconds: NonNegative = 300.0
     data: DataSection = DataSection()
-    space: SpaceSection
+    space: Settings
     supernet: SupernetSection
     generator: GeneratorSection = GeneratorSection()
     search: SearchSection
@@ -428,13 +438,14 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
     Raises:
         ConfigError: every wrong key or value, in one message.
     """
+    kind = recipe_type(data)
     try:
-        recipe = Recipe.model_validate(data)
+        recipe = kind.model_validate(data)
     except ValidationError as error:
         found = error.errors(include_url=False)
         # A list in which no item is valid is also said to be too short; that helps nobody.
         inner = [details for details in found if not any(_is_within(other["loc"], details["loc"]) for other in found)]
-        raise ConfigError(f"{source}: {'; '.join(map(_problem, inner))}") from None
+        raise ConfigError(f"{source}: {'; '.join(_problem(details, kind) for details in inner)}") from None
     try:
         recipe.budget_sets()
         recipe.build_space()
@@ -446,6 +457,17 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
     if contradictions:
         raise ConfigError(f"{source}: {'; '.join(contradictions)}")
     return recipe
+
+
+def recipe_type(data: Mapping[str, Any]) -> type[Recipe]:
+    """`Recipe` with the tables that this data has, made of the classes that are registered now."""
+    return _with_sections(space=space_section(data["space"])) if "space" in data else Recipe
+
+
+@cache
+def _with_sections(**sections: Any) -> type[Recipe]:
+    fields: dict[str, Any] = {name: (section, ...) for name, section in sections.items()}
+    return create_model("Recipe", __base__=Recipe, **fields)
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
@@ -542,23 +564,22 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _kind(path: Sequence[str], data: Mapping[str, Any]) -> Any:
     """The type of the key at `path` in a recipe with this `data`; None where there is no such key."""
-    kind: Any = Recipe
-    for position, part in enumerate(path):
+    if list(path) == ["space", "name"]:
+        return str
+    kind: Any = recipe_type(data)
+    for part in path:
         if not isinstance(kind, type) or not issubclass(kind, BaseModel) or part not in kind.model_fields:
-            return str if list(path) == ["space", "name"] else None
+            return None
         kind = kind.model_fields[part].annotation
-        if path[: position + 1] == ["space"] and len(path) > 1:
-            space = data.get("space")
-            name = _space_name(space) if isinstance(space, dict) else None
-            kind = SPACES[name].settings_type if isinstance(name, str) and name in SPACES else None
     return kind
 
 
-def _problem(details: Any) -> str:
-    path = _without_tag(details["loc"])
+def _problem(details: Any, kind: type[BaseModel]) -> str:
+    """What is wrong in a recipe of this kind, as pydantic says it, in words of recipes."""
+    path = details["loc"]
     location = shorten(".".join(map(str, path)))
     if details["type"] == "extra_forbidden":
-        known = _known_keys(details["loc"][:-1])
+        known = _known_keys(kind, path[:-1])
         close = get_close_matches(str(path[-1]), known, n=1)
         if close:
             return f"unknown key {location}; did you mean {close[0]}?"
@@ -569,15 +590,14 @@ def _problem(details: Any) -> str:
     if details["type"] == "missing":
         return f"key {location} is missing"
     given = details["input"]
-    if details["type"] in ("union_tag_invalid", "union_tag_not_found") and isinstance(given, dict):
-        return f"space.name: unknown search space {shown(_space_name(given))}; known are {', '.join(SPACES)}"
+    if details["type"] == "unknown_name":
+        return f"{location}.{details['ctx']['key']}: {details['msg']}"
     expected = _EXPECTED.get(details["type"]) or f"{details['msg'][0].lower()}{details['msg'][1:]}"
     return f"{location}: {expected}, found {shown(given)}"
 
 
 _EXPECTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "input should be a table"),
-    **dict.fromkeys(("union_tag_invalid", "union_tag_not_found"), "input should be a table"),
     **dict.fromkeys(("list_type", "tuple_type"), "input should be a list"),
     "too_short": "the list should have at least one item",
     "string_too_short": "the text must not be empty",
@@ -588,11 +608,6 @@ _EXPECTED = {
 def _is_within(inner: Sequence[Any], outer: Sequence[Any]) -> bool:
     """Whether one location lies below the other."""
     return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
-
-
-def _without_tag(path: Sequence[Any]) -> Sequence[Any]:
-    """The location without the name of the space, which pydantic puts behind `space`."""
-    return (path[0], *path[2:]) if path[:1] == ("space",) and len(path) > 1 else path
 
 
 def _homes(key: Any) -> list[str]:
@@ -606,11 +621,8 @@ def _homes(key: Any) -> list[str]:
     ]
 
 
-def _known_keys(path: Sequence[Any]) -> list[str]:
-    """The keys of the table at `path`, a location as pydantic gives it."""
-    model: type[BaseModel] = Recipe
-    if path[:1] == ("space",):
-        model, path = SPACES[path[1]].settings_type, path[2:]
+def _known_keys(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """The keys of the table at `path`, a location as pydantic gives it, below `model`."""
     for part in path:
         if isinstance(part, str):
             annotation: Any = model.model_fields[part].annotation

@@ -10,27 +10,35 @@ from anybudget.nets.choice import ChoiceBlockSupernet
 from anybudget.nets.quantised import QuantisedLayer
 from anybudget.nets.sliced import SlicedSupernet
 from anybudget.nets.unified import UnifiedSupernet
-from anybudget.spaces import ChoiceBlockSpace, NASBench201Space, SearchSpace, ShuffleNetChannelsSpace, UnifiedSpace
+from anybudget.registry import Registry
+from anybudget.spaces import SearchSpace
 
-SUPERNETS: dict[type, Callable[..., Supernet]] = {
-    UnifiedSpace: UnifiedSupernet,
-    ChoiceBlockSpace: ChoiceBlockSupernet,
-    ShuffleNetChannelsSpace: SlicedSupernet,
-    NASBench201Space: CellSupernet,
-}
-"""The supernet class of every kind of space; a subclass has its nearest parent's."""
+SUPERNETS: Registry[Callable[..., Supernet]] = Registry(
+    "supernet",
+    "anybudget.supernets",
+    {
+        "unified": "anybudget.nets.unified:UnifiedSupernet",
+        "choice-blocks": "anybudget.nets.choice:ChoiceBlockSupernet",
+        "sliced": "anybudget.nets.sliced:SlicedSupernet",
+        "cell": "anybudget.nets.cells:CellSupernet",
+    },
+)
+"""Every registered supernet by the name that spaces give as their `supernet`; each is made from a space."""
 
 
 def build_supernet(space: SearchSpace) -> Supernet:
     """A freshly initialised supernet of `space`, drawn from torch's default random generator.
 
     Raises:
-        ConfigError: no supernet is registered for the space.
+        ConfigError: the space names no supernet, or one that is not registered.
     """
-    for kind in type(space).__mro__:
-        if kind in SUPERNETS:
-            return SUPERNETS[kind](space)
-    raise ConfigError(f"no supernet is registered for the search space {space.name!r}")
+    name = getattr(space, "supernet", None)
+    if name is None:
+        raise ConfigError(
+            f"the search space {space.name!r} names no supernet; set `supernet` in its class to one of "
+            f"{', '.join(SUPERNETS)}"
+        )
+    return SUPERNETS[name](space)
 
 
 __all__ = [

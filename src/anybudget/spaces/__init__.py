@@ -1,6 +1,7 @@
 """Torch-free search spaces: what can be chosen, and what each choice builds."""
 
-from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace, registry
+from anybudget.registry import Registry
+from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace
 from anybudget.spaces.blocks import (
     BlockSpec,
     Branch,
@@ -20,16 +21,20 @@ from anybudget.spaces.shufflenet import ShuffleNetSettings, ShuffleNetSpace
 from anybudget.spaces.shufflenet_channels import ShuffleNetChannelsSettings, ShuffleNetChannelsSpace
 from anybudget.spaces.unified import UnifiedSettings, UnifiedSpace
 
-SPACES: dict[str, type[SearchSpace]] = registry(
-    "anybudget.spaces.unified:UnifiedSpace",
-    "anybudget.spaces.mbconv:MBConvSpace",
-    "anybudget.spaces.mbconv_se:MBConvSESpace",
-    "anybudget.spaces.shufflenet:ShuffleNetSpace",
-    "anybudget.spaces.shufflenet_channels:ShuffleNetChannelsSpace",
-    "anybudget.spaces.resnet_bits:ResNetBitsSpace",
-    "anybudget.spaces.nas_bench_201:NASBench201Space",
-    "anybudget.spaces.nas_bench_macro:NASBenchMacroSpace",
-    "anybudget.spaces.fbnet:FBNetSpace",
+SPACES: Registry[type[SearchSpace]] = Registry(
+    "search space",
+    "anybudget.spaces",
+    {
+        "unified": "anybudget.spaces.unified:UnifiedSpace",
+        "mbconv": "anybudget.spaces.mbconv:MBConvSpace",
+        "mbconv-se": "anybudget.spaces.mbconv_se:MBConvSESpace",
+        "shufflenet": "anybudget.spaces.shufflenet:ShuffleNetSpace",
+        "shufflenet-channels": "anybudget.spaces.shufflenet_channels:ShuffleNetChannelsSpace",
+        "resnet-bits": "anybudget.spaces.resnet_bits:ResNetBitsSpace",
+        "nas-bench-201": "anybudget.spaces.nas_bench_201:NASBench201Space",
+        "nas-bench-macro": "anybudget.spaces.nas_bench_macro:NASBenchMacroSpace",
+        "fbnet": "anybudget.spaces.fbnet:FBNetSpace",
+    },
 )
 """Every registered search space by the name that recipes use."""
 

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from itertools import product
 from math import lcm, prod
 from typing import Any, ClassVar
@@ -90,6 +89,8 @@ class SearchSpace(ABC):
 
     name: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
+    supernet: ClassVar[str]
+    """The registered supernet that shares weights among the networks of this space, by its name in `SUPERNETS`."""
     settings: Settings
     decisions: tuple[Decision, ...]
     factors: tuple[Factor, ...]
@@ -252,13 +253,3 @@ class SearchSpace(ABC):
             [decision.operations[operation] for operation in operations]
             for decision, operations in zip(self.decisions, encoding.operations, strict=True)
         ]
-
-
-def registry(*entries: str) -> dict[str, type[SearchSpace]]:
-    """Space classes by name, from entries `module:class`: adding a space takes one line."""
-    found: dict[str, type[SearchSpace]] = {}
-    for entry in entries:
-        module, _, name = entry.partition(":")
-        space = getattr(import_module(module), name)
-        found[space.name] = space
-    return found

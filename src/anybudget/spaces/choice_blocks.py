@@ -18,6 +18,7 @@ class ChoiceBlockSpace(SearchSpace):
     without changing the network, so the canonical form moves identities to the end of their run.
     """
 
+    supernet = "choice-blocks"
     layers: tuple[tuple[BlockSpec, ...], ...]  # what each operation of each layer builds
 
     def _lay_out(

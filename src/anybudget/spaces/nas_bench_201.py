@@ -118,6 +118,7 @@ class NASBench201Space(SearchSpace):
 
     name = "nas-bench-201"
     settings_type = NASBench201Settings
+    supernet = "cell"
     settings: NASBench201Settings
 
     def __init__(self, settings: NASBench201Settings) -> None:

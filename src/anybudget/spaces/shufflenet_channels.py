@@ -47,6 +47,7 @@ class ShuffleNetChannelsSpace(SearchSpace):
 
     name = "shufflenet-channels"
     settings_type = ShuffleNetChannelsSettings
+    supernet = "sliced"
     settings: ShuffleNetChannelsSettings
 
     def __init__(self, settings: ShuffleNetChannelsSettings) -> None:

@@ -50,6 +50,7 @@ class UnifiedSpace(SearchSpace):
 
     name = "unified"
     settings_type = UnifiedSettings
+    supernet = "unified"
     settings: UnifiedSettings
 
     def __init__(self, settings: UnifiedSettings) -> None:

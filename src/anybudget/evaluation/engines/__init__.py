@@ -6,7 +6,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
-from anybudget.errors import ConfigError, shown
+from anybudget.errors import ConfigError
+from anybudget.registry import Registry
 
 if TYPE_CHECKING:  # so that a wrong option is said before torch is imported
     from anybudget.evaluation.evaluator import Engine, Evaluator
@@ -46,18 +47,18 @@ def engine_factory(name: str, *, address: str | None = None, workers: int | None
         ConfigError: there is no such engine, it takes no such options, its package is not installed, or nothing
             answers at the address.
     """
-    if name not in ENGINES:
-        raise ConfigError(f"unknown engine {shown(name)}; known are {', '.join(ENGINES)}")
     return ENGINES[name](address, workers)
 
 
-def _local(address: str | None, workers: int | None) -> None:
+def local(address: str | None, workers: int | None) -> None:
+    """Candidates are evaluated in this process."""
     given = [flag for flag, value in (("--address", address), ("--workers", workers)) if value is not None]
     if given:
         raise ConfigError(f"{' and '.join(given)}: the engine local evaluates in this process; add --engine ray")
 
 
-def _ray(address: str | None, workers: int | None) -> Factory:
+def ray_cluster(address: str | None, workers: int | None) -> Factory:
+    """Candidates are evaluated on a Ray cluster."""
     if find_spec("ray") is None:
         raise ConfigError("the engine ray needs Ray, which is not installed; pip install 'anybudget[ray]'")
     from anybudget.evaluation.engines.ray import RayFactory
@@ -65,5 +66,9 @@ def _ray(address: str | None, workers: int | None) -> Factory:
     return RayFactory(address, workers)
 
 
-ENGINES: dict[str, Callable[[str | None, int | None], Factory | None]] = {"local": _local, "ray": _ray}
+ENGINES: Registry[Callable[[str | None, int | None], Factory | None]] = Registry(
+    "engine",
+    "anybudget.engines",
+    {"local": "anybudget.evaluation.engines:local", "ray": "anybudget.evaluation.engines:ray_cluster"},
+)
 """Every engine by its name: given an address and a number of workers, what gives a run its engine."""
