@@ -30,7 +30,8 @@ from anybudget.evaluation.engines import cluster
 from anybudget.evaluation.engines.ray import RayEngine
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
 from anybudget.evaluation.engines.worker_pool import Part, Worker, WorkerPool, share_out
-from anybudget.evaluation.evaluator import GROUP, Score, SubnetEvaluator
+from anybudget.evaluation.evaluator import GROUP, SubnetEvaluator
+from anybudget.evaluation.metrics import Metrics
 from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.prefix_tree import build_prefix_tree
@@ -53,9 +54,12 @@ class IdleWorker:
 
     worker_info = Worker.worker_info
 
-    def scores(self, architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+    def scores(self, architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
         """Whatever is asked."""
-        return {architecture: Score(50.0, 1.0, 50.0) for architecture in architectures}
+        return {
+            architecture: Metrics(1.0, {"top1_percent": 50.0, "balanced_accuracy_percent": 50.0})
+            for architecture in architectures
+        }
 
 
 @dataclass
@@ -114,7 +118,7 @@ def through(engine: RayEngine, architectures: Sequence[Architecture]) -> None:
     list(engine([architectures]))
 
 
-def evaluated(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+def evaluated(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
     """For a plain process, which makes an evaluator of its own when it is first asked."""
     return make_evaluator()[0].scores(architectures)
 

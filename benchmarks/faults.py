@@ -28,6 +28,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.evaluation import evaluator as evaluation
 from anybudget.evaluation.engines.ray import RayEngine
+from anybudget.evaluation.metrics import Metrics
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runs.strategies import STRATEGIES
@@ -147,7 +148,7 @@ def lost_workers(kills: int, scratch: Path) -> tuple[int, int, int]:
     groups = [networks[first : first + 4] for first in range(0, len(networks), 4)]
     evaluator = run.new_evaluator().subnet_evaluator
     here = {network: score for group in groups for network, score in evaluator.scores(group).items()}
-    found: dict[Architecture, evaluation.Score] = {}
+    found: dict[Architecture, Metrics] = {}
     killed = 0
     with RayEngine(lambda: evaluator, workers=2) as engine:
         for number, scores in enumerate(engine(groups)):

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from anybudget.cli.tables import out, print_candidates
-from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent, largest_class_percent, load_splits
+from anybudget.data import DataSplits, ImageSet, largest_class_percent, load_splits
 from anybudget.evaluation.evaluator import Evaluator, evaluate
+from anybudget.evaluation.metrics import Tally, balanced_accuracy_percent
 from anybudget.evaluation.ranking.paths import rank_paths
 from anybudget.nets import UnifiedSupernet
 from anybudget.report.measured import read_measured
@@ -23,8 +24,8 @@ from anybudget.storage.records import Record
 def test_answering_with_the_largest_class_is_worth_its_share_and_no_more() -> None:
     labels = torch.tensor([0] * 97 + [1] * 3)
     assert largest_class_percent(labels) == 97.0
-    assert balanced_accuracy_percent(torch.tensor([97, 0]), torch.tensor([97, 3])) == 50.0
-    assert balanced_accuracy_percent(torch.tensor([0, 3, 0]), torch.tensor([1, 4, 0])) == 37.5  # no image of class 2
+    for images, hits, percent in (([97, 3], [97, 0], 50.0), ([1, 4, 0], [0, 3, 0], 37.5)):  # no image of class 2
+        assert balanced_accuracy_percent(Tally(np.array(images), np.array(hits), np.array(hits))) == percent
 
 
 class _AlwaysFirst(nn.Module):
@@ -56,7 +57,7 @@ def test_scores_of_every_kind_agree_on_uneven_classes(tmp_path: Path, supernet: 
     evaluator = Evaluator(supernet, data, calibration_images=16, batch_size=7)
     architectures = [supernet.space.sample(np.random.default_rng(seed)) for seed in range(2)]
     scores = evaluator.scores(architectures)
-    _, correct = evaluator.per_image(architectures)
+    correct = evaluator.per_image(architectures).correct
     labels = data.validation.labels.numpy()
     for score, right in zip(scores, correct, strict=True):
         recalls = [right[labels == label].mean() for label in range(3)]

@@ -37,7 +37,8 @@ from anybudget.evaluation.engines import cluster, engine_factory, worker_pool
 from anybudget.evaluation.engines.ray import RayEngine, RayFactory
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
 from anybudget.evaluation.engines.worker_pool import DEATHS, Part, WorkerInfo, WorkerPool, share_out
-from anybudget.evaluation.evaluator import Evaluator, Score, SubnetEvaluator
+from anybudget.evaluation.evaluator import Evaluator, SubnetEvaluator
+from anybudget.evaluation.metrics import Metrics
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
@@ -193,7 +194,7 @@ def test_a_search_that_is_stopped_goes_on_from_its_journal(
     resumed = evaluator(StopRequest())
     asked_for: list[int] = []
 
-    def counting(groups: Sequence[Sequence[Architecture]]) -> Iterator[Mapping[Architecture, Score]]:
+    def counting(groups: Sequence[Sequence[Architecture]]) -> Iterator[Mapping[Architecture, Metrics]]:
         asked_for.extend(map(len, groups))
         return engine(groups)
 
@@ -285,8 +286,8 @@ def dies(*_: object) -> Any:
     raise ActorDiedError
 
 
-def answers(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
-    return {a: Score(float(a.choices[0]), 0.0, 0.0) for a in architectures}
+def answers(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
+    return {a: Metrics(0.0, {"top1_percent": float(a.choices[0])}) for a in architectures}
 
 
 PARTS = [Architecture("space", (index,)) for index in range(6)]
@@ -297,7 +298,7 @@ def parts() -> list[Part]:
 
 
 def test_work_that_kills_every_worker_is_given_up() -> None:
-    def bad(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+    def bad(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
         return dies() if PARTS[2] in architectures else answers(architectures)
 
     started = []
@@ -307,7 +308,7 @@ def test_work_that_kills_every_worker_is_given_up() -> None:
             started.append(None)
             yield actor(bad)
 
-    found: dict[Architecture, Score] = {}
+    found: dict[Architecture, Metrics] = {}
     evaluated = worker_pool_of(starts(), 2).evaluate(parts())
     with pytest.raises(RunError, match=rf"{PARTS[2].short_id} to {PARTS[3].short_id}.*--engine local"):
         found.update(answer for scores in evaluated for answer in scores.items())
@@ -320,7 +321,7 @@ def test_workers_that_died_idle_cost_the_work_nothing() -> None:
     dead = DEATHS + 2
     alive = [True]
 
-    def mortal(architectures: Sequence[Architecture]) -> dict[Architecture, Score]:
+    def mortal(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
         return answers(architectures) if alive[0] else dies()
 
     def greet() -> WorkerInfo:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from anybudget.architecture import Architecture
 from anybudget.data import DataSplits
 from anybudget.errors import AnyBudgetError, DataError
-from anybudget.evaluation.evaluator import Evaluator, Score, evaluate, prepare
+from anybudget.evaluation.evaluator import Evaluator, evaluate, prepare
+from anybudget.evaluation.metrics import Metrics
 from anybudget.evaluation.ranking import (
     Correlation,
     against,
@@ -80,7 +81,7 @@ def make_evaluator(supernet: Supernet, data: DataSplits) -> Evaluator:
 def test_images_add_up_to_scores(supernet: UnifiedSupernet, data: DataSplits, paths: list[Architecture]) -> None:
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
     evaluator, other = make_evaluator(supernet, data), make_evaluator(supernet, data)
-    losses, correct = evaluator.per_image([*paths, paths[0]])
+    losses, correct, _ = evaluator.per_image([*paths, paths[0]])
     assert losses.shape == correct.shape == (len(paths) + 1, len(data.validation))
     assert correct.dtype == np.bool_
     for score, loss, hits in zip(other.scores([*paths, paths[0]]), losses, correct, strict=True):
@@ -157,7 +158,9 @@ def test_batch_losses_are_no_matter_of_chance(data: DataSplits) -> None:
 
 def test_scores_against_truth(space: UnifiedSpace) -> None:
     networks = sample_paths(space, 6, seed=0)
-    scores = {network: Score(50.0 + place // 2, 3.0 - place, 50.0) for place, network in enumerate(networks)}
+    scores = {
+        network: Metrics(3.0 - place, {"top1_percent": 50.0 + place // 2}) for place, network in enumerate(networks)
+    }
     truth = {network: 90.0 + place for place, network in enumerate(networks[1:])}
     found = against(scores, truth)
     assert (found.networks, found.loss, found.picked_percent, found.best_percent) == (5, SAME, 94.0, 94.0)

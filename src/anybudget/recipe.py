@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from anybudget.budgets import BudgetSet
 from anybudget.costs import COST_MODELS
 from anybudget.errors import BudgetError, ConfigError, reason, shorten, shown
+from anybudget.evaluation.metrics import METRICS, TOP1
 from anybudget.reading import UnreadableError, read_text
 from anybudget.runtime.batch_parts import FEWEST, batch_problem
 from anybudget.spaces import SPACES, SearchSpace, Settings
@@ -45,6 +47,16 @@ def _paths_per_step(value: Any) -> Any:
 
 
 PathsPerStep = Annotated[int | Literal["round"], PlainValidator(_paths_per_step)]
+
+
+def _metric_name(name: str) -> str:
+    """A metric by its registered name."""
+    if name in METRICS:
+        return name
+    raise PydanticCustomError("metric", "{problem}", {"problem": METRICS.unknown(name)})
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
 
 WITHOUT_ROUNDS = ("uniform",)
 """Samplers that draw paths one at a time."""
@@ -286,6 +298,7 @@ class LinearSection(Section):
 class SearchSection(Section):
     """`[search]`: which budgets are asked for, and how candidates are evaluated.
 
+    Networks are chosen by `metric`, a figure where higher is better.
     `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
     random baseline alone, whose networks are to be of about the same cost: the least share that each of them uses.
     """
@@ -294,6 +307,7 @@ class SearchSection(Section):
     priors: Count = 8
     candidates: Count = 40
     min_use: Annotated[float, Field(ge=0, le=1)] = 0.0
+    metric: MetricName = TOP1
     calibration_images: Images = 1024
     random_baseline: Natural = 50
     random_window: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -1,6 +1,6 @@
 """The way from images on disk to splits, normalisation and training batches."""
 
-from anybudget.data.balance import balanced_accuracy_percent, largest_class_percent
+from anybudget.data.balance import largest_class_percent
 from anybudget.data.batches import Augmentation, EpochPosition, iterate_batches
 from anybudget.data.facts import DataFacts
 from anybudget.data.identity import Listing, what_differs
@@ -19,7 +19,6 @@ __all__ = [
     "ImageSet",
     "Listing",
     "Preparation",
-    "balanced_accuracy_percent",
     "identify",
     "iterate_batches",
     "largest_class_percent",

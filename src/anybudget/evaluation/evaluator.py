@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
-from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent, largest_class_percent
+from anybudget.data import DataSplits, ImageSet, largest_class_percent
 from anybudget.errors import ConfigError, DataError
+from anybudget.evaluation.metrics import TOP1, TOP5, Metrics, Tally, applicable
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.norms import calibrating, restore, statistics
@@ -25,28 +27,6 @@ from anybudget.runtime.accounting import Spending
 from anybudget.runtime.batch_parts import FEWEST
 from anybudget.runtime.progress import Task
 from anybudget.storage.journal import Journal
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How well a network classifies: top-1 accuracy in percent, mean cross-entropy in nats, and balanced accuracy.
-
-    Balanced accuracy is the mean recall of the classes, in percent: top-1 as it would be if all had equally many
-    images.
-    """
-
-    top1_percent: float
-    loss: float
-    balanced_accuracy_percent: float
-
-    @classmethod
-    def of(cls, hits: Tensor, counts: Tensor, loss: float) -> Score:
-        """The score for correct answers and images of each class, both int64 `[C]`, and the summed cross-entropy."""
-        images = int(counts.sum())
-        return cls(100.0 * int(hits.sum()) / images, loss / images, balanced_accuracy_percent(hits, counts))
-
-
-FIGURES = tuple(field.name for field in fields(Score))
 
 
 class SubnetEvaluator:
@@ -93,7 +73,9 @@ class SubnetEvaluator:
         """How many images one evaluation forwards, calibration included."""
         return len(self.calibration) + len(self.data.validation)
 
-    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> dict[Architecture, Score]:
+    def scores(
+        self, architectures: Sequence[Architecture], progress: Task | None = None
+    ) -> dict[Architecture, Metrics]:
         """The score of each of some different architectures; what they share at their start is computed once.
 
         Scores are the same to the last bit in any company: one alone is walked like many, since the stand-alone network
@@ -103,16 +85,11 @@ class SubnetEvaluator:
             architectures: one or more, none twice.
             progress: advanced by one for each.
         """
-        counts = torch.bincount(self.data.validation.labels)
-        correct, loss = counts.new_zeros(len(architectures), len(counts)), np.zeros(len(architectures))
+        labels = self.data.validation.labels
+        tallies = [Tally.empty(labels.numpy(), self.data.classes) for _ in architectures]
         for index, chunk, logits in self.logits(architectures, progress):
-            labels = self.data.validation.labels[chunk]
-            correct[index] += _hits(logits, labels, len(counts))
-            loss[index] += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
-        return {
-            architecture: Score.of(hits, counts, float(nats))
-            for architecture, hits, nats in zip(architectures, correct, loss, strict=True)
-        }
+            count_answers(tallies[index], logits, labels[chunk])
+        return {a: tally.metrics() for a, tally in zip(architectures, tallies, strict=True)}
 
     def network(self, architecture: Architecture) -> nn.Sequential:
         """The stand-alone network with inherited weights and calibrated norms, in evaluation mode, fit to train."""
@@ -155,11 +132,21 @@ class SubnetEvaluator:
                     progress.advance()
 
 
-Engine = Callable[[Sequence[Sequence[Architecture]]], Iterator[Mapping[Architecture, Score]]]
+Engine = Callable[[Sequence[Sequence[Architecture]]], Iterator[Mapping[Architecture, Metrics]]]
 """Evaluates groups of architectures somewhere; gives each group's scores as they come, in any order."""
 
 GROUP = 64
 """Architectures evaluated together: as many as are lost in a kill, and as an engine's worker takes at once."""
+
+
+class PerImage(NamedTuple):
+    """Answers of networks to each validation image, `[architectures, images]`: cross-entropies in nats, whether the
+    answer was correct, and whether the label was among the 5 highest logits.
+    """
+
+    losses: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    top5: NDArray[np.bool_]
 
 
 class Evaluator:
@@ -173,6 +160,7 @@ class Evaluator:
         seed: see `SubnetEvaluator`.
         journal: keeps every score on disk, and has those of an interrupted search, which count as if evaluated now.
         engine: evaluates elsewhere; in this process if None.
+        metric: the primary metric of all scores, by which networks are chosen.
     """
 
     def __init__(
@@ -185,21 +173,23 @@ class Evaluator:
         seed: int = 0,
         journal: Journal | None = None,
         engine: Engine | None = None,
+        metric: str = TOP1,
     ) -> None:
         self.subnet_evaluator = SubnetEvaluator(
             supernet, data, calibration_images=calibration_images, batch_size=batch_size, seed=seed
         )
         self.supernet = supernet
         self.spent = Spending()
-        self._scores: dict[Architecture, Score] = {}
+        self.metric = metric
+        self._scores: dict[Architecture, Metrics] = {}
         self._macs = build_costs(supernet.space, ("macs",))["macs"]
         self._journal, self._engine = journal, engine
 
-    def score(self, architecture: Architecture) -> Score:
+    def score(self, architecture: Architecture) -> Metrics:
         """Validation score of `architecture` with inherited weights."""
         return self.scores([architecture])[0]
 
-    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Metrics]:
         """Validation scores of all, in order.
 
         Args:
@@ -216,39 +206,36 @@ class Evaluator:
                 progress.advance(len(known))
             for found, seconds in self._evaluated([a for a in new if a not in known], progress):
                 share = seconds / len(found)
-                known |= {architecture: (score, share) for architecture, score in found.items()}
+                known |= {architecture: (metrics, share) for architecture, metrics in found.items()}
                 if self._journal is not None:
-                    self._journal.add((a.choices, {**asdict(score), "seconds": share}) for a, score in found.items())
+                    self._journal.add((a.choices, {**m.to_dict(), "seconds": share}) for a, m in found.items())
                     self._journal.stop_if_asked()
-            self._scores |= {architecture: known[architecture][0] for architecture in new}
+            self._scores |= {architecture: replace(known[architecture][0], primary=self.metric) for architecture in new}
             self._spend(new, sum(known[architecture][1] for architecture in new))
         return [self._scores[architecture] for architecture in architectures]
 
-    def per_image(
-        self, architectures: Sequence[Architecture], progress: Task | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def per_image(self, architectures: Sequence[Architecture], progress: Task | None = None) -> PerImage:
         """What `scores` adds up, image by image, evaluated anew and not kept: for scores on parts of the split.
 
         Args:
             architectures: any number, also repeated ones.
             progress: advanced by one for every architecture.
 
-        Returns:
-            Cross-entropies in nats and whether the answer was correct, both `[architectures, validation images]`.
         """
         started = time.perf_counter()
         validation = self.subnet_evaluator.data.validation
         shape = len(architectures), len(validation)
-        losses, correct = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+        found = PerImage(np.zeros(shape), np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_))
         for index, chunk, logits in self.subnet_evaluator.logits(architectures, progress):
             labels = validation.labels[chunk]
-            losses[index, chunk] = F.cross_entropy(logits.double(), labels, reduction="none").numpy()
-            correct[index, chunk] = (logits.argmax(1) == labels).numpy()
+            found.losses[index, chunk] = F.cross_entropy(logits.double(), labels, reduction="none").numpy()
+            found.correct[index, chunk] = (logits.argmax(1) == labels).numpy()
+            found.top5[index, chunk] = among_highest(logits, labels).numpy()
         self._spend(list(dict.fromkeys(architectures)), time.perf_counter() - started)
-        return losses, correct
+        return found
 
     @property
-    def scored(self) -> Mapping[Architecture, Score]:
+    def scored(self) -> Mapping[Architecture, Metrics]:
         """Every architecture evaluated so far, in order, with its score."""
         return self._scores
 
@@ -261,19 +248,20 @@ class Evaluator:
         """See `SubnetEvaluator.network`."""
         return self.subnet_evaluator.network(architecture)
 
-    def _known(self, architectures: Sequence[Architecture]) -> dict[Architecture, tuple[Score, float]]:
+    def _known(self, architectures: Sequence[Architecture]) -> dict[Architecture, tuple[Metrics, float]]:
         """Scores that the journal has whole, and the seconds that they took."""
         entries = self._journal.entries if self._journal is not None else {}
         rows = [(architecture, entries.get(architecture.choices)) for architecture in architectures]
+        names = applicable(self.subnet_evaluator.data.classes) if entries else ()
         return {
-            architecture: (Score(**{name: row[name] for name in FIGURES}), row["seconds"])
+            architecture: (Metrics(row["loss"], {name: row[name] for name in names}), row["seconds"])
             for architecture, row in rows
-            if row is not None and row.keys() >= {*FIGURES, "seconds"}  # an older version kept fewer figures
+            if row is not None and row.keys() >= {*names, "loss", "seconds"}  # an older version kept fewer figures
         }
 
     def _evaluated(
         self, architectures: Sequence[Architecture], progress: Task | None
-    ) -> Iterator[tuple[Mapping[Architecture, Score], float]]:
+    ) -> Iterator[tuple[Mapping[Architecture, Metrics], float]]:
         """Scores of groups as they come, with the seconds since the last. Neighbours share the most of their start."""
         ordered = sorted(architectures, key=lambda architecture: architecture.choices)
         groups = [ordered[first : first + GROUP] for first in range(0, len(ordered), GROUP)]
@@ -327,20 +315,27 @@ def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits) -> None:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> Score:
-    """Top-1 and loss of a network in evaluation mode on `images`; `batch_size` of them are forwarded at once."""
-    counts = torch.bincount(images.labels)
-    hits, loss = torch.zeros_like(counts), 0.0
+def evaluate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> Metrics:
+    """The metrics of a network in evaluation mode on `images`; `batch_size` of them are forwarded at once."""
+    tally = Tally.empty(images.labels.numpy(), data.classes)
     for batch, labels in zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True):
         logits = network(prepare(batch, data, network)).float().cpu()
-        hits += _hits(logits, labels, len(counts))
-        loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
-    return Score.of(hits, counts, loss)
+        count_answers(tally, logits, labels)
+    return tally.metrics()
 
 
-def _hits(logits: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How many images of each class, int64 `[classes]`, have their highest logit `[N, C]` at their label `[N]`."""
-    return torch.bincount(labels[logits.argmax(1) == labels], minlength=classes)
+def count_answers(tally: Tally, logits: Tensor, labels: Tensor) -> None:
+    """Add the answers to some images to a tally: logits `[N, C]` and labels `[N]`, on the CPU."""
+    classes = len(tally.images)
+    tally.hits += torch.bincount(labels[logits.argmax(1) == labels], minlength=classes).numpy()
+    if classes > TOP5:
+        tally.top5_hits += torch.bincount(labels[among_highest(logits, labels)], minlength=classes).numpy()
+    tally.loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
+
+
+def among_highest(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether the label `[N]` is among the 5 highest logits `[N, C]`, or all where there are fewer: bool `[N]`."""
+    return (logits.topk(min(TOP5, logits.shape[1]), dim=1).indices == labels.unsqueeze(1)).any(1)
 
 
 def prepare(batch: Tensor, data: DataSplits, network: nn.Module) -> Tensor:

@@ -390,6 +390,7 @@ class OpenRun:
             seed=self.recipe.seed,
             journal=journal,
             engine=self.engine(self) if self.engine else None,
+            metric=self.recipe.search.metric,
         )
 
     def strategy(self, name: str, work: Work | None = None, *, part: str = "") -> Strategy:

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 TRAINED = ("seed", "precision", "data", "space", "supernet")
 SCORED = (*TRAINED, "search.calibration_images")
-ANSWERED = (*SCORED, "generator", "search.budgets", "search.priors", "search.candidates", "search.min_use")
+ANSWERED = (
+    *SCORED,
+    "generator",
+    "search.metric",
+    "search.budgets",
+    "search.priors",
+    "search.candidates",
+    "search.min_use",
+)
 
 DEPENDS: Mapping[str, tuple[str, ...]] = {
     "supernet": TRAINED,

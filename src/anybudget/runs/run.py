@@ -120,7 +120,7 @@ class Run(OpenRun):
             candidates = []
             for budget_set in budgets:
                 candidates += strategy.search([budget_set])
-                task.advance(1, f"top-1 {candidates[-1].supernet_top1_percent:.2f}%")
+                task.advance(1, str(candidates[-1].metrics))
         self._append(candidates, answered, "candidates.jsonl")
         return candidates
 
@@ -243,8 +243,7 @@ class Run(OpenRun):
                             "budgets": budgets.limits(),
                             "architecture": architecture.to_dict(),
                             "costs": exact_costs(self.costs, architecture),
-                            "supernet_top1_percent": score.top1_percent,
-                            "supernet_balanced_accuracy_percent": score.balanced_accuracy_percent,
+                            **score.to_dict("supernet"),
                         }
                     )
             self.folder.write_lines("random.jsonl", [*kept, *rows])
@@ -320,12 +319,8 @@ class Run(OpenRun):
 
     def _measured(self, split: str, network: nn.Module, images: ImageSet) -> dict[str, float]:
         """How well a network does on a split, and the share of its largest class, under keys that name the split."""
-        score = evaluate(network, images, self.data)
-        return {
-            f"{split}_top1_percent": score.top1_percent,
-            f"{split}_balanced_accuracy_percent": score.balanced_accuracy_percent,
-            f"{split}_largest_class_percent": largest_class_percent(images.labels),
-        }
+        measured = evaluate(network, images, self.data).to_dict(split)
+        return {**measured, f"{split}_largest_class_percent": largest_class_percent(images.labels)}
 
     def retrain_picks(self) -> list[dict[str, Any]]:
         """Stage `retrain`: retrain what was found for the budgets that `retrain.picks` names."""

@@ -18,6 +18,7 @@ from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.integer_program import check_jointly_reachable
 from anybudget.errors import BudgetError
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.metrics import Metrics
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Progress, SilentProgress
 
@@ -26,20 +27,24 @@ from anybudget.runtime.progress import Progress, SilentProgress
 class Candidate:
     """One architecture found for one budget set.
 
-    Beside top-1 stands balanced accuracy, the mean recall of the classes, and the share of the largest class of the
-    validation images: what always answering with it would score. `slack` is what each budget leaves unused, limit minus
-    cost, in the cost's unit; never below 0. `log_probability` is None for strategies that have no distribution.
-    `seconds` is the time of this query, evaluation included.
+    `metrics` are of the validation images, with the supernet's weights; beside them stands the share of the largest
+    class of these images: what always answering with it would score in top-1. `slack` is what each budget leaves
+    unused, limit minus cost, in the cost's unit; never below 0. `log_probability` is None for strategies that have no
+    distribution. `seconds` is the time of this query, evaluation included.
     """
 
     budgets: BudgetSet
     architecture: Architecture
     costs: Mapping[str, float]
-    supernet_top1_percent: float
-    supernet_balanced_accuracy_percent: float
+    metrics: Metrics
     validation_largest_class_percent: float
     log_probability: float | None
     seconds: float
+
+    @property
+    def supernet_top1_percent(self) -> float:
+        """Validation top-1 with the supernet's weights."""
+        return self.metrics.top1_percent
 
     @property
     def slack(self) -> dict[str, float]:
@@ -54,8 +59,7 @@ class Candidate:
             "costs": dict(self.costs),
             "slack": self.slack,
             "unused_percent": least_unused_percent(self.budgets.limits(), self.costs),
-            "supernet_top1_percent": self.supernet_top1_percent,
-            "supernet_balanced_accuracy_percent": self.supernet_balanced_accuracy_percent,
+            **self.metrics.to_dict("supernet"),
             "validation_largest_class_percent": self.validation_largest_class_percent,
             "log_probability": self.log_probability,
             "seconds": self.seconds,
@@ -122,14 +126,13 @@ class Strategy(ABC):
         costs = exact_costs(self.costs, found)
         if not budgets.allows(costs):
             raise BudgetError(f"{self.name}: found an architecture over {budgets}; this is a defect of the strategy")
-        (score,) = self.evaluator.scores([found])
+        (metrics,) = self.evaluator.scores([found])
         seconds = time.perf_counter() - started
         return Candidate(
             budgets,
             found,
             costs,
-            score.top1_percent,
-            score.balanced_accuracy_percent,
+            metrics,
             self.evaluator.largest_class_percent,
             self.log_probability(found),
             seconds,
@@ -137,7 +140,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def find(self, budgets: BudgetSet) -> Architecture:
-        """The best architecture found within the budgets, by validation top-1.
+        """The best architecture found within the budgets, by the evaluator's primary metric.
 
         Raises:
             BudgetError: no architecture meets the budgets.
@@ -148,9 +151,9 @@ class Strategy(ABC):
         return None
 
     def best(self, architectures: Sequence[Architecture]) -> Architecture:
-        """The one with the highest top-1, and the lowest loss among equals; evaluates those that are new."""
+        """The one with the highest `Metrics.rank`; evaluates those that are new."""
         scores = dict(zip(architectures, self.evaluator.scores(architectures), strict=True))
-        return max(scores, key=lambda a: (scores[a].top1_percent, -scores[a].loss))
+        return max(scores, key=lambda a: scores[a].rank)
 
     def feasible(self, budgets: BudgetSet) -> FeasibleSampler:
         """What may be evaluated for these budgets, and random networks of it.

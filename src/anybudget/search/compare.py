@@ -10,7 +10,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.decoding.integer_program import reachable
 from anybudget.decoding.pareto import hypervolume
-from anybudget.evaluation.evaluator import Score
+from anybudget.evaluation.metrics import Metrics
 from anybudget.search.base import Strategy
 
 
@@ -21,8 +21,8 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dic
     profits from what another has evaluated.
 
     Returns:
-        `budgets`, the `cost` that orders them, the `reference` of the hypervolume, the floor that applied
-        (`min_use`, and in `floors` the least cost of each budget set), and for each of `strategies` its
+        `budgets`, the `cost` that orders them, the primary `metric`, the `reference` of the hypervolume, the floor
+        that applied (`min_use`, and in `floors` the least cost of each budget set), and for each of `strategies` its
         `candidates`, `hypervolume`, what was `spent` (of it in `training`), and all that were `evaluated`, in order.
         The hypervolume is the share of the rectangle from cost 0 and 100% to the reference that is dominated by the
         strategy's candidates.
@@ -34,10 +34,11 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dic
     terms = {cost: strategies[0].costs[cost].terms}
     limits = [budget_set.limits().get(cost) for budget_set in budgets]
     most = max((limit for limit in limits if limit is not None), default=0.0)
-    reference = {"cost": min(most, reachable(terms, cost)[1]), "top1_percent": 0.0}
+    reference = {"cost": min(most, reachable(terms, cost)[1]), strategies[0].evaluator.metric: 0.0}
     return {
         "budgets": [budget_set.limits() for budget_set in budgets],
         "cost": cost,
+        "metric": strategies[0].evaluator.metric,
         "reference": reference,
         "min_use": strategies[0].min_use,
         "floors": [strategies[0].feasible(budget_set).floors for budget_set in budgets],
@@ -48,7 +49,7 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dic
 def _run(strategy: Strategy, budgets: Sequence[BudgetSet], cost: str, reference: Mapping[str, float]) -> dict[str, Any]:
     candidates = strategy.search(budgets)
     points = [
-        (candidate.costs[cost] / reference["cost"], (100.0 - candidate.supernet_top1_percent) / 100.0)
+        (candidate.costs[cost] / reference["cost"], (100.0 - candidate.metrics.value) / 100.0)
         for candidate in candidates
     ]
     return {
@@ -61,13 +62,6 @@ def _run(strategy: Strategy, budgets: Sequence[BudgetSet], cost: str, reference:
     }
 
 
-def evaluated(scored: Mapping[Architecture, Score], cost: CostModel) -> list[dict[str, float]]:
-    """Cost and top-1 of everything evaluated, in order."""
-    return [
-        {
-            "cost": cost.cost(architecture),
-            "top1_percent": score.top1_percent,
-            "balanced_accuracy_percent": score.balanced_accuracy_percent,
-        }
-        for architecture, score in scored.items()
-    ]
+def evaluated(scored: Mapping[Architecture, Metrics], cost: CostModel) -> list[dict[str, float]]:
+    """Cost and metrics of everything evaluated, in order."""
+    return [{"cost": cost.cost(architecture), **metrics.to_dict()} for architecture, metrics in scored.items()]

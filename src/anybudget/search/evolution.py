@@ -10,7 +10,8 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.evaluation.evaluator import Evaluator, Score
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.metrics import Metrics
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Strategy
 from anybudget.search.breeding import new_and_allowed
@@ -67,15 +68,13 @@ class EvolutionStrategy(Strategy):
         rng = np.random.default_rng(self.seed)
         sampler = self.feasible(budgets)
         generation = sampler.population(self.population, rng, self.start)
-        evaluated: dict[Architecture, Score] = {}
+        evaluated: dict[Architecture, Metrics] = {}
         parents: list[Architecture] = []
         with self.progress.task("evolution", self.generations) as task:
             for number in range(1, self.generations + 1):
                 evaluated.update(zip(generation, self.evaluator.scores(generation), strict=True))
-                parents = sorted(evaluated, key=lambda a: (-evaluated[a].top1_percent, evaluated[a].loss))[
-                    : self.parents
-                ]
-                task.advance(1, f"top-1 {evaluated[parents[0]].top1_percent:.2f}%")
+                parents = sorted(evaluated, key=lambda a: evaluated[a].rank, reverse=True)[: self.parents]
+                task.advance(1, str(evaluated[parents[0]]))
                 if number < self.generations:
                     generation = self._children(parents, evaluated, budgets, sampler, rng)
                 if not generation:
@@ -85,7 +84,7 @@ class EvolutionStrategy(Strategy):
     def _children(
         self,
         parents: Sequence[Architecture],
-        evaluated: Mapping[Architecture, Score],
+        evaluated: Mapping[Architecture, Metrics],
         budgets: BudgetSet,
         sampler: FeasibleSampler,
         rng: np.random.Generator,

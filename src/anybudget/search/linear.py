@@ -70,7 +70,7 @@ class LinearStrategy(Strategy):
         architectures = spread_samples(self.space, cost, self.samples, np.random.default_rng(self.seed))
         with self.progress.task(self.name, len(architectures)) as task:
             scores = self.evaluator.scores(architectures, task)
-        values = [-score.loss if self.target == "loss" else score.top1_percent for score in scores]
+        values = [-score.loss if self.target == "loss" else score.value for score in scores]
         return fit_additive(self.space, np.array([a.choices for a in architectures]), np.array(values))
 
     def find(self, budgets: BudgetSet) -> Architecture:

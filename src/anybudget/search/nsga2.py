@@ -13,6 +13,7 @@ from anybudget.costs import CostModel
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.pareto import pareto_front, quiet_pymoo
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.metrics import title
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Strategy, exact_costs
 from anybudget.search.breeding import new_and_allowed
@@ -81,7 +82,7 @@ class NSGA2Strategy(Strategy):
                     break  # nothing new is left
                 evaluated.update(self._evaluate(algorithm.problem, asked, budgets))
                 algorithm.tell(infills=asked)
-                task.advance(1, f"top-1 {max(evaluated.values()):.2f}%")
+                task.advance(1, f"{title(self.evaluator.metric)} {max(evaluated.values()):.2f}%")
         self.front = self._front(evaluated, budgets)
         return self.best([architecture for architecture, _, _ in self.front])
 
@@ -106,7 +107,7 @@ class NSGA2Strategy(Strategy):
 
         architectures = [_architecture(self.space, individual) for individual in asked]
         shares = [[self.costs[budget.cost].cost(a) / budget.limit for budget in budgets] for a in architectures]
-        top1 = [score.top1_percent for score in self.evaluator.scores(architectures)]
+        top1 = [score.value for score in self.evaluator.scores(architectures)]
         objectives = np.column_stack([100.0 - np.array(top1), np.array(shares)])
         Assigner().eval(StaticProblem(problem, F=objectives), asked)
         return dict(zip(architectures, top1, strict=True))

@@ -84,7 +84,7 @@ class RefinedStrategy(Strategy):
     def _models(self) -> list[AdditiveModel]:
         scores = self.evaluator.scores(list(self._evaluated))
         choices = np.array([architecture.choices for architecture in self._evaluated])
-        figures = [-score.loss for score in scores], [score.top1_percent for score in scores]
+        figures = [-score.loss for score in scores], [score.value for score in scores]
         return [fit_additive(self.space, choices, standardised(values)) for values in figures]
 
 
@@ -138,7 +138,7 @@ def standardised(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def best_within(strategy: Strategy, budgets: BudgetSet, evaluated: Collection[Architecture]) -> list[Architecture]:
-    """The evaluated networks that meet the budgets, best first: by top-1, then by loss."""
+    """The evaluated networks that meet the budgets, best first: by `Metrics.rank`."""
     fitting = [architecture for architecture in evaluated if strategy.allowed(architecture, budgets)]
     scores = dict(zip(fitting, strategy.evaluator.scores(fitting), strict=True))
-    return sorted(fitting, key=lambda a: (-scores[a].top1_percent, scores[a].loss))
+    return sorted(fitting, key=lambda a: scores[a].rank, reverse=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from anybudget.architecture import Architecture
 from anybudget.costs import CostTerms
-from anybudget.evaluation.evaluator import Evaluator, Score
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.metrics import TOP1, Metrics
 from anybudget.nets import Supernet
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Task
@@ -42,15 +43,16 @@ class PlantedEvaluator(Evaluator):
         # Nothing of the evaluator's own constructor, which makes an evaluator of images.
         self.supernet = supernet or cast(Supernet, SimpleNamespace(space=space))
         self.objective = objective or planted_objective(space)
+        self.metric = TOP1
         self.spent = Spending()
         self.given: list[Architecture] = []
-        self._planted: dict[Architecture, Score] = {}
+        self._planted: dict[Architecture, Metrics] = {}
 
     def top1(self, architecture: Architecture) -> float:
         """The planted top-1, evaluating nothing."""
         return self.objective.cost(architecture.choices)
 
-    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Score]:
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Metrics]:
         """See `Evaluator.scores`; `given` remembers every architecture that was asked for, in order."""
         for architecture in architectures:
             assert self.supernet.space.simplified(architecture) == architecture, (
@@ -59,7 +61,7 @@ class PlantedEvaluator(Evaluator):
             self.given.append(architecture)
             if architecture not in self._planted:
                 top1 = self.top1(architecture)
-                self._planted[architecture] = Score(top1, -top1, top1)
+                self._planted[architecture] = Metrics(-top1, {TOP1: top1, "balanced_accuracy_percent": top1})
                 self.spent.evaluations += 1
                 if progress is not None:
                     progress.advance()
@@ -71,6 +73,6 @@ class PlantedEvaluator(Evaluator):
         return 0.0
 
     @property
-    def scored(self) -> Mapping[Architecture, Score]:
+    def scored(self) -> Mapping[Architecture, Metrics]:
         """See `Evaluator.scored`."""
         return self._planted

@@ -22,7 +22,8 @@ from anybudget.errors import ConfigError
 from anybudget.evaluation.engines import HasEvaluator, cluster
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
 from anybudget.evaluation.engines.worker_pool import Worker, WorkerPool, share_out
-from anybudget.evaluation.evaluator import Score, SubnetEvaluator
+from anybudget.evaluation.evaluator import SubnetEvaluator
+from anybudget.evaluation.metrics import Metrics
 from anybudget.nets import Supernet
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class RayEngine:
         self._pool: WorkerPool | None = None
         self._initialised = False
 
-    def __call__(self, groups: Sequence[Sequence[Architecture]]) -> Iterator[Mapping[Architecture, Score]]:
+    def __call__(self, groups: Sequence[Sequence[Architecture]]) -> Iterator[Mapping[Architecture, Metrics]]:
         """The scores of all architectures as they come; groups may be cut into several parts.
 
         Raises:

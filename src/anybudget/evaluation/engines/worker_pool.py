@@ -24,7 +24,7 @@ from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation.engines.cluster import last_line
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
-from anybudget.evaluation.evaluator import Score
+from anybudget.evaluation.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Worker:
         """Answered once the evaluator is built."""
         return WorkerInfo(os.getpid(), socket.gethostname(), _versions())
 
-    def scores(self, architectures: Sequence[Architecture]) -> Mapping[Architecture, Score]:
+    def scores(self, architectures: Sequence[Architecture]) -> Mapping[Architecture, Metrics]:
         """The scores of one part of the work."""
         return self._evaluate.scores(architectures)
 
@@ -108,7 +108,7 @@ class WorkerPool:
         for _ in range(size):
             self._add()
 
-    def evaluate(self, parts: Sequence[Part]) -> Iterator[Mapping[Architecture, Score]]:
+    def evaluate(self, parts: Sequence[Part]) -> Iterator[Mapping[Architecture, Metrics]]:
         """The scores of parts, as they come.
 
         Raises:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from anybudget.architecture import Architecture
 from anybudget.errors import DataError
-from anybudget.evaluation.evaluator import Score
+from anybudget.evaluation.metrics import Metrics
 
 FEWEST = 3
 """Fewer networks have no order worth a coefficient."""
@@ -64,7 +64,7 @@ class Agreement:
     mean_percent: float
 
 
-def against(scores: Mapping[Architecture, Score], truth: Mapping[Architecture, float]) -> Agreement:
+def against(scores: Mapping[Architecture, Metrics], truth: Mapping[Architecture, float]) -> Agreement:
     """Compare scores with true accuracies in percent, on the networks that both know.
 
     Raises:
@@ -72,7 +72,7 @@ def against(scores: Mapping[Architecture, Score], truth: Mapping[Architecture, f
     """
     common = known(scores, truth)
     true = [truth[architecture] for architecture in common]
-    picked = max(common, key=lambda architecture: (scores[architecture].top1_percent, -scores[architecture].loss))
+    picked = max(common, key=lambda architecture: scores[architecture].rank)
     return Agreement(
         networks=len(common),
         loss=rank_correlation([-scores[architecture].loss for architecture in common], true),

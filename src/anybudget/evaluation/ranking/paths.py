@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
-from anybudget.data import DataSplits, ImageSet, balanced_accuracy_percent
+from anybudget.data import DataSplits, ImageSet
 from anybudget.errors import ConfigError
-from anybudget.evaluation.evaluator import Evaluator, Score, prepare
+from anybudget.evaluation.evaluator import Evaluator, PerImage, prepare
+from anybudget.evaluation.metrics import Metrics, Tally
 from anybudget.evaluation.ranking.correlation import Correlation, rank_correlation
 from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
@@ -44,7 +45,7 @@ class CountRow:
 class PathRanking:
     """Scores of paths on all validation images, and one row for every number of images, the last one for all."""
 
-    scores: dict[Architecture, Score]
+    scores: dict[Architecture, Metrics]
     rows: list[CountRow]
 
 
@@ -83,8 +84,8 @@ def rank_paths(
             f"{FEWEST}"
         )
     paths = list(dict.fromkeys(architectures))
-    losses, correct = evaluator.per_image(paths, task)
-    losses = _ranked(losses)
+    answers = evaluator.per_image(paths, task)
+    losses, correct = _ranked(answers.losses), answers.correct
     loss, top1 = losses.mean(1), 100.0 * correct.mean(1)
     order = balanced_order(data.validation.labels.numpy(), seed)
     rows = []
@@ -105,16 +106,19 @@ def rank_paths(
                 batch_loss_for_top1=None if batch is None else rank_correlation(-batch, top1),
             )
         )
-    balanced = _balanced(correct, data.validation.labels)
-    scores = {path: Score(*map(float, figures)) for path, *figures in zip(paths, top1, loss, balanced, strict=True)}
+    measured = _metrics(answers._replace(losses=losses), data.validation.labels.numpy(), data.classes)
+    scores = {path: replace(m, primary=evaluator.metric) for path, m in zip(paths, measured, strict=True)}
     return PathRanking(scores, rows)
 
 
-def _balanced(correct: NDArray[np.bool_], labels: torch.Tensor) -> list[float]:
-    """Balanced accuracy in percent of every path, from its correct answers `[paths, images]`."""
-    counts = torch.bincount(labels)
-    hits = [torch.bincount(labels[torch.from_numpy(row)], minlength=len(counts)) for row in correct]
-    return [balanced_accuracy_percent(row, counts) for row in hits]
+def _metrics(answers: PerImage, labels: NDArray[np.int64], classes: int) -> list[Metrics]:
+    """The metrics of every path, from its answers to each image."""
+
+    def tally(losses: NDArray[np.float64], correct: NDArray[np.bool_], top5: NDArray[np.bool_]) -> Tally:
+        hits, top5_hits = (np.bincount(labels[chosen], minlength=classes) for chosen in (correct, top5))
+        return Tally(np.bincount(labels, minlength=classes), hits, top5_hits, float(losses.sum()))
+
+    return [tally(*rows).metrics() for rows in zip(*answers, strict=True)]
 
 
 def balanced_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, largest_class_percent
 from anybudget.errors import ConfigError
-from anybudget.evaluation.evaluator import Evaluator, Score
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.metrics import Metrics
 from anybudget.evaluation.ranking.correlation import FEWEST, against, known, rank_correlation
 from anybudget.evaluation.ranking.paths import PathRanking, rank_paths, sample_paths
 from anybudget.nets import Supernet, build_supernet
@@ -99,7 +100,7 @@ def untrained(supernet: Supernet, seed: int) -> Supernet:
 
 def _summary(
     ranking: PathRanking,
-    alone: Mapping[Architecture, Score],
+    alone: Mapping[Architecture, Metrics],
     retrained: Mapping[Architecture, float] | None,
     truth: Mapping[Architecture, float] | None,
 ) -> dict[str, Any]:
