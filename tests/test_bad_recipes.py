@@ -69,7 +69,11 @@ FILES = [
     bad("nested-tables", recipe("x = " + "{a=" * 3000), "not valid TOML: nested too deeply"),
     bad("nested-keys", changed("name", "a." * 3000 + "b = 1\nname"), "not valid TOML: nested too deeply"),
     bad("huge-number", recipe("seed = " + "9" * 5000), "not valid TOML: a number has more than 4300 digits"),
-    bad("huge-hexadecimal", changed("threads = 1", "threads = 0x" + "f" * 5000), "a number has more than 4300 digits"),
+    bad(
+        "huge-hexadecimal",
+        changed("threads = 1", "threads = 0x" + "f" * 5000),
+        "not valid TOML: a number has more than 4300 digits",
+    ),
     bad("unknown-table", changed("[search]", "[serch]\nx = 1\n[search]"), "unknown key serch; did you mean search?"),
     bad("unknown-key", changed("priors", "prior"), "unknown key search.prior; did you mean priors?"),
     bad("key-of-two-lines", changed("[search]", '["a\\nb"]\nx = 1\n[search]'), r"unknown key a b; known are name"),

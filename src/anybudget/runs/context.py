@@ -28,6 +28,7 @@ from anybudget.report.measured import limits_of
 from anybudget.runs.data_identity import DataTie
 from anybudget.runs.dependencies import WEIGHTS, affected
 from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost
+from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import FOLDER, Work, as_memory_error
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.batch_parts import batch_problem
@@ -292,8 +293,8 @@ class OpenRun:
     def work(self, name: str, **settings: Any) -> Iterator[Work]:
         """Long work that writes to the run folder: alone there, saved on the way, ready to stop.
 
-        Within, torch's global random generators start from the recipe's seed, and it computes with the recipe's
-        threads. Afterwards both are as the caller had them, as are the handlers of signals.
+        Within, torch's global random generators start from the recipe's seed, and it computes with the run's
+        threads, see `RunThreads`. Afterwards both are as the caller had them, as are the handlers of signals.
 
         Args:
             name: names its checkpoints.
@@ -305,8 +306,9 @@ class OpenRun:
             TrainingError: memory has run out.
             Stopped: the work was asked to stop, and has saved itself.
         """
+        threads = RunThreads(self.folder, self.recipe.threads)
         with (
-            computing_threads(self.recipe.threads),
+            computing_threads(threads.count()),
             seeded(self.recipe.seed),
             self.folder.locked(),
             stop_requests() as request,
@@ -317,9 +319,9 @@ class OpenRun:
                 name,
                 {"stage": name, "recipe": reproducibility_settings(self.recipe), "data": self._hold_data(), **settings},
                 request,
-                progress=self.progress,
                 processes=lambda: self.processes,
                 seconds=self.recipe.checkpoint_seconds,
+                common=TrainingContext(progress=self.progress, choose_threads=threads.choose),
             )
             yield work
             if self.folder.writes:

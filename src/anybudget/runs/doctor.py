@@ -22,10 +22,12 @@ from anybudget.nets import build_supernet
 from anybudget.recipe import Recipe, reproducibility_settings
 from anybudget.runs.context import OpenRun
 from anybudget.runs.data_identity import FACTS, LISTING
+from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import NETWORK, WEIGHTS
 from anybudget.runs.work import FOLDER
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.progress import SilentProgress
+from anybudget.runtime.threads import probed_threads, set_by_caller, usable_cores
 from anybudget.storage import checkpoint as checkpoints
 from anybudget.storage import journal
 from anybudget.storage.files import UNFINISHED
@@ -101,11 +103,22 @@ def environment(folder: Path) -> dict[str, Any]:
         },
         "mps": torch.backends.mps.is_available(),
         "torch_threads": torch.get_num_threads(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
+        "auto_threads": _auto_threads(),
         "memory": memory(),
         "disk": {"folder": str(folder), "free_bytes": _free(folder)},
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
     }
+
+
+def _auto_threads() -> dict[str, Any]:
+    """What `threads = 0` comes to here, and why; a small network stands for one that is to be trained."""
+    caller, cores, device = set_by_caller(), usable_cores(), pick_device("auto")
+    if caller is None and device.type == "cpu" and cores > 1:
+        found = probed_threads()
+        return {"threads": found.count, "why": f"a step of a small network takes {found}; real ones are timed anew"}
+    why = f"{caller} says so" if caller else "there is one core" if device.type == "cpu" else f"{device} does the work"
+    return {"threads": torch.get_num_threads(), "why": why}
 
 
 def facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -123,6 +136,7 @@ def facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found["mps"]:
         yield "MPS", "there; take it with device = mps"
     yield "torch threads, cores", f"{found['torch_threads']} of {found['cores']}"
+    yield "threads that auto takes", "{threads}: {why}".format(**found["auto_threads"])
     for kind in ("free", "total"):
         yield f"{kind} memory", size(found["memory"][f"{kind}_bytes"])
     yield "free disk", f"{size(found['disk']['free_bytes'])}, at {found['disk']['folder']}"
@@ -168,8 +182,21 @@ def examine_run(path: Path, data: str | None = None) -> Iterator[Check]:
         where, way_out = ("device", ", in recipe.toml") if recipe else ("recipe.toml", "; mend it, or put it back")
         yield Check(where, "problem", f"{error}{way_out}")
     if recipe:
+        yield _threads(run)
         yield _data(run)
     yield from _Examination(folder, recipe).checks()
+
+
+def _threads(run: OpenRun) -> Check:
+    """How many threads a run computes with."""
+    said = run.recipe.threads
+    try:
+        kept = RunThreads(run.folder, said).kept()
+    except RunError as error:
+        return Check("threads", "problem", str(error))
+    if said:
+        return Check("threads", "ok", f"{said}, as the recipe says")
+    return Check("threads", "ok", f"{kept}, the fastest of its first training" if kept else "not timed in this run")
 
 
 def _data(run: OpenRun) -> Check:

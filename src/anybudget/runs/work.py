@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 
 from anybudget.errors import RunError, TrainingError
 from anybudget.runtime.distributed import Processes
-from anybudget.runtime.progress import Progress
 from anybudget.runtime.signals import StopRequest
 from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.journal import Journal
@@ -31,9 +31,9 @@ class Work:
         name: names the files.
         settings: everything that decides the results.
         request: noted wishes to stop.
-        progress: where it says how far it is.
         processes: gives those that train together; asked only when something is trained.
         seconds: how long between two checkpoints.
+        common: what its trainings have in common: where they say how far they are, and who chooses their threads.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class Work:
         settings: Mapping[str, Any],
         request: StopRequest,
         *,
-        progress: Progress,
         processes: Callable[[], Processes],
         seconds: float,
+        common: TrainingContext,
     ) -> None:
         self.request = request
         self.shared = False
         """Whether all processes of the run take part."""
         self._folder, self._name, self._settings = folder / FOLDER, name, settings
-        self._progress, self._processes, self._seconds = progress, processes, seconds
+        self._processes, self._seconds, self._common = processes, seconds, common
         self._files: list[FileCheckpoint | Journal] = []
 
     def training_context(
@@ -72,7 +72,7 @@ class Work:
         path = self._path(part, "checkpoint")
         checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
         self._files.append(checkpoint)
-        return TrainingContext(checkpoint, processes, self._progress, log, rollbacks)
+        return replace(self._common, checkpoint=checkpoint, processes=processes, log=log, rollbacks=rollbacks)
 
     def journal(self, part: str = "") -> Journal:
         """Where scores are kept as they come; `part` tells several within one work apart."""

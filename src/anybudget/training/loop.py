@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,14 @@ def no_log(_row: Row) -> None:
     """Keep no metrics."""
 
 
+ChooseThreads = Callable[[Callable[[], float]], None]
+"""Decides with how many threads torch computes, given work that can be timed: it returns the seconds that it took."""
+
+
+def keep_threads(_work: Callable[[], float]) -> None:
+    """Leave the number of threads as it is."""
+
+
 ROLLBACK_RATE = 0.5
 """What the learning rate is multiplied by after a rollback."""
 
@@ -39,6 +48,7 @@ ROLLBACK_RATE = 0.5
 class TrainingContext:
     """What watches over a training: where it saves itself, which processes share it, who hears of it.
 
+    `choose_threads` is given a step of a training that begins, on the CPU and in one process, before it does.
     `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
     learning rate; 0 stops at the first.
     """
@@ -48,6 +58,7 @@ class TrainingContext:
     progress: Progress = field(default_factory=SilentProgress)
     log: Log = no_log
     rollbacks: int = 0
+    choose_threads: ChooseThreads = keep_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +160,9 @@ class EpochLoop:
         if saved is not None:
             self._load(saved)
             logger.info("%s: resumes from %s", self.name, self.where)
+        elif self.context.processes.count == 1 and self.context.processes.device.type == "cpu":
+            with suppress(TrainingError):  # training will meet it again, and says more about it
+                self.context.choose_threads(self._trial(step))
         for done in self._rows:
             self.context.log(done)
         with self.context.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
@@ -194,17 +208,8 @@ class EpochLoop:
             return
         checkpoint, processes = self.context.checkpoint, self.context.processes
         started = time.perf_counter()
-        for images, labels in iterate_batches(
-            self.images,
-            self.batch_size,
-            generator=self.generator,
-            augment=self.augmentation,
-            normalise=self.data.normalise,
-            device=processes.device,
-            position=self._position,
-        ):
-            part, answers = processes.share(images, labels)
-            figures = step(part.contiguous(memory_format=torch.channels_last), answers)
+        for images, labels in self._batches():
+            figures = step(images, labels)
             for key, value in {**figures.sums, "steps": 1}.items():
                 self._sums[key] = self._sums.get(key, 0.0) + value
             task.advance(1, f"epoch {self.epoch}/{self.epochs} loss {figures.loss:.3f}")
@@ -219,6 +224,35 @@ class EpochLoop:
             if finished():
                 break
         self._seconds += time.perf_counter() - started
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of every batch that is left of the epoch: images `[B, C, H, W]` and labels `[B]`."""
+        processes = self.context.processes
+        for images, labels in iterate_batches(
+            self.images,
+            self.batch_size,
+            generator=self.generator,
+            augment=self.augmentation,
+            normalise=self.data.normalise,
+            device=processes.device,
+            position=self._position,
+        ):
+            part, answers = processes.share(images, labels)
+            yield part.contiguous(memory_format=torch.channels_last), answers
+
+    def _trial(self, step: Step) -> Callable[[], float]:
+        """The first step, as often as it is called, without a trace: all state is put back; returns its seconds."""
+        before = copy.deepcopy(self._state())
+
+        def trial() -> float:
+            started = time.perf_counter()
+            try:
+                step(*next(self._batches()))
+                return time.perf_counter() - started
+            finally:
+                self._load(copy.deepcopy(before))
+
+        return trial
 
     def _save(self) -> None:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self._model.parameters()):
