@@ -13,7 +13,8 @@ from rich.table import Table
 
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import build_costs
-from anybudget.decoding.integer_program import decode, reachable
+from anybudget.decoding.decoder import decode
+from anybudget.decoding.reachability import reachable
 from anybudget.errors import BudgetError
 from anybudget.recipe import load_recipe
 

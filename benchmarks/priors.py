@@ -16,7 +16,7 @@ from rich.table import Table
 from scipy.stats import kendalltau, pearsonr
 
 from anybudget.cli.tables import RichProgress
-from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.reachability import reachable
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.runs.run import Run
 from anybudget.runs.strategies import generator_schedule

@@ -13,7 +13,7 @@ import torch
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.decoding.integer_program import check_reachable
+from anybudget.decoding.reachability import check_reachable
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.runtime.accounting import Spending
 from anybudget.search.base import Candidate

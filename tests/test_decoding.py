@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostTerms, build_costs
-from anybudget.decoding.integer_program import check_jointly_reachable, check_reachable, decode, optimum, reachable
+from anybudget.decoding.decoder import decode
+from anybudget.decoding.reachability import check_jointly_reachable, check_reachable, optimum, reachable
 from anybudget.errors import BudgetError
 from anybudget.spaces import UnifiedSpace
 

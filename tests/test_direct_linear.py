@@ -18,8 +18,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, CostTerms, build_costs
 from anybudget.data import DataSplits
-from anybudget.decoding.candidates import attainable, position
-from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.reachability import attainable, position, reachable
 from anybudget.errors import BudgetError, TrainingError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.distributions import mixture_macs, train_distributions

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
-from anybudget.decoding.integer_program import decode, reachable
+from anybudget.decoding.decoder import decode
+from anybudget.decoding.reachability import reachable
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.network import ArchitectureGenerator, gumbel_softmax

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chisquare
 
 from anybudget.costs import build_costs
-from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.reachability import reachable
 from anybudget.decoding.window import WindowSampler
 from anybudget.errors import BudgetError
 from anybudget.spaces import (

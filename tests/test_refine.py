@@ -8,7 +8,7 @@ from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.reachability import reachable
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import UnifiedSupernet

@@ -18,8 +18,8 @@ from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, CostTerms, build_costs
 from anybudget.data import DataSplits
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.decoding.integer_program import reachable
 from anybudget.decoding.pareto import hypervolume, pareto_front
+from anybudget.decoding.reachability import reachable
 from anybudget.errors import ArchitectureError, BudgetError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import UnifiedSupernet

@@ -113,7 +113,7 @@ def space(
     """Show the size of a search space, what its networks cost, and whether budgets are reachable."""
     from anybudget.budgets import BudgetSet
     from anybudget.costs import COST_MODELS
-    from anybudget.decoding.frontier import space_summary
+    from anybudget.decoding.reachability import space_summary
     from anybudget.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())

@@ -1,18 +1,15 @@
-"""The way from distributions to candidates: what the budgets allow, and different architectures within them."""
+"""From distributions to candidates: different probable architectures within the budgets."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.budgets import BudgetSet
-from anybudget.costs import CostTerms
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.decoding.integer_program import check_jointly_reachable, check_reachable, decode, optimum, reachable
 
 Distribution = Sequence[NDArray[np.float64]]
 """For every decision, the log-probability of each of its choices."""
@@ -21,33 +18,6 @@ _ATTEMPTS = 4
 """How many times more often than candidates are wanted a query may decode; small spaces may not have as many."""
 _NOISE_GROWTH = 1.2
 """Factor of the Gumbel noise from one attempt to the next."""
-
-
-def attainable(terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet) -> float:
-    """The most of `cost` that all the budgets together allow, to within 1%.
-
-    Raises:
-        BudgetError: a cost is unknown, or no architecture meets the budgets.
-    """
-    check_reachable(terms, budgets)
-    limits = budgets.limits()
-    most = reachable(terms, cost)[1]
-    if set(limits) != {cost}:
-        found = optimum(terms, cost, budgets, largest=True, gap=0.01)
-        if found is None:
-            check_jointly_reachable(terms, budgets)  # says what can be reached
-        most = most if found is None else found
-    return min(most, limits.get(cost, most))
-
-
-def position(terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet) -> float:
-    """Where `attainable` lies in the reachable interval of `cost`: 0 its least value, 1 its greatest.
-
-    Raises:
-        BudgetError: no architecture meets the budgets.
-    """
-    low, high = reachable(terms, cost)
-    return (attainable(terms, cost, budgets) - low) / (high - low) if high > low else 1.0
 
 
 def candidates_of(
@@ -74,14 +44,14 @@ def candidates_of(
     Raises:
         BudgetError: no architecture meets the budgets.
     """
-    space, terms, budgets, floors = sampler.space, sampler.terms, sampler.budgets, sampler.floors or None
+    space, decoder = sampler.space, sampler.decoder
     rng = np.random.default_rng(seed)
     found: dict[Architecture, float] = {}
     for attempt in range(_ATTEMPTS * -(-candidates // (draws * len(distributions)))):
         scale = _NOISE_GROWTH**attempt if attempt else 0.0
         for rows in [*distributions] * (draws if attempt else 1):
             noisy = [row + scale * rng.gumbel(size=row.shape) for row in rows]
-            (decoded,) = decode(noisy, terms, budgets, floors=floors)
+            (decoded,) = decoder.decode(noisy)
             architecture = space.simplified(Architecture(space.name, decoded.choices))
             if sampler.allows(architecture):
                 score = _log_probability(rows, decoded.choices)

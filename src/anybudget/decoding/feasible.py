@@ -6,11 +6,13 @@ from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.decoding.integer_program import check_reachable, decode
+from anybudget.decoding.decoder import Decoder
+from anybudget.decoding.reachability import check_reachable
 from anybudget.decoding.window import WindowSampler
 from anybudget.errors import BudgetError
 from anybudget.spaces import SearchSpace
@@ -29,7 +31,7 @@ class FeasibleSampler:
 
     The first budget's cost is sampled uniformly by `WindowSampler` and the other budgets reject. Where that finds too
     few, because the budgets pull apart or the cost has pairs that are no neighbours, the rest are the best under random
-    Gumbel scores of all choices (`decode`): these are not uniform, but meet every budget however rare that is.
+    Gumbel scores of all choices (`Decoder`): these are not uniform, but meet every budget however rare that is.
 
     Args:
         space: whose architectures are drawn.
@@ -54,6 +56,15 @@ class FeasibleSampler:
     def floors(self) -> dict[str, float]:
         """The least that has to be used, by the cost's name; empty where nothing has to be."""
         return {self._first.cost: self._floor} if self._floor else {}
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Finds the best choices within the budgets that use the floor, where any do."""
+        return self.decoder_with({})
+
+    def decoder_with(self, pair_scores: Mapping[tuple[int, int], NDArray[np.float64]]) -> Decoder:
+        """The same with scores of pairs of choices, see `Decoder`."""
+        return Decoder(self.terms, self.budgets, self.floors, pair_scores)
 
     @cached_property
     def _window(self) -> WindowSampler | None:
@@ -117,11 +128,10 @@ class FeasibleSampler:
     def _from_decoding(
         self, found: dict[Architecture, None], count: int, rng: np.random.Generator, known: Container[Architecture]
     ) -> None:
-        floors = self.floors or None
         before, misses = len(found), 0
         while len(found) < count and misses < _MISSES + len(found) - before:
             scores = [rng.gumbel(size=len(decision.choices)) for decision in self.space.decisions]
-            (decoded,) = decode(scores, self.terms, self.budgets, floors=floors)
+            (decoded,) = self.decoder.decode(scores)
             if self.terms[self._first.cost].cost(decoded.choices) < self._floor:
                 return  # decoding drops a floor that nothing meets
             architecture = self.space.simplified(Architecture(self.space.name, decoded.choices))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from anybudget.architecture import Architecture
 from anybudget.budgets import exact_quantity
 from anybudget.costs import CostModel, CostTerms, common_unit
-from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.reachability import reachable
 from anybudget.errors import BudgetError
 from anybudget.spaces import SearchSpace
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anybudget.costs import CostModel, CostTerms
 from anybudget.data import DataSplits
-from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.reachability import reachable
 from anybudget.errors import TrainingError
 from anybudget.generator.network import gumbel_softmax
 from anybudget.nets.base import RelaxedSupernet

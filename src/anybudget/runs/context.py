@@ -17,7 +17,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import FASHION_MNIST_SUBSET, DataFacts, DataSplits, FolderSettings, Listing, load_splits
-from anybudget.decoding.integer_program import check_jointly_reachable
+from anybudget.decoding.reachability import check_jointly_reachable
 from anybudget.errors import ArchitectureError, ConfigError, RunError
 from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.generator.network import ArchitectureGenerator

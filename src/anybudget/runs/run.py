@@ -15,8 +15,8 @@ from torch import nn
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.data import Augmentation, DataFacts, ImageSet, largest_class_percent
-from anybudget.decoding.candidates import attainable
 from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.decoding.reachability import attainable
 from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation.evaluator import evaluate
 from anybudget.evaluation.ranking import rank_run

@@ -10,7 +10,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import exact_quantity
 from anybudget.costs import CostModel
 from anybudget.data import DataSplits
-from anybudget.decoding.integer_program import reachable
+from anybudget.decoding.reachability import reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.network import ArchitectureGenerator

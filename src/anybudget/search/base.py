@@ -13,9 +13,8 @@ import numpy as np
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet, least_unused_percent
 from anybudget.costs import CostModel
-from anybudget.decoding.candidates import attainable
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.decoding.integer_program import check_jointly_reachable
+from anybudget.decoding.reachability import attainable, check_jointly_reachable
 from anybudget.errors import BudgetError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.metrics import Metrics

@@ -8,8 +8,8 @@ from typing import Any
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.decoding.integer_program import reachable
 from anybudget.decoding.pareto import hypervolume
+from anybudget.decoding.reachability import reachable
 from anybudget.evaluation.metrics import Metrics
 from anybudget.search.base import Strategy
 

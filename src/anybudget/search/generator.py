@@ -12,7 +12,8 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.data import DataSplits
-from anybudget.decoding.candidates import candidates_of, position
+from anybudget.decoding.candidates import candidates_of
+from anybudget.decoding.reachability import position
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.distributions import GeneratorSchedule, budget_gaps, train_distributions

@@ -11,7 +11,7 @@ import numpy as np
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.decoding.integer_program import check_jointly_reachable, decode, reachable
+from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.decoding.window import WindowSampler
 from anybudget.errors import BudgetError
 from anybudget.evaluation.evaluator import Evaluator
@@ -91,8 +91,7 @@ class LinearStrategy(Strategy):
         pair_scores = {pair: table / unit for pair, table in terms.pairwise.items()}
         scores = [row / unit for row in terms.unary]
         sampler = self.feasible(budgets)
-        floors = sampler.floors or None
-        found = decode(scores, self.terms, budgets, self.candidates, floors=floors, pair_scores=pair_scores)
+        found = sampler.decoder_with(pair_scores).decode(scores, self.candidates)
         networks = dict.fromkeys(self.space.simplified(Architecture(self.space.name, d.choices)) for d in found)
         # The canonical form of a network may be cheaper than the choices that were decoded, and miss the floor.
         allowed = [architecture for architecture in networks if sampler.allows(architecture)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.decoding.integer_program import check_jointly_reachable
+from anybudget.decoding.reachability import check_jointly_reachable
 from anybudget.search.additive import AdditiveModel, fit_additive
 from anybudget.search.base import Candidate, Strategy
 from anybudget.search.breeding import new_and_allowed
