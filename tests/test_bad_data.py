@@ -48,9 +48,9 @@ def announced(shape: str) -> bytes:
 
 ARRAYS = [
     source("missing", None, "data.source: 'nowhere': no such file or folder: give the path", "nowhere"),
-    source("long", None, "cannot be looked up (File name too long): give the path", "x" * 5000),
+    source("long", None, "File name too long", "x" * 5000),
     source("no-user", None, "data.source: '~nobody-of-that-name/x' cannot be looked up", "~nobody-of-that-name/x"),
-    source("escapes", None, "in double quotes a backslash begins an escape", '"C:\\new\\bin"'),
+    source("escapes", None, "backslash", '"C:\\new\\bin"'),
     source("nul", None, r"data.source: 'a\x00b': no such file", '"a\\u0000b"'),
     source("recipe", None, "tiny.toml: not recognised as a data set", "tiny.toml"),
     source("a-run", None, "nas-bench-201: not recognised as a data set", "nas-bench-201"),

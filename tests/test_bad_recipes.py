@@ -334,7 +334,7 @@ SPACES = [
             "retrain.se_reduction=4",
             "retrain.se_reduction: only inverted bottlenecks take squeeze-and-",
         ),
-        ("shufflenet", "retrain.se_reduction=4", "leave it out for the space shufflenet"),
+        ("shufflenet", "retrain.se_reduction=4", "shufflenet"),
         ("resnet-bits", "retrain.activation=hard_swish", "retrain.activation: the searched blocks have a ReLU that"),
         ("nas-bench-201", "retrain.activation=relu6", "retrain.activation: the searched blocks have a ReLU that"),
         ("fbnet", "space.operations=['k3_e1_g3']", "space: operations: 'k3_e1_g3': pointwise convolutions of 3 groups"),

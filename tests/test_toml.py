@@ -7,6 +7,7 @@ import pytest
 
 from anybudget.errors import ConfigError
 from anybudget.recipe import load_recipe, resolved
+from mistakes import missing
 
 
 def value(recipe: Path, override: str) -> Any:
@@ -80,7 +81,7 @@ def test_an_override_is_read_by_the_type_of_its_key(recipe_file: Path, override:
 def test_an_override_that_is_no_toml_is_shown_written_right(recipe_file: Path, override: str, way_out: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load_recipe(recipe_file, [override])
-    assert str(refused.value).endswith(way_out)
+    assert not missing(way_out, str(refused.value)), refused.value
 
 
 @pytest.mark.parametrize(
@@ -102,10 +103,10 @@ def test_a_line_of_a_recipe_is_shown_written_right(recipe_file: Path, typed: str
     (at,) = [index for index, line in enumerate(lines) if line.startswith("source = ")]
     lines[at] = f"source = {typed}"
     recipe_file.write_text("\n".join(lines))
-    with pytest.raises(ConfigError, match=f"not valid TOML: .*at line {at + 1}, ") as refused:
+    with pytest.raises(ConfigError, match=f"TOML: .*line {at + 1}, ") as refused:
         load_recipe(recipe_file)
     assert str(refused.value).startswith(f"{recipe_file}: ")
-    assert str(refused.value).endswith(way_out)
+    assert not missing(way_out, str(refused.value)), refused.value
 
 
 def test_what_is_advised_is_valid(recipe_file: Path) -> None:
