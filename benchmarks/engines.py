@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.architecture import Architecture
-from anybudget.data import load_splits
+from anybudget.data import DataSettings
+from anybudget.data.loading import fashion_mnist_subset
 from anybudget.evaluation.engines import cluster
 from anybudget.evaluation.engines.ray import RayEngine
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
@@ -77,7 +78,7 @@ def make_evaluator() -> tuple[SubnetEvaluator, list[Architecture]]:
     recipe = load_recipe(ROOT / "recipes" / "demo.toml")
     torch.manual_seed(0)
     supernet = channels_last(build_supernet(recipe.build_space())).eval()
-    data = load_splits("fashion-mnist-subset", seed=0)
+    data = fashion_mnist_subset(DataSettings())
     data = replace(data, validation=data.validation.subset(torch.arange(0, len(data.validation), 3)))
     found = population(supernet.space, np.random.default_rng(0))
     return SubnetEvaluator(supernet, data, calibration_images=512), sorted(found, key=lambda found: found.choices)

@@ -289,7 +289,7 @@ def goes_on() -> bool:
 
 def test_saved_training(killed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checks = examined(capsys, killed)
-    steps = checkpoints.read(LAST)["loop"]["position"]["batches"]
+    steps = checkpoints.read(LAST)["loop"]["step"]
     assert states(checks, "note")[0] == "supernet"
     for path, step in ((LAST, steps), (PREVIOUS, steps - 1)):
         state, found = checks[f"checkpoints/{path.name}"]

@@ -35,7 +35,7 @@ def test_a_batch_that_passes_is_cut_into_parts_of_two_or_more(
             parts.append(len(part))
             return layer(part)
 
-        mine = process.share(images, labels)
+        mine = process.share(images), process.share(labels)
         if len(mine[0]) >= accumulate:
             train_on(*mine, forward, process, accumulate)
             seen.append(parts)

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from anybudget.data import iterate_batches
+from anybudget.data import TrainingBatches
 from anybudget.errors import ConfigError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe
@@ -120,10 +120,7 @@ def test_own_paths_average_over_those_that_used_a_weight(recipe: Path, tmp_path:
     torch.manual_seed(loaded.seed)
     net = build_supernet(run.space).train()
     rng = np.random.default_rng(loaded.seed)
-    generator = torch.Generator().manual_seed(loaded.seed)
-    ((images, labels),) = iterate_batches(
-        run.data.train, 84, generator=generator, augment=None, normalise=run.data.normalise, device=run.device
-    )
+    ((images, labels),) = TrainingBatches(run.data, run.data.train, 84, loaded.seed).epoch(1, run.device)
     gradients = []
     for rank in range(2):
         net.zero_grad()

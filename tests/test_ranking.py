@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
-from anybudget.data import DataSplits
+from anybudget.data import DataSplits, balanced_order
 from anybudget.errors import AnyBudgetError, DataError
 from anybudget.evaluation.evaluator import Evaluator, evaluate, prepare
 from anybudget.evaluation.metrics import Metrics
 from anybudget.evaluation.ranking import (
     Correlation,
     against,
-    balanced_order,
     batch_losses,
     rank_correlation,
     rank_paths,

@@ -23,7 +23,7 @@ from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import GreedySampler, GreedySettings, Length
 from anybudget.training.sgd import Schedule
-from anybudget.training.supernet import PathScorer, balanced, length_of, train_supernet
+from anybudget.training.supernet import PathScorer, length_of, train_supernet
 
 SPACE = MBConvSpace(
     MBConvSettings(
@@ -162,12 +162,11 @@ def test_without_a_window_it_never_stops(window: int) -> None:
 
 
 def test_balanced_batches_have_every_class_equally_often(data: DataSplits) -> None:
-    draws = torch.Generator().manual_seed(0)
-    first, second = (balanced(data.validation, 15, draws) for _ in range(2))
+    first, second = (data.validation.sample(15, seed, balanced=True) for seed in (0, 1))
     assert Counter(first.labels.tolist()) == {0: 5, 1: 5, 2: 5}
     assert not torch.equal(first.images, second.images)
     assert len(torch.unique(first.images.flatten(1), dim=0)) == 15
-    assert len(balanced(data.validation, 10**6, draws)) == len(data.validation)
+    assert len(data.validation.sample(10**6, 0, balanced=True)) == len(data.validation)
 
 
 def test_scores_are_losses_of_single_forwards_on_a_batch(data: DataSplits) -> None:
@@ -177,7 +176,7 @@ def test_scores_are_losses_of_single_forwards_on_a_batch(data: DataSplits) -> No
     score = PathScorer(net, data, 12, 7, spent)
     paths = SPACE.fair_round(np.random.default_rng(0))
     losses = score(paths)
-    batch = balanced(data.validation, 12, torch.Generator().manual_seed(7))
+    batch = data.validation.sample(12, 7, balanced=True)
     with torch.no_grad():
         for path, found in zip(paths, losses, strict=True):
             logits = net(data.normalise(batch.images), path)

@@ -18,6 +18,10 @@ _HOMES = {
     "build_costs": "anybudget.costs",
     "build_supernet": "anybudget.nets",
     "load": "anybudget.runs.trained",
+    "DataSettings": "anybudget.data",
+    "DataSource": "anybudget.data",
+    "from_dataset": "anybudget.data",
+    "from_tensors": "anybudget.data",
     "load_splits": "anybudget.data",
 }
 

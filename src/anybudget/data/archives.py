@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from anybudget.data.arrays import Array, StoredPart, source_from_arrays
+from anybudget.data.arrays import Array, PartName, StoredPart, source_from_arrays
 from anybudget.data.sources import Source, check_memory
 from anybudget.errors import DataError, reason
 
@@ -29,6 +29,8 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
+PARTS: tuple[PartName, ...] = ("training", "test")
+"""The parts that these formats have, in order."""
 NPZ_KEYS = (("x", "y", "xt", "yt"), ("x_train", "y_train", "x_test", "y_test"))
 IDX_FILES = (
     ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -64,15 +66,15 @@ def open_npz(path: Path, image_size: int | None, class_names: tuple[str, ...] | 
         raise DataError(f"{path}: the .npz archive cannot be read ({reason(error)}): write it again") from error
     with archive:
         pairs = _npz_pairs(path, set(archive.files))
-        stored = [
-            StoredPart(
+        stored = {
+            part: StoredPart(
                 f"{path}: {image_key}",
                 _read_member(path, archive, image_key),
                 f"{path}: {label_key}",
                 _read_member(path, archive, label_key),
             )
-            for image_key, label_key in pairs
-        ]
+            for part, (image_key, label_key) in zip(PARTS, pairs, strict=False)
+        }
         used = {"classes", *(key for pair in pairs for key in pair)}
         unused = [repr(key) for key in archive.files if key not in used]
         if "classes" in archive.files:
@@ -135,15 +137,15 @@ def open_idx(folder: Path, image_size: int | None) -> Source:
     Raises:
         DataError: a file of a pair is missing or damaged, or its arrays cannot be used.
     """
-    stored: list[StoredPart] = []
-    for image_name, label_name in IDX_FILES:
+    stored: dict[PartName, StoredPart] = {}
+    for part, (image_name, label_name) in zip(PARTS, IDX_FILES, strict=True):
         images, labels = _find_idx(folder, image_name), _find_idx(folder, label_name)
         if stored and not images and not labels:
             continue  # no test part
         if not images or not labels:
             missing = label_name if images else image_name
             raise DataError(f"{folder}: the idx file {missing} (or {missing}.gz) is missing: add it")
-        stored.append(StoredPart(str(images), _read_idx(images, 3), str(labels), _read_idx(labels, 1)))
+        stored[part] = StoredPart(str(images), _read_idx(images, 3), str(labels), _read_idx(labels, 1))
     return source_from_arrays(str(folder), stored, image_size)
 
 

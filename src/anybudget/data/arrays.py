@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,20 +21,30 @@ Array = np.ndarray[Any, np.dtype[Any]]
 RESIZE_CHUNK = 256  # images held as float32 at a time
 
 
+PartName = Literal["training", "validation", "test"]
+
+
 @dataclass(frozen=True)
 class StoredPart:
-    """The images and labels of one part as they were stored, and what to call each array in an error."""
+    """The images and labels of one part as they were stored, and what to call each array in an error.
+
+    With `channels_first`, images [N, A, B, C] are taken for [N, C, H, W] where their shape leaves it open.
+    """
 
     image_name: str
     images: Array
     label_name: str
     labels: Array
+    channels_first: bool = False
 
 
 def source_from_arrays(
-    name: str, stored: Sequence[StoredPart], image_size: int | None, class_names: tuple[str, ...] | None = None
+    name: str,
+    parts: Mapping[PartName, StoredPart],
+    image_size: int | None,
+    class_names: tuple[str, ...] | None = None,
 ) -> Source:
-    """The source that holds a training part and perhaps a test part.
+    """The source that holds a training part and perhaps others.
 
     Labels are numbers from 0, or the names of the classes as text, which are then numbered in sorted order, or in that
     of `class_names`. Without either, classes are named "0" to "C-1". Images of other numbers than uint8 are scaled to 0
@@ -43,8 +53,9 @@ def source_from_arrays(
     Raises:
         DataError: an array has the wrong dtype, shape, length or values, or the parts do not match.
     """
+    stored = list(parts.values())  # the training part is the first
     value_range, notices = _value_range(name, stored)
-    images = [_as_images(part.image_name, part.images, value_range) for part in stored]
+    images = [_as_images(part, value_range) for part in stored]
     names = class_names
     if stored[0].labels.dtype.kind in "US":
         names = class_names or tuple(np.unique(_as_text(stored[0])).tolist())
@@ -53,28 +64,36 @@ def source_from_arrays(
         for part, part_images in zip(stored, images, strict=True)
     ]
     shapes = [(part.shape[1], image_size or part.shape[2], image_size or part.shape[3]) for part in images]
-    if shapes[-1] != shapes[0]:
+    other = next((place for place, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if other is not None:
         raise DataError(
-            f"{stored[-1].image_name} has images of {'×'.join(map(str, shapes[-1]))}, the training images are "
+            f"{stored[other].image_name} has images of {'×'.join(map(str, shapes[other]))}, the training images are "
             f"{'×'.join(map(str, shapes[0]))}: use the same channels in both, and set the image size if sizes differ"
         )
     check_memory(name, sum(len(part) for part in images), shapes[0])
     classes = int(labels[0].max()) + 1
     for part, part_labels in zip(stored, labels, strict=True):
         _check_gaps(part.label_name, part_labels, classes)
-    parts = [_part(part, part_labels, image_size) for part, part_labels in zip(images, labels, strict=True)]
     names = names or tuple(str(label) for label in range(classes))
     if len(names) != classes:
         raise DataError(
             f"{name}: has {len(names)} class names, but the labels in {stored[0].label_name} run from 0 to "
             f"{classes - 1}: give {classes} names, in the order of the labels"
         )
-    arrays = [(part.images, part_labels.numpy()) for part, part_labels in zip(stored, labels, strict=True)]
+    arrays: dict[str, tuple[Array, Array]] = {
+        part: (stored_part.images, part_labels.numpy())
+        for (part, stored_part), part_labels in zip(parts.items(), labels, strict=True)
+    }
+    read = {
+        part: _part(part_images, part_labels, image_size)
+        for part, part_images, part_labels in zip(parts, images, labels, strict=True)
+    }
     return Source(
         names,
-        parts[0],
+        read["training"],
         lambda: listing_of_arrays(names, arrays),
-        test=parts[1] if len(parts) > 1 else None,
+        validation=read.get("validation"),
+        test=read.get("test"),
         value_range=value_range,
         notices=tuple(notices),
     )
@@ -84,7 +103,7 @@ def _part(images: Tensor, labels: Tensor, image_size: int | None) -> Part:
     return Part(labels, lambda indices: resize(images[indices], image_size))
 
 
-def _value_range(name: str, stored: Sequence[StoredPart]) -> tuple[Range | None, list[str]]:
+def _value_range(name: str, stored: list[StoredPart]) -> tuple[Range | None, list[str]]:
     """The values that become 0 and 255, and a notice; None if images are stored as uint8."""
     for part in stored:
         if part.images.dtype.kind not in "uifb":
@@ -138,8 +157,9 @@ def _numbered(part: StoredPart, names: tuple[str, ...] | None) -> Array:
     return np.array([number[str(name)] for name in text.flat], np.int64).reshape(text.shape)
 
 
-def _as_images(where: str, array: Array, value_range: Range | None) -> Tensor:
+def _as_images(part: StoredPart, value_range: Range | None) -> Tensor:
     """Check one image array and view it as uint8 [N, C, H, W]; `value_range` becomes 0 to 255, if given."""
+    where, array = part.image_name, part.images
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise DataError(
             f"{where} has shape {list(array.shape)}: store at least one image, as [N, H, W], [N, H, W, C] or "
@@ -155,6 +175,8 @@ def _as_images(where: str, array: Array, value_range: Range | None) -> Tensor:
     if images.ndim == 3:
         return images.unsqueeze(1)
     channels_first, channels_last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
+    if part.channels_first and channels_first == channels_last:
+        return images
     if channels_first == channels_last:
         raise DataError(
             f"{where} has shape {list(array.shape)}, where {'both' if channels_first else 'neither'} the second and "

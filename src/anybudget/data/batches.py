@@ -1,16 +1,16 @@
-"""Training batches: shuffling, augmentation on uint8 images, and normalisation on the training device."""
+"""Training batches: the order of an epoch, augmentation of uint8 images, and normalisation on the training device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anybudget.data.splits import ImageSet
+from anybudget.data.protocol import DataSource, Split
+from anybudget.data.random import Keys, Use, epoch_order, image_keys, uniform
 from anybudget.errors import DataError
 
 
@@ -29,82 +29,74 @@ class Augmentation:
         if self.crop_padding < 0:
             raise DataError(f"crop padding {self.crop_padding} must be 0 or more pixels")
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment images [N, C, H, W]; dtype and shape stay, `generator` alone decides the outcome."""
-        count, _, height, width = images.shape
+    def __call__(self, images: Tensor, keys: Keys) -> Tensor:
+        """Augment images [N, C, H, W], each by its key [N] alone; dtype and shape stay."""
+        _, _, height, width = images.shape
+        draws = torch.from_numpy(uniform(keys, 3)).to(images.device)
         if self.crop_padding:
             padded = F.pad(images, [self.crop_padding] * 4)
             # Indexing a view of all windows copies whole crops, five times faster than gathering single pixels.
             windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-            places = torch.randint(
-                2 * self.crop_padding + 1, (2, count), generator=generator, device=generator.device
-            ).to(images.device)
-            images = windows[torch.arange(count, device=images.device), :, places[0], places[1]]
+            tops, lefts = (draws[:, :2] * (2 * self.crop_padding + 1)).long().unbind(1)
+            images = windows[torch.arange(len(images), device=images.device), :, tops, lefts]
         if self.flip:
-            mirrored = torch.rand(count, generator=generator, device=generator.device).to(images.device) < 0.5
-            images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+            images = torch.where((draws[:, 2] < 0.5).view(-1, 1, 1, 1), images.flip(-1), images)
         return images
 
 
-class EpochPosition:
-    """How far an epoch of batches has come, so that one that was interrupted can be resumed.
-
-    The order of an epoch is not kept, but the state of the generator that drew it.
-    """
-
-    def __init__(self) -> None:
-        self.batches = 0
-        self._start: Tensor | None = None
-
-    def order(self, count: int, generator: torch.Generator) -> Tensor:
-        """The order `[count]` of the images of this epoch; drawn if none of its batches has been taken."""
-        now = generator.get_state()
-        if self.batches and self._start is not None:
-            generator.set_state(self._start)
-        else:
-            self._start = now
-        order = torch.randperm(count, generator=generator, device=generator.device)
-        if self.batches:
-            generator.set_state(now)
-        return order
-
-    def state_dict(self) -> dict[str, Any]:
-        """The batches taken of this epoch and the generator's state at its start."""
-        return {"batches": self.batches, "start": self._start}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore such a state; the generator has to be put back to where it was, too."""
-        self.batches, self._start = state["batches"], state["start"]
+def _all(indices: Tensor) -> Tensor:
+    return indices
 
 
-def iterate_batches(
-    data: ImageSet,
-    batch_size: int,
-    *,
-    generator: torch.Generator,
-    augment: Augmentation | None,
-    normalise: Callable[[Tensor], Tensor],
-    device: torch.device,
-    position: EpochPosition | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield one shuffled epoch of (images as `normalise` returns them, labels int64 [B]) on `device`.
+@dataclass(frozen=True, eq=False)
+class TrainingBatches:
+    """The batches of every epoch of a training, as functions of the seed, the epoch and the place in it.
 
-    The last batch is dropped if it is incomplete, unless it is the only one. Shuffling and augmentation draw from
-    `generator` only, batch by batch; images cross to `device` as uint8. A `position` counts the batches; one that comes
-    from a checkpoint leaves out those that were taken before.
+    The order of an epoch is a permutation that seed and epoch decide. An image is augmented as seed, epoch and its own
+    index decide: whatever the batch, the place in it and the number of processes. So nothing has to be kept to resume.
+
+    Args:
+        data: has the normalisation.
+        images: one of its splits.
+        batch_size: that of all processes together.
+        seed: draws the orders and the augmentation.
+        augmentation: none if None.
 
     Raises:
-        DataError: `batch_size` is below 1 or there is no image; raised when the first batch is asked for.
+        DataError: `batch_size` is below 1 or there is no image.
     """
-    if batch_size < 1 or not len(data):
-        raise DataError(f"batch size {batch_size} over {len(data)} images: both must be at least 1")
-    position = position or EpochPosition()
-    order = position.order(len(data), generator).to(data.labels.device)
-    whole = len(data) // batch_size * batch_size
-    for indices in torch.split(order[: whole or None], batch_size)[position.batches :]:
-        images = data.images[indices]
-        if augment is not None:
-            images = augment(images, generator)
-        position.batches += 1
-        yield normalise(images.to(device)), data.labels[indices].to(device)
-    position.batches = 0
+
+    data: DataSource
+    images: Split
+    batch_size: int
+    seed: int
+    augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or not len(self.images):
+            raise DataError(f"batch size {self.batch_size} over {len(self.images)} images: both must be at least 1")
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch: the last one is dropped if it is incomplete, unless it is the only one."""
+        return max(1, len(self.images) // self.batch_size)
+
+    def epoch(
+        self, epoch: int, device: torch.device, *, start: int = 0, share: Callable[[Tensor], Tensor] = _all
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images, normalised float32 [B, C, H, W], and labels, int64 [B], on `device`; they cross to it as uint8.
+
+        Args:
+            epoch: which, from 1.
+            device: where to.
+            start: batches of this epoch that have been trained on before.
+            share: gives the part of a batch's indices that this process trains on; other images are not read.
+        """
+        order = torch.from_numpy(epoch_order(len(self.images), self.seed, epoch))
+        batches = order[: self.per_epoch * self.batch_size].split(self.batch_size)
+        mine = [share(indices) for indices in batches[start:]]
+        for indices, images in zip(mine, self.images.read_batches(mine), strict=True):
+            if self.augmentation is not None:
+                keys = image_keys(self.seed, epoch, indices.numpy(), Use.AUGMENTATION)
+                images = self.augmentation(images, keys)
+            yield self.data.normalise(images.to(device)), self.images.labels[indices].to(device)

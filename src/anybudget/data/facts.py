@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from anybudget.data.arrays import resize
-from anybudget.data.identity import Kind, Listing
+from anybudget.data.identity import Draw, Kind, Listing
 from anybudget.data.images import Target, UndecodableError, bounded, decode
-from anybudget.data.preparation import UNCHANGED, Preparation
-from anybudget.data.splits import DataSplits, Draw, normalise
+from anybudget.data.preparation import UNCHANGED, Preparation, normalise
+from anybudget.data.protocol import DataSource
 from anybudget.errors import DataError, shown
 
 FORMAT, VERSION = "anybudget data", 1
@@ -42,9 +42,9 @@ class DataFacts:
     draw: Draw
 
     @classmethod
-    def of(cls, listing: Listing, data: DataSplits) -> Self:
+    def of(cls, listing: Listing, data: DataSource) -> Self:
         """The facts of loaded data, of which `listing` says what they are."""
-        draw = data.draw or Draw("")  # splits that were made by hand
+        draw = data.draw or Draw("")  # a source that draws nothing
         nameless = listing.kind == "arrays" and data.class_names == tuple(map(str, range(data.classes)))
         names = None if nameless else data.class_names
         return cls(names, data.classes, data.mean, data.std, data.preparation, listing.kind, listing.digest, draw)

@@ -85,7 +85,7 @@ def open_folder(
         partial(list_folder, root),
         parts.get("validation"),
         parts.get("test"),
-        left_out.files,
+        tuple(file.relative_to(root) for file in left_out.files),
         target.value_range,
         tuple(notices),
     )

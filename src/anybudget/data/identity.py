@@ -1,4 +1,4 @@
-"""What tells one data set from another, found without decoding an image: `identify`, `Listing` and how two differ."""
+"""What tells one data set from another, found without decoding an image: `Listing` and `Draw`, and how two differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,17 @@ class Listing:
             yield json.dumps(entry).encode() + b"\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which images are in which split: `digest` tells two draws apart.
+
+    `left_out` are the files that were passed over, relative to the data set, with "/" on every system.
+    """
+
+    digest: str
+    left_out: tuple[str, ...] = ()
+
+
 def listing_of_files(root: Path, classes: Sequence[str], files: Iterator[tuple[Path, str]]) -> Listing:
     """The listing of image files below `root`, each with the name of its class."""
     entries = [Entry(_normal(file.relative_to(root).as_posix()), _size(file), _normal(name)) for file, name in files]
@@ -94,15 +105,15 @@ def listing_of_files(root: Path, classes: Sequence[str], files: Iterator[tuple[P
     return Listing("files", tuple(map(_normal, classes)), tuple(entries))
 
 
-def listing_of_arrays(classes: Sequence[str], parts: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> Listing:
-    """The listing of a training part and perhaps a test part, whatever kind of file they were stored in.
+def listing_of_arrays(classes: Sequence[str], parts: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> Listing:
+    """The listing of a training part and perhaps others, whatever kind of file they were stored in.
 
     Args:
         classes: their names, in the order of the labels.
         parts: the images of each part as they were stored, [N, ...], and its labels [N].
     """
     entries = []
-    for (images, labels), part in zip(parts, ("training", "test"), strict=False):
+    for part, (images, labels) in parts.items():
         for array, what in ((images, "images"), (labels, "labels")):
             entries.append(Entry(f"{part} {what}", len(labels), _digest(array)))
     return Listing("arrays", tuple(classes), tuple(sorted(entries)))

@@ -153,7 +153,7 @@ def decode(file: Path, target: Target) -> Tensor:
     """
     try:
         with _opened(file, target.image_size) as opened:
-            image = _to_mode(ImageOps.exif_transpose(opened), target)
+            image = to_mode(ImageOps.exif_transpose(opened), target)
             if target.image_size is not None:
                 sides = (target.image_size, target.image_size)
                 image = ImageOps.fit(image, sides, method=Image.Resampling.BILINEAR)
@@ -187,7 +187,7 @@ def _opened(file: Path, image_size: int | None) -> Iterator[Image.Image]:
             yield opened
 
 
-def _to_mode(image: Image.Image, target: Target) -> Image.Image:
+def to_mode(image: Image.Image, target: Target) -> Image.Image:
     """Convert to 8-bit "L" or "RGB": grey of more bits by the range of all images, transparency laid over white."""
     mode = "L" if target.channels == 1 else "RGB"
     if target.value_range is not None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
+
+from anybudget.errors import DataError
 
 SHORTER_SIDE = "shorter side scaled, centre square cut"
 UNCHANGED = "none"
@@ -32,3 +38,18 @@ class Preparation:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
         return asdict(self)
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Turn uint8 images [N, C, H, W] into float32 of the same shape: (images / 255 - mean) / std, channel by channel.
+
+    Raises:
+        DataError: `images` are not uint8 or have another number of channels.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(mean):
+        raise DataError(
+            f"images to normalise must be uint8 [N, {len(mean)}, H, W], not {images.dtype} {list(images.shape)}"
+        )
+    means = torch.tensor(mean, device=images.device).view(-1, 1, 1)
+    deviations = torch.tensor([value or 1.0 for value in std], device=images.device).view(-1, 1, 1)
+    return images.to(torch.float32).div_(255).sub_(means).div_(deviations)

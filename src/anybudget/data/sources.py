@@ -1,4 +1,4 @@
-"""What every data source has in common: its parts before they are split, and the bound on their memory."""
+"""Registered sources, and what data sets have in common before they are split: parts, and the bound on their memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,50 @@ from typing import Literal
 from torch import Tensor
 
 from anybudget.data.identity import Listing
+from anybudget.data.protocol import DataSource
 from anybudget.errors import DataError
+from anybudget.registry import Registry
 
 FASHION_MNIST_SUBSET = "fashion-mnist-subset"
 """The source name of the embedded data set: 12,000 training and 2,000 test images of Fashion-MNIST."""
 
 MAX_IMAGE_BYTES = 8 * 2**30
 """Bound on the uint8 images of one data set after resizing, in bytes: they all live in memory."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How a data set is split, and how large its images become.
+
+    A missing test or validation part is drawn from the training part, of each class the given fraction. With
+    `image_size`, the shorter side is scaled to that many pixels and the centre square is cut.
+
+    Raises:
+        DataError: a value is out of range, or nothing would be left to train on.
+    """
+
+    seed: int = 0
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.15
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, fraction in (("validation", self.validation_fraction), ("test", self.test_fraction)):
+            if not 0 < fraction < 1:
+                raise DataError(f"{name} fraction {fraction} must lie between 0 and 1, both excluded")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise DataError(
+                f"validation fraction {self.validation_fraction} and test fraction {self.test_fraction} leave nothing "
+                "to train on: choose them so that their sum is below 1"
+            )
+        if self.image_size is not None and self.image_size < 1:
+            raise DataError(f"image size {self.image_size} must be at least 1 pixel")
+
+
+SOURCES = Registry[Callable[[DataSettings], DataSource]](
+    "data source", "anybudget.sources", {FASHION_MNIST_SUBSET: "anybudget.data.loading:fashion_mnist_subset"}
+)
+"""Data sources by the name that `data.source` of a recipe may have; each takes the settings and gives the source."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +86,9 @@ class Source:
 
     Every part has the same image shape and at least one image of each class.
 
-    `listing` says what tells the data set from others; `left_out` are the files that could not be decoded.
-    `value_range` are the stored values that became 0 and 255, None if they had 8 bits; `notices` say what else a user
-    should know.
+    `listing` says what tells the data set from others; `left_out` are the files that could not be decoded, relative to
+    it. `value_range` are the stored values that became 0 and 255, None if they had 8 bits; `notices` say what else a
+    user should know.
     """
 
     class_names: tuple[str, ...]

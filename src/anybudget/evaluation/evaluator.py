@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
-from anybudget.data import DataSplits, ImageSet, largest_class_percent
+from anybudget.data import DataSource, ImageSet, Split, largest_class_percent
 from anybudget.errors import ConfigError, DataError
 from anybudget.evaluation.metrics import TOP1, TOP5, Metrics, Tally, applicable
 from anybudget.nets import Supernet
@@ -59,14 +59,14 @@ class SubnetEvaluator:
     def __init__(
         self,
         supernet: Supernet,
-        data: DataSplits,
+        data: DataSource,
         *,
         calibration_images: int = 1024,
         batch_size: int = 512,
         seed: int = 0,
     ) -> None:
         self.supernet, self.data, self.batch_size = supernet, data, batch_size
-        self.calibration = draw_calibration(data.train, calibration_images, seed)
+        self.calibration = draw_calibration(data, calibration_images, seed)
 
     @property
     def images(self) -> int:
@@ -111,9 +111,10 @@ class SubnetEvaluator:
         nodes = build_prefix_tree(net, architectures)
         calibration = prepare(self.calibration.images, self.data, net) if len(self.calibration) else None
         kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}
-        for first in range(0, len(self.data.validation), self.batch_size):
+        for number, (stored, _) in enumerate(self.data.validation.batches(self.batch_size)):
+            first = number * self.batch_size
             chunk = slice(first, first + self.batch_size)
-            images = prepare(self.data.validation.images[chunk], self.data, net)
+            images = prepare(stored, self.data, net)
 
             def advance(node: Node, state: tuple[Tensor | None, Tensor]) -> tuple[Tensor | None, Tensor]:
                 calibrating_images, hidden = state
@@ -166,7 +167,7 @@ class Evaluator:
     def __init__(
         self,
         supernet: Supernet,
-        data: DataSplits,
+        data: DataSource,
         *,
         calibration_images: int = 1024,
         batch_size: int = 512,
@@ -284,7 +285,7 @@ class Evaluator:
         self.spent.add(images * count, images * sum(map(self._macs.cost, architectures)), seconds, count)
 
 
-def draw_calibration(train: ImageSet, count: int, seed: int) -> ImageSet:
+def draw_calibration(data: DataSource, count: int, seed: int) -> ImageSet:
     """The `count` training images that calibrate, or all where there are fewer; none if `count` is 0.
 
     Raises:
@@ -293,17 +294,19 @@ def draw_calibration(train: ImageSet, count: int, seed: int) -> ImageSet:
     """
     if count == 1 or count < 0:
         raise ConfigError(f"calibration_images: {count} images have no variance; take 2 or more, or 0 for none")
-    if count and len(train) < FEWEST:
+    train = data.train
+    if not count:
+        return ImageSet(torch.empty(0, *data.input_shape, dtype=torch.uint8), train.labels[:0])
+    if len(train) < FEWEST:
         raise DataError(
             f"the training split has {len(train)} image(s), and norms need at least {FEWEST} to be calibrated on; add "
             "images"
         )
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    return train.subset(order[:count])
+    return train.sample(count, seed)
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits) -> None:
+def recalibrate(network: nn.Module, images: ImageSet, data: DataSource) -> None:
     """Make the norms' running statistics those of all `images` as one batch; leaves the network in evaluation mode.
 
     Momentum and modes of the norms stay as they are, so the network can be trained on in any loop. After an error it
@@ -315,10 +318,10 @@ def recalibrate(network: nn.Module, images: ImageSet, data: DataSplits) -> None:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: ImageSet, data: DataSplits, batch_size: int = 512) -> Metrics:
+def evaluate(network: nn.Module, images: Split, data: DataSource, batch_size: int = 512) -> Metrics:
     """The metrics of a network in evaluation mode on `images`; `batch_size` of them are forwarded at once."""
     tally = Tally.empty(images.labels.numpy(), data.classes)
-    for batch, labels in zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True):
+    for batch, labels in images.batches(batch_size):
         logits = network(prepare(batch, data, network)).float().cpu()
         count_answers(tally, logits, labels)
     return tally.metrics()
@@ -338,7 +341,7 @@ def among_highest(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.topk(min(TOP5, logits.shape[1]), dim=1).indices == labels.unsqueeze(1)).any(1)
 
 
-def prepare(batch: Tensor, data: DataSplits, network: nn.Module) -> Tensor:
+def prepare(batch: Tensor, data: DataSource, network: nn.Module) -> Tensor:
     """Images uint8 `[N, C, H, W]` as a network takes them: normalised, channels last, on its device."""
     device = next(network.parameters()).device
     return data.normalise(batch.to(device)).contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from anybudget.costs import CostModel, CostTerms
-from anybudget.data import DataSplits
+from anybudget.data import DataSource, TrainingBatches
 from anybudget.decoding.reachability import reachable
 from anybudget.errors import TrainingError
 from anybudget.generator.network import gumbel_softmax
@@ -22,7 +22,7 @@ from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
-from anybudget.storage.checkpoint import Stateful
+from anybudget.storage.checkpoint import Stateful, TorchRandom
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.sgd import cosine_factor
 
@@ -64,7 +64,7 @@ def train_distributions(
     model: nn.Module,
     relaxed: RelaxedSupernet,
     cost: CostModel,
-    data: DataSplits,
+    data: DataSource,
     schedule: GeneratorSchedule,
     draw: Draw,
     *,
@@ -105,15 +105,8 @@ def train_distributions(
     """
     context = context or TrainingContext(processes=Processes(next(model.parameters()).device))
     draws = torch.Generator().manual_seed(seed)
-    loop = EpochLoop(
-        data.validation,
-        data,
-        draws,
-        context,
-        name=name,
-        epochs=schedule.epochs,
-        batch_size=schedule.batch_size,
-    )
+    batches = TrainingBatches(data, data.validation, schedule.batch_size, seed)
+    loop = EpochLoop(batches, context, name=name, epochs=schedule.epochs)
     trainer = _Trainer(model, relaxed, cost, schedule, loop, context.processes)
 
     def temperature() -> float:
@@ -132,7 +125,8 @@ def train_distributions(
 
     model.train()
     with synchronised(relaxed, context.processes):
-        loop.run(model, {"trainer": trainer, **(parts or {})}, step, row, loss="cross_entropy")
+        own: dict[str, Stateful] = {"trainer": trainer, "draws": TorchRandom(draws)}
+        loop.run(model, {**own, **(parts or {})}, step, row, loss="cross_entropy")
     model.eval()
     return trainer.spent
 

@@ -16,16 +16,25 @@ import torch
 from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, build_costs
-from anybudget.data import FASHION_MNIST_SUBSET, DataFacts, DataSplits, FolderSettings, Listing, load_splits
+from anybudget.data import (
+    SOURCES,
+    DataFacts,
+    DataSettings,
+    DataSource,
+    FolderSettings,
+    Listing,
+    identify,
+    load_splits,
+)
 from anybudget.decoding.reachability import check_jointly_reachable
-from anybudget.errors import ArchitectureError, ConfigError, RunError
+from anybudget.errors import ArchitectureError, ConfigError, MissingDataError, RunError
 from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import Recipe, parse_recipe, reproducibility_settings, resolved
 from anybudget.report.measured import limits_of
-from anybudget.runs.data_identity import DataTie
+from anybudget.runs.data_identity import IN_PYTHON, DataTie
 from anybudget.runs.dependencies import WEIGHTS, affected
 from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost
 from anybudget.runs.threads import RunThreads
@@ -64,17 +73,31 @@ class OpenRun:
     """What evaluates candidates elsewhere than in this process."""
     moved: str | None = None
     """Where the data lie now, if it has just been said; kept in `data.json` by the next work."""
+    handed: DataSource | None = None
+    """The data, if they were handed over as an object."""
     _versions_said: bool = field(default=False, init=False)
 
     @classmethod
-    def create(cls, recipe: Recipe, path: Path, progress: Progress | None = None) -> Self:
+    def create(
+        cls, recipe: Recipe, path: Path, progress: Progress | None = None, *, data: DataSource | None = None
+    ) -> Self:
         """Start a run at `path`, or resume the one that is there: see `_change` where the recipe has changed.
+
+        Args:
+            recipe: what to do.
+            path: the run folder.
+            progress: where its work reports.
+            data: instead of what `data.source` of the recipe names. The run is tied to their content; who opens it
+                again hands the same data over.
 
         Raises:
             RunError: weights that are there depend on settings that have changed; lists what differs.
         """
+        if data is not None:
+            section = recipe.data.model_copy(update={"source": IN_PYTHON})
+            recipe = recipe.model_copy(update={"data": section})
         folder = RunFolder.create(path, resolved(recipe))
-        run = cls(folder, recipe, progress or SilentProgress())
+        run = cls(folder, recipe, progress or SilentProgress(), handed=data)
         if not folder.writes and not folder.exists():  # the main process is about to begin it
             return run
         # Parsed first, so that a run from before a key existed has its default.
@@ -124,21 +147,22 @@ class OpenRun:
         log.warning("%s: %s changed; the run %s", folder.path, "; ".join(changed), said)
 
     @classmethod
-    def open(cls, path: Path, progress: Progress | None = None, *, data: str | None = None) -> Self:
+    def open(cls, path: Path, progress: Progress | None = None, *, data: str | DataSource | None = None) -> Self:
         """Open the run at `path`.
 
         Args:
             path: the run folder.
             progress: where its work reports.
-            data: where its data lie now, if not where they lay before. They have to be the same, which is checked
-                when they are first read; the next work keeps the place in the run folder.
+            data: where its data lie now, if not where they lay before, or the data themselves. They have to be the
+                same, which is checked when they are first read; the next work keeps the place in the run folder.
 
         Raises:
             RunError: there is none, or its recipe is damaged.
         """
         folder = RunFolder.open(path)
         recipe = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
-        return cls(folder, recipe, progress or SilentProgress(), moved=None if data is None else _placed(data))
+        moved, handed = (_placed(data), None) if isinstance(data, str) else (None, data)
+        return cls(folder, recipe, progress or SilentProgress(), moved=moved, handed=handed)
 
     @cached_property
     def tie(self) -> DataTie:
@@ -148,7 +172,29 @@ class OpenRun:
     @property
     def source(self) -> str:
         """Where the data lie: as has just been said, as the last work found them, or as the recipe says."""
+        if self.handed is not None:
+            return IN_PYTHON
         return self.moved or self.tie.source() or self.recipe.data.source
+
+    @cached_property
+    def _given(self) -> DataSource | None:
+        """The data that were handed over, or those of a registered source; None if they are files.
+
+        Raises:
+            MissingDataError: they were handed over to whoever began the run, and have not been this time.
+        """
+        if self.handed is not None or self.source not in (*SOURCES, IN_PYTHON):
+            return self.handed
+        if self.source == IN_PYTHON:
+            raise MissingDataError(
+                f"{self.folder.path}: its data were handed over in Python: hand the same over again, with "
+                "Run.create(recipe, path, data=source) or Run.open(path, data=source)"
+            )
+        section = self.recipe.data
+        settings = DataSettings(
+            self.recipe.seed, section.validation_fraction, section.test_fraction, self.recipe.space.input_size
+        )
+        return SOURCES[self.source](settings)
 
     @cached_property
     def listing(self) -> Listing:
@@ -158,7 +204,12 @@ class OpenRun:
             DataError: there is no data set, or it cannot be used.
             RunError: it is another one than the run was begun with; says what differs.
         """
-        return self.tie.identified(self.source, self.recipe.space.input_size)
+
+        def found() -> Listing:
+            given = self._given
+            return identify(self.source, self.recipe.space.input_size) if given is None else given.listing()
+
+        return self.tie.identified(self.source, found)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -196,11 +247,11 @@ class OpenRun:
         return joined
 
     @cached_property
-    def data(self) -> DataSplits:
-        """The data splits, checked against the space, and against what the run was begun with."""
+    def data(self) -> DataSource:
+        """The data, checked against the space, and against what the run was begun with."""
         section = self.recipe.data
         _ = self.listing  # other data are refused before any image is decoded
-        data = load_splits(
+        data = self._given or load_splits(
             self.source,
             seed=self.recipe.seed,
             validation_fraction=section.validation_fraction,
@@ -221,6 +272,13 @@ class OpenRun:
         if wrong:
             fewest = f"; {data.fewest()}" if classes > self.space.classes else ""
             raise ConfigError(f"{self.source}: this data set needs {' and '.join(wrong)}; set it with --set{fewest}")
+        if data.input_shape != self.space.input_shape:
+            height, width = data.input_shape[1:]
+            raise ConfigError(
+                f"{self.source}: its images are {width}×{height} pixels, and the networks of the recipe take "
+                f"{self.space.input_shape[2]}×{self.space.input_shape[1]}; set space.input_size, or scale the images, "
+                "as DataSettings(image_size=...) does"
+            )
         self.tie.check_splits(data)
         return data
 
@@ -432,7 +490,7 @@ class OpenRun:
 
 def _placed(source: str) -> str:
     """Where data lie, wherever later commands are begun."""
-    return source if source == FASHION_MNIST_SUBSET else str(Path(source).expanduser().absolute())
+    return source if source in (*SOURCES, IN_PYTHON) else str(Path(source).expanduser().absolute())
 
 
 def _budgets(record: Record) -> BudgetSet:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from anybudget.data import DataFacts, DataSplits, Listing, identify, what_differs
+from anybudget.data import DataFacts, DataSource, Listing, what_differs
 from anybudget.errors import DataError, MissingDataError, RunError, reason
 from anybudget.storage.run_folder import RunFolder
 
@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 FACTS, LISTING = "data.json", "data.listing.gz"
 """What a network of the run needs to know of its data, and the listing that tells which data these are."""
+
+IN_PYTHON = "(handed over in Python)"
+"""What stands for the place of data that were given to a run as an object."""
 
 TOLERANCE = 1e-9
 """By how much a mean may differ that was computed on another machine from the same pixels."""
@@ -49,15 +52,19 @@ class DataTie:
         found = (self._values() or {}).get("source")
         return found if isinstance(found, str) else None
 
-    def identified(self, source: str, image_size: int) -> Listing:
+    def identified(self, source: str, identify: Callable[[], Listing]) -> Listing:
         """The listing of the data set `source`, which has to be that of this run.
+
+        Args:
+            source: what it is called in messages.
+            identify: gives the listing.
 
         Raises:
             DataError: there is no data set there, or it cannot be used.
             RunError: it is another one; says what differs.
         """
         try:
-            found = identify(source, image_size)
+            found = identify()
         except MissingDataError as error:
             elsewhere = "; if the data of this run lie elsewhere now, say where with --data PATH"
             raise MissingDataError(f"{error}{elsewhere if self.folder.exists() else ''}") from None
@@ -69,7 +76,7 @@ class DataTie:
             )
         return found
 
-    def check_splits(self, data: DataSplits) -> None:
+    def check_splits(self, data: DataSource) -> None:
         """Check that data of the right listing fall into the same splits, with the same pixels as far as means tell.
 
         Raises:
@@ -83,7 +90,7 @@ class DataTie:
             why = (
                 f"images left out as unreadable: {before} then, {now} now"
                 if before != now
-                else "another version of anybudget or torch draws them"
+                else "drawn with another seed or other fractions, or by another version of anybudget or torch"
             )
             raise RunError(
                 f"{self.folder.path}: the same data, but in other splits than this run was begun with ({why}); use "

@@ -403,7 +403,7 @@ class _Examination:
                 return check("note", f"{error}; work resumes from {previous.name}, which is whole")
             return check("problem", f"{error}; delete {last}* to start this work anew")
         try:
-            where = f"epoch {state['loop']['epoch']}, step {state['loop']['position']['batches']}"
+            where = f"epoch {state['loop']['epoch']}, step {state['loop']['step']}"
         except (KeyError, TypeError):
             where = "of a training unknown here"
         saved = datetime.fromtimestamp(found.st_mtime).isoformat(" ", timespec="seconds")

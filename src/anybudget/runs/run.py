@@ -14,7 +14,7 @@ from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.data import Augmentation, DataFacts, ImageSet, largest_class_percent
+from anybudget.data import Augmentation, DataFacts, Split, largest_class_percent
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import attainable
 from anybudget.errors import ConfigError, RunError
@@ -317,7 +317,7 @@ class Run(OpenRun):
             self.folder.write_json(f"{name}/result.json", result)
         return result
 
-    def _measured(self, split: str, network: nn.Module, images: ImageSet) -> dict[str, float]:
+    def _measured(self, split: str, network: nn.Module, images: Split) -> dict[str, float]:
         """How well a network does on a split, and the share of its largest class, under keys that name the split."""
         measured = evaluate(network, images, self.data).to_dict(split)
         return {**measured, f"{split}_largest_class_percent": largest_class_percent(images.labels)}

@@ -9,7 +9,7 @@ from typing import Any
 from anybudget.architecture import Architecture
 from anybudget.budgets import exact_quantity
 from anybudget.costs import CostModel
-from anybudget.data import DataSplits
+from anybudget.data import DataSource
 from anybudget.decoding.reachability import reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Evaluator
@@ -51,7 +51,7 @@ class Parts:
     """What strategies are made of; what only some of them need is loaded when asked for."""
 
     recipe: Recipe
-    data: DataSplits
+    data: DataSource
     costs: Mapping[str, CostModel]
     cost: CostModel
     evaluator: Evaluator

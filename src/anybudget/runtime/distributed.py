@@ -36,9 +36,9 @@ class Processes:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
 
-    def share(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """This process's part of a batch."""
-        return images[self.rank :: self.count], labels[self.rank :: self.count]
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's part of a batch [B, ...], such as the indices of its images."""
+        return batch[self.rank :: self.count]
 
     def check_batch(self, size: int, accumulate: int = 1) -> None:
         """Check that a batch can be shared out evenly, and each share be forwarded in `accumulate` parts.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.data import DataSplits
+from anybudget.data import DataSource
 from anybudget.decoding.candidates import candidates_of
 from anybudget.decoding.reachability import position
 from anybudget.evaluation.evaluator import Evaluator
@@ -76,7 +76,7 @@ class DirectStrategy(Strategy):
         evaluator: Evaluator,
         costs: Mapping[str, CostModel],
         cost: CostModel,
-        data: DataSplits,
+        data: DataSource,
         schedule: GeneratorSchedule,
         *,
         candidates: int = 40,

@@ -11,7 +11,7 @@ from torch import Tensor
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.data import DataSplits
+from anybudget.data import DataSource
 from anybudget.decoding.candidates import candidates_of
 from anybudget.decoding.reachability import position
 from anybudget.errors import ConfigError
@@ -33,7 +33,7 @@ def train_generator(
     generator: ArchitectureGenerator,
     supernet: Supernet,
     cost: CostModel,
-    data: DataSplits,
+    data: DataSource,
     schedule: GeneratorSchedule,
     *,
     seed: int = 0,

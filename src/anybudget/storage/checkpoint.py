@@ -27,7 +27,7 @@ from anybudget.storage.run_folder import conflict
 log = logging.getLogger(__name__)
 
 MAGIC = "anybudget checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 class Stateful(Protocol):

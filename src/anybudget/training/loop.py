@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from anybudget.data import Augmentation, DataSplits, EpochPosition, ImageSet, iterate_batches
+from anybudget.data import TrainingBatches
 from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.runtime.progress import Progress, SilentProgress
@@ -76,42 +76,30 @@ Step = Callable[[Tensor, Tensor], Figures]
 class EpochLoop:
     """Epochs of shuffled batches, saved between steps and resumed to the last bit.
 
-    All that decides what comes next is in `parts` and in the loop's own position. After an interruption, training goes
-    on within the epoch, with the same order of images and the same random numbers.
+    All that decides what comes next is in `parts` and in the loop's own position: epoch and step say which images come,
+    and how they are augmented.
 
     Args:
-        images: what is trained on.
-        data: has the normalisation.
-        generator: draws the order of images and the augmentation; the loop saves its state.
+        batches: of what is trained on.
+        context: who watches.
         name: in progress and errors.
+        epochs: how many.
     """
 
-    def __init__(
-        self,
-        images: ImageSet,
-        data: DataSplits,
-        generator: torch.Generator,
-        context: TrainingContext,
-        *,
-        name: str,
-        epochs: int,
-        batch_size: int,
-        augmentation: Augmentation | None = None,
-    ) -> None:
-        self.images, self.data, self.generator, self.context = images, data, generator, context
-        self.name, self.epochs, self.batch_size, self.augmentation = name, epochs, batch_size, augmentation
-        self.steps_per_epoch = max(1, len(images) // batch_size)
+    def __init__(self, batches: TrainingBatches, context: TrainingContext, *, name: str, epochs: int) -> None:
+        self.batches, self.context = batches, context
+        self.name, self.epochs = name, epochs
+        self.steps_per_epoch = batches.per_epoch
         self.epoch = 1
         self.rate = 1.0
         """What the learning rate is multiplied by, after rollbacks."""
-        self._position = EpochPosition()
+        self._step = 0  # of the epoch, the last one that has been begun
         self._rows: list[Row] = []
         self._sums: dict[str, float] = {}
         self._seconds = 0.0
         self._rolled_back = 0
         self._epoch_start: dict[str, Any] | None = None
         self._parts: dict[str, Stateful] = {
-            "batches": TorchRandom(generator),
             "torch": TorchRandom(),
             "processes": context.processes,
         }
@@ -119,7 +107,7 @@ class EpochLoop:
     @property
     def where(self) -> str:
         """Epoch and step, for messages."""
-        return f"epoch {self.epoch}, step {self._position.batches}"
+        return f"epoch {self.epoch}, step {self._step}"
 
     def scale_rate(self, optimiser: torch.optim.Optimizer, schedule: LRScheduler) -> None:
         """Set the learning rate that the schedule has come to, times what rollbacks have left of it."""
@@ -153,7 +141,7 @@ class EpochLoop:
             Stopped: training was asked to stop, and has been saved.
         """
         checkpoint = self.context.checkpoint
-        self.context.processes.check_batch(min(self.batch_size, len(self.images)))
+        self.context.processes.check_batch(min(self.batches.batch_size, len(self.batches.images)))
         self._model = model
         self._parts |= {"model": model, **parts}
         saved = checkpoint.load()
@@ -166,20 +154,20 @@ class EpochLoop:
         for done in self._rows:
             self.context.log(done)
         with self.context.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
-            task.advance((self.epoch - 1) * self.steps_per_epoch + self._position.batches)
+            task.advance((self.epoch - 1) * self.steps_per_epoch + self._step)
             # One that has ended early within an epoch still has that epoch's metrics to give.
-            while self.epoch <= self.epochs and (self._position.batches or not finished()):
-                if self.context.rollbacks and not self._position.batches:
+            while self.epoch <= self.epochs and (self._step or not finished()):
+                if self.context.rollbacks and not self._step:
                     self._epoch_start = copy.deepcopy(self._state())
                 try:
                     self._epoch(step, task, finished)
                 except TrainingError as error:
-                    task.advance(-self._position.batches)
+                    task.advance(-self._step)
                     self._roll_back(error)
                     continue
                 self._rows.append({**row(self.epoch, self._sums), "seconds": self._seconds})
                 self.context.log(self._rows[-1])
-                self._sums, self._seconds, self._position = {}, 0.0, EpochPosition()
+                self._sums, self._seconds, self._step = {}, 0.0, 0
                 self.epoch += 1
             # What follows may be interrupted, too, and then begins with a finished training.
             self._save()
@@ -190,7 +178,7 @@ class EpochLoop:
         if not self._rows or not self.context.processes.main:
             return
         last = self._rows[-1]
-        reached = no_better_than_guessing(self.images.labels, last[loss], last.get("train_top1_percent"))
+        reached = no_better_than_guessing(self.batches.images.labels, last[loss], last.get("train_top1_percent"))
         if reached:
             logger.warning(
                 "%s: training has ended no better than guessing, with %s after %d epochs on %d images; what builds on "
@@ -199,7 +187,7 @@ class EpochLoop:
                 self.name,
                 reached,
                 len(self._rows),
-                len(self.images),
+                len(self.batches.images),
             )
 
     def _epoch(self, step: Step, task: Any, finished: Callable[[], bool]) -> None:
@@ -226,19 +214,11 @@ class EpochLoop:
         self._seconds += time.perf_counter() - started
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's part of every batch that is left of the epoch: images `[B, C, H, W]` and labels `[B]`."""
+        """This process's part of every batch that the epoch still has."""
         processes = self.context.processes
-        for images, labels in iterate_batches(
-            self.images,
-            self.batch_size,
-            generator=self.generator,
-            augment=self.augmentation,
-            normalise=self.data.normalise,
-            device=processes.device,
-            position=self._position,
-        ):
-            part, answers = processes.share(images, labels)
-            yield part.contiguous(memory_format=torch.channels_last), answers
+        for images, labels in self.batches.epoch(self.epoch, processes.device, start=self._step, share=processes.share):
+            self._step += 1
+            yield images.contiguous(memory_format=torch.channels_last), labels
 
     def _trial(self, step: Step) -> Callable[[], float]:
         """The first step, as often as it is called, without a trace: all state is put back; returns its seconds."""
@@ -268,7 +248,7 @@ class EpochLoop:
         own = {
             "epoch": self.epoch,
             "rate": self.rate,
-            "position": self._position.state_dict(),
+            "step": self._step,
             "rows": self._rows,
             "sums": self._sums,
             "seconds": self._seconds,
@@ -278,9 +258,10 @@ class EpochLoop:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         own = state["loop"]
-        self.epoch, self.rate, self._rolled_back = own["epoch"], own["rate"], own["rolled_back"]
+        self.epoch, self._step, self.rate, self._rolled_back = (
+            own[key] for key in ("epoch", "step", "rate", "rolled_back")
+        )
         self._rows, self._sums, self._seconds = list(own["rows"]), dict(own["sums"]), own["seconds"]
-        self._position.load_state_dict(own["position"])
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         self._epoch_start = state.get("epoch_start", self._epoch_start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from anybudget.data import DataSplits
+from anybudget.data import DataSource
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
 from anybudget.training.loop import TrainingContext
@@ -13,7 +13,7 @@ from anybudget.training.sgd import Schedule, StepResult, run_epochs, train_on
 
 def train_network(
     network: nn.Module,
-    data: DataSplits,
+    data: DataSource,
     schedule: Schedule,
     *,
     name: str = "retrain",

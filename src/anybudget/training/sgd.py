@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anybudget.data import Augmentation, DataSplits
+from anybudget.data import Augmentation, DataSource, TrainingBatches
 from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
@@ -58,7 +58,7 @@ Backward = Callable[[Tensor, Tensor], StepResult]
 def run_epochs(
     model: nn.Module,
     backward: Backward,
-    data: DataSplits,
+    data: DataSource,
     schedule: Schedule,
     context: TrainingContext,
     *,
@@ -99,20 +99,12 @@ def run_epochs(
         weight_decay=schedule.weight_decay,
         nesterov=schedule.nesterov,
     )
-    steps = max(1, len(data.train) // schedule.batch_size)
+    batches = TrainingBatches(data, data.train, schedule.batch_size, seed, schedule.augmentation)
+    steps = batches.per_epoch
     factor = cosine_factor(schedule.epochs * steps, round(schedule.warmup_epochs * steps))
     scheduler = torch.optim.lr_scheduler.LambdaLR(plain, factor)
     watch = _Watch(name, DIVERGED * math.log(data.classes))
-    loop = EpochLoop(
-        data.train,
-        data,
-        torch.Generator().manual_seed(seed),
-        context,
-        name=name,
-        epochs=schedule.epochs,
-        batch_size=schedule.batch_size,
-        augmentation=schedule.augmentation,
-    )
+    loop = EpochLoop(batches, context, name=name, epochs=schedule.epochs)
     optimiser = processes.optimiser(plain)
     average = processes.average_gradients if alike else processes.average_used_gradients
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anybudget.costs import build_costs
-from anybudget.data import DataSplits, ImageSet, iterate_batches
+from anybudget.data import DataSource, TrainingBatches
 from anybudget.errors import ConfigError
 from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
@@ -34,7 +35,7 @@ from anybudget.training.sgd import Schedule, StepResult, merge, run_epochs, trai
 def train_supernet(
     supernet: Supernet,
     sampler: PathSampler,
-    data: DataSplits,
+    data: DataSource,
     schedule: Schedule,
     *,
     paths_per_step: int | Literal["round"] = 1,
@@ -115,7 +116,7 @@ def train_supernet(
 
 
 def length_of(
-    data: DataSplits, schedule: Schedule, paths_per_step: int | Literal["round"] = 1, processes: int = 1
+    data: DataSource, schedule: Schedule, paths_per_step: int | Literal["round"] = 1, processes: int = 1
 ) -> Length:
     """How long training is; `processes` is how many of them train paths of their own in a step."""
     steps = schedule.epochs * max(1, len(data.train) // schedule.batch_size)
@@ -135,7 +136,7 @@ class PathScorer:
     def __init__(
         self,
         supernet: Supernet,
-        data: DataSplits,
+        data: DataSource,
         images: int,
         seed: int,
         spent: TrainingSpending,
@@ -143,14 +144,15 @@ class PathScorer:
     ) -> None:
         self._supernet, self._data, self._images, self._spent = supernet, data, images, spent
         self._processes = processes or Processes()
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed, self._calls = seed, 0
         self._macs = build_costs(supernet.space, ("macs",))["macs"].cost
 
     def __call__(self, paths: Sequence[PathEncoding]) -> list[float]:
         """The loss of each path."""
         started = time.perf_counter()
         device, spent = next(self._supernet.parameters()).device, self._spent
-        batch = balanced(self._data.validation, self._images, self._generator)
+        batch = self._data.validation.sample(self._images, self._seed + self._calls, balanced=True)
+        self._calls += 1
         x = self._data.normalise(batch.images.to(device)).contiguous(memory_format=torch.channels_last)
         labels = batch.labels.to(device)
         with scoring(self._supernet), self._processes.precision():
@@ -162,12 +164,12 @@ class PathScorer:
         return self._processes.same(losses)
 
     def state_dict(self) -> dict[str, Any]:
-        """The source of the next batches."""
-        return {"random": self._generator.get_state()}
+        """How many batches have been drawn."""
+        return {"calls": self._calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore such a state."""
-        self._generator.set_state(state["random"])
+        self._calls = state["calls"]
 
 
 class PathQueue:
@@ -203,18 +205,7 @@ class PathQueue:
         self._rng.load_state_dict(state["random"])
 
 
-def balanced(images: ImageSet, count: int, generator: torch.Generator) -> ImageSet:
-    """About `count` images, equally many of each class and none twice; fewer where a class has not enough."""
-    classes = images.labels.unique()
-    each = max(1, count // len(classes))
-    chosen = []
-    for label in classes:
-        members = (images.labels == label).nonzero().squeeze(1)
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:each]])
-    return images.subset(torch.cat(chosen))
-
-
-def record_statistics(supernet: Supernet, data: DataSplits, *, seed: int, batch_size: int, rounds: int = 4) -> None:
+def record_statistics(supernet: Supernet, data: DataSource, *, seed: int, batch_size: int, rounds: int = 4) -> None:
     """Replace the running statistics of all norms by averages over `rounds` fair rounds on training images.
 
     Fair rounds whatever the sampler was: every operation's norms need statistics, and equally many batches.
@@ -231,10 +222,8 @@ def record_statistics(supernet: Supernet, data: DataSplits, *, seed: int, batch_
     supernet.eval()
 
 
-def _batches(data: DataSplits, batch_size: int, seed: int, device: torch.device) -> Iterator[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        for images, _ in iterate_batches(
-            data.train, batch_size, generator=generator, augment=None, normalise=data.normalise, device=device
-        ):
+def _batches(data: DataSource, batch_size: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+    batches = TrainingBatches(data, data.train, batch_size, seed)
+    for epoch in count(1):
+        for images, _ in batches.epoch(epoch, device):
             yield images.contiguous(memory_format=torch.channels_last)

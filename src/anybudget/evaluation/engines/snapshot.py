@@ -41,8 +41,9 @@ class EvaluatorSnapshot:
     def pack(cls, evaluator: SubnetEvaluator) -> EvaluatorSnapshot:
         """All of an evaluator, and the number of threads of this process."""
         data, device = evaluator.data, next(evaluator.supernet.parameters()).device
+        held = data.validation.subset(torch.arange(len(data.validation)))  # in memory, wherever it lies
         calibration, validation = (
-            (images.images.numpy(), images.labels.numpy()) for images in (evaluator.calibration, data.validation)
+            (images.images.numpy(), images.labels.numpy()) for images in (evaluator.calibration, held)
         )
         return cls(
             supernet=evaluator.supernet if device.type == "cpu" else copy.deepcopy(evaluator.supernet).cpu(),

@@ -4,7 +4,6 @@ from anybudget.evaluation.ranking.correlation import Agreement, Correlation, aga
 from anybudget.evaluation.ranking.paths import (
     CountRow,
     PathRanking,
-    balanced_order,
     batch_losses,
     rank_paths,
     sample_paths,
@@ -17,7 +16,6 @@ __all__ = [
     "CountRow",
     "PathRanking",
     "against",
-    "balanced_order",
     "batch_losses",
     "rank_correlation",
     "rank_paths",

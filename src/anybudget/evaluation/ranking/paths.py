@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from anybudget.architecture import Architecture
-from anybudget.data import DataSplits, ImageSet
+from anybudget.data import DataSource, ImageSet, balanced_order
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Evaluator, PerImage, prepare
 from anybudget.evaluation.metrics import Metrics, Tally
@@ -51,7 +51,7 @@ class PathRanking:
 
 def rank_paths(
     evaluator: Evaluator,
-    data: DataSplits,
+    data: DataSource,
     architectures: Sequence[Architecture],
     image_counts: Iterable[int],
     *,
@@ -121,23 +121,10 @@ def _metrics(answers: PerImage, labels: NDArray[np.int64], classes: int) -> list
     return [tally(*rows).metrics() for rows in zip(*answers, strict=True)]
 
 
-def balanced_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """All indices of `labels` `[N]` in random order, but with classes taking turns.
-
-    In the first n indices every class occurs equally often, give or take one, until it has no image left.
-    """
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    turn = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = labels[shuffled] == label
-        turn[members] = np.arange(members.sum())
-    return shuffled[np.argsort(turn, kind="stable")]
-
-
 @torch.no_grad()
 def batch_losses(
     supernet: Supernet,
-    data: DataSplits,
+    data: DataSource,
     architectures: Sequence[Architecture],
     images: ImageSet,
     task: Task | None = None,

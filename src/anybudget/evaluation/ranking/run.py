@@ -10,7 +10,7 @@ import numpy as np
 
 from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
-from anybudget.data import DataSplits, largest_class_percent
+from anybudget.data import DataSource, largest_class_percent
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.metrics import Metrics
@@ -27,7 +27,7 @@ BASELINES = ("macs", "params")
 
 def rank_run(
     supernet: Supernet,
-    data: DataSplits,
+    data: DataSource,
     *,
     paths: int = 100,
     image_counts: Sequence[int] = (100, 200, 500, 1000),
