@@ -20,7 +20,7 @@ from scipy.stats import kendalltau
 from anybudget.cli.tables import RichProgress
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import UnifiedSupernet
-from anybudget.nets.unified import UnifiedBlock
+from anybudget.nets.unified_block import UnifiedBlock
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from demo import ROOT, spread

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,7 @@ from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
 from anybudget.nets.mixture import in_full
 from anybudget.nets.norms import OverBatch, folded, keep_statistics
-
-if TYPE_CHECKING:
-    from anybudget.nets.unified import SubBlock, UnifiedBlock, UnifiedSupernet
+from anybudget.nets.unified_block import SubBlock, UnifiedBlock
 
 
 class RelaxedUnifiedBlock(nn.Module):
@@ -49,7 +48,7 @@ class RelaxedUnifiedBlock(nn.Module):
         self.residual = block.residual
         self.kernels = block.kernels
         self.activation = block.activation
-        members = [cast("SubBlock", member) for member in block.sub_blocks]
+        members = [cast(SubBlock, member) for member in block.sub_blocks]
         scale, shift = _stacked_folds([member.expand_norm for member in members])
         weights = torch.stack([member.expand.weight.detach() for member in members])
         self.register_buffer("expand", (weights * scale[:, :, None, None, None]).flatten(0, 1))
@@ -109,15 +108,23 @@ class RelaxedUnifiedSupernet(RelaxedSupernet):
     paths, and a single path strays from them further with every layer. In training mode the shadow norms and the head
     normalise by the statistics of the batch instead, which brings each layer back to the scale it was trained at and
     makes the loss of a path a far better guess at its loss after recalibration; see `docs/generator.md` for figures.
+
+    Args:
+        before: what every path starts with.
+        layers: a `UnifiedBlock` for every decision.
+        after: what every path ends with.
+        encodings: of every decision, `[choices, slots * operations]`, see `Decision.encoding`.
     """
 
-    def __init__(self, supernet: UnifiedSupernet) -> None:
+    def __init__(
+        self, before: nn.ModuleList, layers: Iterable[nn.Module], after: nn.ModuleList, encodings: Sequence[Tensor]
+    ) -> None:
         super().__init__()
-        self.before = copy.deepcopy(supernet.before).eval().requires_grad_(False)
-        self.after = copy.deepcopy(supernet.after).eval().requires_grad_(False)
+        self.before = copy.deepcopy(before).eval().requires_grad_(False)
+        self.after = copy.deepcopy(after).eval().requires_grad_(False)
         self.layers = nn.ModuleList(
-            RelaxedUnifiedBlock(cast("UnifiedBlock", layer), torch.from_numpy(decision.encoding()))
-            for layer, decision in zip(supernet.layers, supernet.space.decisions, strict=True)
+            RelaxedUnifiedBlock(cast(UnifiedBlock, layer), encoding)
+            for layer, encoding in zip(layers, encodings, strict=True)
         )
         keep_statistics(self)
         self.eval()

@@ -2,180 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anybudget.nets.base import Step, Supernet
-from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation, initialise
-from anybudget.nets.mixture import in_full, weighted_sum
-from anybudget.nets.norms import folded, join, keep_statistics, running_norm, shared_norm
+from anybudget.nets.blocks import InvertedBottleneck, initialise
+from anybudget.nets.norms import keep_statistics
 from anybudget.nets.relaxed import RelaxedUnifiedSupernet
-from anybudget.spaces import PathEncoding, UnifiedSettings, UnifiedSpace
-from anybudget.spaces.settings import LayerShape
-
-
-class SubBlock(nn.Module):
-    """One sub-block's weights: a slice of both pointwise convolutions, and a depthwise convolution per kernel size."""
-
-    def __init__(self, shape: LayerShape, kernels: Sequence[int]) -> None:
-        super().__init__()
-        width = shape.in_channels
-        self.expand = nn.Conv2d(width, width, 1, bias=False)
-        self.expand_norm = nn.BatchNorm2d(width)
-        self.depthwise = nn.ModuleList(
-            nn.Conv2d(width, width, kernel, shape.stride, kernel // 2, groups=width, bias=False) for kernel in kernels
-        )
-        self.depthwise_norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in kernels)
-        self.project = nn.Conv2d(width, shape.out_channels, 1, bias=False)
-
-
-class UnifiedBlock(nn.Module):
-    """One layer of the unified supernet, built once at the maximal expansion.
-
-    A path joins the weights of the sub-blocks that share a kernel size and computes one small inverted bottleneck per
-    kernel size in use; their sum passes the shadow norm of the path's expansion rate. The weights of a sub-block are
-    parameters of their own, so that joining them costs no gradient buffer of the full width, and weights outside the
-    path get no gradient at all.
-
-    Source: SGNAS §3.3, Eq. 11-12 (unified block), shadow batch norm and forced sampling.
-    """
-
-    def __init__(self, shape: LayerShape, macro: UnifiedSettings) -> None:
-        super().__init__()
-        self.stride = shape.stride
-        self.kernels = macro.kernels
-        self.min_expansion = macro.min_expansion
-        self.residual = shape.stride == 1 and shape.in_channels == shape.out_channels
-        self.sub_blocks = nn.ModuleList(SubBlock(shape, macro.kernels) for _ in range(macro.max_expansion))
-        rates = macro.max_expansion - macro.min_expansion + 1 if macro.shadow_norms else 1
-        self.shadow_norms = nn.ModuleList(nn.BatchNorm2d(shape.out_channels) for _ in range(rates))
-        self.activation = macro.activation
-        self.act = activation(macro.activation)
-
-    def forward(self, x: Tensor, operations: Sequence[int]) -> Tensor:
-        """`[N, C_in, H, W]` through the sub-blocks, each with its operation index; the last index means skip."""
-        out: Tensor | None = None
-        used = 0
-        for index in range(len(self.kernels)):
-            members = self.members(operations, index)
-            if members:
-                branch = self._branch(x, members, index)
-                out = branch if out is None else out + branch
-                used += len(members)
-        assert out is not None, "forced sampling keeps at least min_expansion sub-blocks"
-        out = shared_norm(out, [self.shadow_norm(used)])
-        return out + x if self.residual else out
-
-    def members(self, operations: Sequence[int], index: int) -> list[SubBlock]:
-        """The sub-blocks that use kernel `index`, in order."""
-        return [
-            cast(SubBlock, block)
-            for block, operation in zip(self.sub_blocks, operations, strict=True)
-            if operation == index
-        ]
-
-    def shadow_norm(self, expansion: int) -> nn.BatchNorm2d:
-        """The norm after the second pointwise convolution at this expansion rate."""
-        return cast(nn.BatchNorm2d, self.shadow_norms[self.shadow_index(expansion)])
-
-    def shadow_index(self, expansion: int) -> int:
-        """Which of the shadow norms an expansion rate has; one serves all where shadow norms are switched off."""
-        return expansion - self.min_expansion if len(self.shadow_norms) > 1 else 0
-
-    def _branch(self, x: Tensor, members: Sequence[SubBlock], index: int) -> Tensor:
-        hidden = F.conv2d(x, join([member.expand.weight for member in members]))
-        hidden = self.act(shared_norm(hidden, [member.expand_norm for member in members]))
-        kernel = join([cast(nn.Conv2d, member.depthwise[index]).weight for member in members])
-        padding = self.kernels[index] // 2
-        hidden = F.conv2d(hidden, kernel, None, self.stride, padding, groups=hidden.shape[1])
-        hidden = self.act(
-            shared_norm(hidden, [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members])
-        )
-        return F.conv2d(hidden, torch.cat([member.project.weight for member in members], dim=1))
-
-    def read(self, encoding: Tensor) -> tuple[Tensor, Tensor]:
-        """What every choice of the layer's decision means for this block.
-
-        Args:
-            encoding: `[choices, slots * operations]`, see `Decision.encoding`.
-
-        Returns:
-            Which kernel each sub-block uses, `[choices, sub-blocks, kernels]`, and which shadow norm the sum passes,
-            `[choices, norms]`; both of 0 and 1.
-        """
-        usage = encoding.unflatten(1, (len(self.sub_blocks), -1))[..., :-1].contiguous()  # the last operation is skip
-        rates = torch.tensor([self.shadow_index(int(expansion)) for expansion in usage.sum((1, 2))])
-        return usage, F.one_hot(rates, len(self.shadow_norms))
-
-    def mixture(self, x: Tensor, probabilities: Tensor, encoding: Tensor) -> Tensor:
-        """The mixture of all choices by the running statistics, computed with this block's own weights.
-
-        Equal to `RelaxedUnifiedBlock` in evaluation mode, which folds copies of the weights once for many forwards;
-        here nothing is copied but the depthwise kernels, into the merged one.
-
-        Args:
-            x: `[N, C_in, H, W]`.
-            probabilities: of the layer's choices, `[choices]`.
-            encoding: see `read`.
-        """
-        members = [cast(SubBlock, block) for block in self.sub_blocks]
-        usage, rates = (table.to(members[0].expand.weight) for table in self.read(encoding))
-        probabilities = probabilities.to(usage.dtype)
-        folds = [folded(cast(nn.BatchNorm2d, norm)) for norm in self.shadow_norms]
-        with in_full(probabilities):
-            weights = torch.einsum("c,csk->sk", probabilities, usage)
-            shares = probabilities @ rates
-            scale, shift = (weighted_sum(shares, values) for values in zip(*folds, strict=True))
-        expanded = [
-            self.act(running_norm(F.conv2d(x, member.expand.weight), [member.expand_norm])) for member in members
-        ]
-        hidden, (kernel, bias) = torch.cat(expanded, dim=1), self._merged(members, weights)
-        padding = kernel.shape[-1] // 2
-        hidden = self.act(F.conv2d(hidden, kernel, bias, self.stride, padding, groups=hidden.shape[1]))
-        parts = hidden.split(members[0].expand.out_channels, dim=1)
-        out = reduce(torch.add, [F.conv2d(part, m.project.weight) for part, m in zip(parts, members, strict=True)])
-        out = out * scale[:, None, None] + shift[:, None, None]
-        return out + x if self.residual else out
-
-    def _merged(self, members: Sequence[SubBlock], weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The kernel `[S * C, 1, k, k]` and bias `[S * C]` of one depthwise convolution, norms folded in.
-
-        `weights` `[S, K]` is how much of each kernel a sub-block uses; smaller kernels are padded with zeros.
-        """
-        kernels, biases = [], []
-        for member, row in zip(members, weights, strict=True):
-            padded, shifts = [], []
-            for conv, norm in zip(member.depthwise, member.depthwise_norms, strict=True):
-                scale, shift = folded(cast(nn.BatchNorm2d, norm))
-                weight = cast(nn.Conv2d, conv).weight * scale[:, None, None, None]
-                padded.append(F.pad(weight, ((self.kernels[-1] - weight.shape[-1]) // 2,) * 4))
-                shifts.append(shift)
-            kernels.append(weighted_sum(row, padded))
-            biases.append(weighted_sum(row, shifts))
-        return torch.cat(kernels), torch.cat(biases)
-
-    def copy_to(self, target: InvertedBottleneck, operations: Sequence[int]) -> None:
-        """Copy the weights and statistics of one path into the plain block built for it."""
-        present = [members for index in range(len(self.kernels)) if (members := self.members(operations, index))]
-        indices = [index for index in range(len(self.kernels)) if index in operations]
-        for branch, members, index in zip(target.branches, present, indices, strict=True):
-            assert isinstance(branch, KernelBranch)
-            expand = cast(nn.Sequential, branch.expand)
-            cast(nn.Conv2d, expand.conv).weight.copy_(join([member.expand.weight for member in members]))
-            _copy_norms(cast(nn.BatchNorm2d, expand.norm), [member.expand_norm for member in members])
-            branch.depthwise.conv.weight.copy_(
-                join([cast(nn.Conv2d, member.depthwise[index]).weight for member in members])
-            )
-            _copy_norms(
-                branch.depthwise.norm, [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members]
-            )
-            branch.project.weight.copy_(torch.cat([member.project.weight for member in members], dim=1))
-        _copy_norms(target.norm, [self.shadow_norm(sum(map(len, present)))])
+from anybudget.nets.unified_block import UnifiedBlock
+from anybudget.spaces import PathEncoding, UnifiedSpace
 
 
 class UnifiedSupernet(Supernet):
@@ -205,13 +43,9 @@ class UnifiedSupernet(Supernet):
     def relaxed(self) -> RelaxedUnifiedSupernet:
         """See `Supernet.relaxed`; every norm is folded once."""
         self._check_frozen()
-        return RelaxedUnifiedSupernet(self)
+        encodings = [torch.from_numpy(decision.encoding()) for decision in self.space.decisions]
+        return RelaxedUnifiedSupernet(self.before, self.layers, self.after, encodings)
 
     def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
         for layer, target, operations in zip(self.layers, blocks, encoding.operations, strict=True):
             cast(UnifiedBlock, layer).copy_to(cast(InvertedBottleneck, target), operations)
-
-
-def _copy_norms(target: nn.BatchNorm2d, sources: Sequence[nn.BatchNorm2d]) -> None:
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        getattr(target, name).copy_(join([getattr(source, name) for source in sources]))

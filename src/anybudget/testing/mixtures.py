@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from anybudget.nets import Supernet, UnifiedSupernet
 from anybudget.nets.modes import scoring
 from anybudget.nets.norms import batch_norm, join, running_norm
-from anybudget.nets.unified import SubBlock, UnifiedBlock
+from anybudget.nets.unified_block import SubBlock, UnifiedBlock
 
 
 def explicit_mixture(
