@@ -8,8 +8,9 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,12 @@ SGNAS_STAGES = stages((32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def slow_but(quick: Iterable[Hashable], values: Iterable[Hashable]) -> list[Any]:
+    """Parameters of a slow test: the `quick` ones run in `make test`, too."""
+    kept = set(quick)
+    return [pytest.param(value, marks=() if value in kept else pytest.mark.slow) for value in values]
 
 
 def whole_table(name: str) -> Path:

@@ -28,7 +28,7 @@ from anybudget.spaces import SPACES, SearchSpace
 from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import SAMPLERS, GreedySettings, Length
-from conftest import write_images
+from conftest import slow_but, write_images
 
 SMALL = {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes" / "small").glob("*.toml"))}
 FEW_STEPS = [
@@ -166,7 +166,7 @@ def test_strategies_conform(name: str, kind: str, tiny_data: DataSplits) -> None
     check_strategy(make, recipe.build_space(), reaches_optimum=name != "random")
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", slow_but(["unified", "nas-bench-201"], SMALL))
 def test_small_recipes_run_in_few_steps(name: str, tmp_path: Path, few_images: Path) -> None:
     recipe = load_recipe(SMALL[name], [*FEW_STEPS, f"data.source={few_images}"])
     run = Run.create(recipe, tmp_path)

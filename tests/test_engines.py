@@ -166,6 +166,7 @@ def test_evolution_finds_the_same(engine: RayEngine, net: Supernet, splits: Data
     assert (elsewhere.spent.images, elsewhere.spent.macs) == (here.spent.images, here.spent.macs)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_goes_on_from_its_journal(
     engine: RayEngine,
     evaluator: SubnetEvaluator,
@@ -206,6 +207,7 @@ def test_a_search_that_is_stopped_goes_on_from_its_journal(
     assert len((tmp_path / "journal").read_text().splitlines()) == 1 + len(architectures)
 
 
+@pytest.mark.slow
 def test_the_command_starts_and_ends_its_own_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a recipe's space, whose settings are of a class made on the fly."""
     (tmp_path / "tiny.toml").write_text(RECIPE.format(source=write_images(tmp_path / "images.npz")))

@@ -27,7 +27,7 @@ from anybudget.runtime.distributed import FabricProcesses, Processes
 from anybudget.storage.checkpoint import read
 from anybudget.storage.files import is_main_process
 from anybudget.training.samplers import uniform_path
-from conftest import RECIPE, stop_after, write_images
+from conftest import RECIPE, slow_but, stop_after, write_images
 
 LIMIT_SECONDS = 60
 
@@ -98,7 +98,7 @@ def train_alike(count: int, recipe: Path, folder: Path, work: Callable[[Run], ob
     assert together(count, lambda: work(Run.create(loaded, folder / "several"))) == [0] * count
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", slow_but([2], [2, 4]))
 def test_a_fair_round_is_that_of_one_process(count: int, recipe: Path, tmp_path: Path) -> None:
     """One step on all paths of a round, which train every operation of every layer equally often."""
     settings = ["supernet.epochs=1", "supernet.batch_size=48", "supernet.paths_per_step=round"]
@@ -160,7 +160,7 @@ def test_a_gradient_of_exactly_zero_counts_as_used() -> None:
     assert together(2, work) == [0, 0]
 
 
-@pytest.mark.parametrize("sampler", ["greedy", "uniform"])
+@pytest.mark.parametrize("sampler", slow_but(["greedy"], ["greedy", "uniform"]))
 def test_many_steps_stay_close(sampler: str, recipe: Path, tmp_path: Path) -> None:
     settings = [f"supernet.sampler={sampler}", "supernet.greedy.score_images=9", "supernet.greedy.warmup=0.1"]
     train_alike(2, recipe, tmp_path, Run.train_supernet, *settings)
@@ -192,6 +192,7 @@ def test_a_whole_run_in_two_processes(recipe: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "several" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_its_own_processes(recipe: Path, tmp_path: Path) -> None:
     """`devices` alone does, by Fabric's launcher; one process speaks."""
     command = [sys.executable, "-m", "anybudget", "supernet", str(recipe), "--out", str(tmp_path / "run")]

@@ -18,7 +18,7 @@ from anybudget.runs.strategies import STRATEGIES
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
 from anybudget.training.samplers import SAMPLERS
-from conftest import RECIPE, stop_after, write_images
+from conftest import RECIPE, slow_but, stop_after, write_images
 
 EVERY_STEP = ["checkpoint_seconds=0"]
 LONGER = ["supernet.epochs=4", "generator.epochs=6", "retrain.epochs=6", "search.candidates=12"]
@@ -57,9 +57,12 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "paths"), [*((name, "1") for name in SAMPLERS), ("fair", "round"), ("greedy", "round")]
+    "trained_by",
+    slow_but([("greedy", "1")], [*((name, "1") for name in SAMPLERS), ("fair", "round"), ("greedy", "round")]),
+    ids="-".join,
 )
-def test_supernet_training(sampler: str, paths: str, recipe: Path, tmp_path: Path) -> None:
+def test_supernet_training(trained_by: tuple[str, str], recipe: Path, tmp_path: Path) -> None:
+    sampler, paths = trained_by
     settings = [f"supernet.sampler={sampler}", f"supernet.paths_per_step={paths}", *GREEDY]
     settings += ["supernet.epochs=1"] if paths == "round" else []
     run = begin(recipe, tmp_path / "begin", *settings)
@@ -85,24 +88,25 @@ def test_generator_training(trained: Path, tmp_path: Path) -> None:
     assert check_resume(trained, lambda path: Run.open(path).train_generator(), tmp_path)
 
 
-@pytest.mark.parametrize("inherit", [False, True])
+@pytest.mark.parametrize("inherit", slow_but([False], [False, True]))
 def test_retraining(inherit: bool, trained: Path, tmp_path: Path) -> None:
     architecture = Run.open(trained).space.sample(np.random.default_rng(0))
     assert check_resume(trained, lambda path: Run.open(path).retrain(architecture, inherit=inherit), tmp_path)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", slow_but(["evolution", "direct"], STRATEGIES))
 def test_searching(name: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "GROUP", 3)
     assert check_resume(trained, lambda path: Run.open(path).search_with(name, BUDGETS), tmp_path)
 
 
+@pytest.mark.slow
 def test_comparing(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "GROUP", 3)
     assert check_resume(trained, lambda path: Run.open(path).compare(["random", "linear"], BUDGETS), tmp_path)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", slow_but([signal.SIGKILL], [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
 def test_a_whole_run(stop: signal.Signals, recipe: Path, tmp_path: Path) -> None:
     run = begin(recipe, tmp_path / "begin", "checkpoint_seconds=1e9" if stop != signal.SIGKILL else "seed=0")
     work: Callable[[Path], None] = lambda path: Run.open(path).run_all(lambda _line: None)  # noqa: E731
