@@ -54,7 +54,7 @@ def main() -> None:
             run.data,
             schedule,
             seed=run.recipe.seed,
-            context=TrainingContext(progress=run.progress),
+            context=TrainingContext(progress=run.context.progress),
         )
         priors = random_priors(generator, run.space, PRIORS if random_prior else 1, np.random.default_rng(1))
         for number, prior in enumerate(priors, start=1):

@@ -96,7 +96,8 @@ def test_generate_json_keys(finished: Path, capsys: pytest.CaptureFixture[str]) 
     for row in rows:
         assert set(row) == {
             "budgets", "architecture", "costs", "slack", "unused_percent",
-            "supernet_top1_percent", "supernet_balanced_accuracy_percent", "validation_largest_class_percent",
+            "supernet_top1_percent", "supernet_balanced_accuracy_percent", "supernet_loss",
+            "validation_largest_class_percent",
             "log_probability", "seconds",
         }  # fmt: skip
         assert {"macs", "params"} <= set(row["costs"])

@@ -489,7 +489,7 @@ def test_how_a_run_is_carried_out_may_change(
 
 def test_a_supernet_that_was_trained_again_makes_its_searches_void(trained: Path) -> None:
     run = Run.open(trained)
-    with run.evaluating("search random") as work:
+    with run.context.evaluating("search random") as work:
         work.journal().add([((0, 0), {"loss": 1.0, "top1_percent": 1.0, "seconds": 0.0})])
         kept = (trained / "checkpoints" / "search-random.jsonl").read_bytes()
     (trained / "checkpoints").mkdir()

@@ -85,7 +85,7 @@ def test_a_call_leaves_the_process_as_it_was(name: str, workshop: Path) -> None:
 @pytest.mark.usefixtures("caller")
 def test_a_call_that_fails_leaves_the_process_as_it_was(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.open(workshop / "run")
-    monkeypatch.setattr("anybudget.runs.run.train_network", lambda *_args, **_named: 1 / 0)
+    monkeypatch.setattr("anybudget.runs.stages.retrain.train_network", lambda *_args, **_named: 1 / 0)
     before = process_state()
     with pytest.raises(ZeroDivisionError):
         run.retrain(run.space.sample(np.random.default_rng(0)))
@@ -95,7 +95,7 @@ def test_a_call_that_fails_leaves_the_process_as_it_was(workshop: Path, monkeypa
 @pytest.mark.usefixtures("caller")
 def test_work_has_the_seed_and_the_threads_of_the_recipe(workshop: Path) -> None:
     run = Run.create(load_recipe(workshop / "tiny.toml", ["seed=3", "threads=1"]), workshop / "other")
-    with run.work("something"):
+    with run.context.work("something"):
         assert torch.get_num_threads() == 1
         assert torch.initial_seed() == 3
 

@@ -251,7 +251,7 @@ def test_the_generator_s_supernet_is_loaded_after_the_processes_have_joined(
 
     class Joining(Processes):
         def __init__(self, _device: str, **_options: object) -> None:
-            loaded.append([name for name in ("supernet", "generator") if name in run.__dict__])
+            loaded.append([name for name in ("supernet", "generator") if name in run.context._parts])
             super().__init__()
 
     monkeypatch.setattr("anybudget.runs.context.FabricProcesses", Joining)
@@ -271,7 +271,7 @@ def test_what_was_loaded_before_is_moved_where_the_processes_say(
     other = torch.device("meta")
     monkeypatch.setattr("anybudget.runs.context.FabricProcesses", lambda _device, **_options: Processes(other))
     assert run.device.type == "cpu"
-    assert run.processes.device == run.device == other
+    assert run.context.processes.device == run.device == other
     assert {tensor.device for net in networks for tensor in net.state_dict().values()} == {other}
 
 

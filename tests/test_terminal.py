@@ -217,7 +217,7 @@ def test_ctrl_c_while_images_are_read_leaves_nothing(
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("anybudget.runs.context.load_splits", interrupted)
+    monkeypatch.setattr("anybudget.runs.data_loading.load_splits", interrupted)
     code, out, err = call(capsys, "run", "tiny.toml", "--out", "new")
     assert (code, out, len(err.splitlines())) == (130, "", 1)
     assert not (workshop / "new").exists()

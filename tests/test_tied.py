@@ -80,7 +80,7 @@ def test_a_run_keeps_what_its_data_are(trained: Path) -> None:
     assert facts["class_names"] == list(CLASSES)
     assert (facts["classes"], facts["channels"], facts["height"], facts["width"]) == (3, 1, 8, 8)
     assert facts["source"] == str(trained / "images")
-    assert facts["digest"] == Run.open(trained / "run").listing.digest
+    assert facts["digest"] == Run.open(trained / "run").context.listing.digest
     assert data_check(trained / "run")[0] == "ok"
 
 
@@ -124,11 +124,11 @@ def test_moved_data_are_found_with_data_and_from_then_on(place: Path, capsys: py
     assert call(capsys, *asked)[0] == 0
     assert data_check(run)[0] == "ok"
     # A recipe that names the old place goes on with the new one, and one that names a third with that.
-    assert Run.create(load_recipe(place / "r.toml"), run).source == str(place / "elsewhere")
+    assert Run.create(load_recipe(place / "r.toml"), run).context.source == str(place / "elsewhere")
     shutil.copytree(place / "elsewhere", place / "third")
     assert call(capsys, "supernet", place / "r.toml", "--out", run, "--data", place / "third")[0] == 0
     again = Run.create(load_recipe(place / "r.toml", [f"data.source={place / 'third'}"]), run)
-    assert again.listing.digest == json.loads((run / FACTS).read_text())["digest"]
+    assert again.context.listing.digest == json.loads((run / FACTS).read_text())["digest"]
 
 
 def test_other_data_are_no_moved_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

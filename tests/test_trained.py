@@ -71,7 +71,7 @@ def test_a_file_is_seen_outside_as_training_saw_it(on_files: tuple[Run, Path], a
     assert facts.class_names == ("ant", "bee", "zebra")
     data, seen = run.data, 0
     by_class = run.data.test()
-    files = sorted((Path(run.source) / "zebra").iterdir(), key=lambda path: path.name.encode())
+    files = sorted((Path(run.context.source) / "zebra").iterdir(), key=lambda path: path.name.encode())
     for file in files:
         image = facts.read(file)
         matches = (by_class.images == image).flatten(1).all(1).nonzero().flatten().tolist()

@@ -378,19 +378,17 @@ def _create(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | None,
 
     loaded = load_recipe(recipe, overrides or ())
     folder = RunFolder(out_dir or Path("runs") / recipe.stem)
+    from anybudget.runs.context import RunContext
     from anybudget.runs.run import Run
 
     if folder.exists():
         return Run.create(loaded, folder.path, RichProgress())
-    planned = Run(folder, loaded, RichProgress())
+    planned = RunContext(folder, loaded, RichProgress())
     if all_stages:
-        planned.check_budgets(loaded.budget_sets())
-        _ = planned.cost  # that the generator is asked for
-    _ = planned.device
-    listing, data = planned.listing, planned.data
-    created = Run.create(loaded, folder.path, RichProgress())
-    created.listing, created.data = listing, data  # so that images are read once
-    return created
+        planned.check_recipe()
+    _ = planned.device, planned.data
+    planned.begin()
+    return Run(planned)
 
 
 def _text(data: Path | None) -> str | None:

@@ -1,4 +1,4 @@
-"""An open run: its folder, its recipe, and what the stages need, loaded when first used."""
+"""The context of a run: its folder, its recipe, and the parts that stages need, loaded when first used."""
 
 from __future__ import annotations
 
@@ -6,168 +6,98 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar, cast
 
 import torch
 
-from anybudget.architecture import Architecture
-from anybudget.budgets import Budget, BudgetSet
+from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel, build_costs
-from anybudget.data import (
-    SOURCES,
-    DataFacts,
-    DataSettings,
-    DataSource,
-    FolderSettings,
-    Listing,
-    identify,
-    load_splits,
-)
+from anybudget.data import DataFacts, DataSource, Listing, identify
 from anybudget.decoding.reachability import check_jointly_reachable
-from anybudget.errors import ArchitectureError, ConfigError, MissingDataError, RunError
+from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Engine, Evaluator
+from anybudget.evaluation.metrics import check_metric
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.recipe import Recipe, parse_recipe, reproducibility_settings, resolved
-from anybudget.report.measured import limits_of
+from anybudget.recipe import Recipe, reproducibility_settings, resolved
 from anybudget.runs.data_identity import IN_PYTHON, DataTie
-from anybudget.runs.dependencies import WEIGHTS, affected
-from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost
+from anybudget.runs.data_loading import check_fit, load_files, placed, registered_data
+from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
+from anybudget.runs.strategies import conditioning_cost
 from anybudget.runs.threads import RunThreads
-from anybudget.runs.work import FOLDER, Work, as_memory_error
-from anybudget.runtime.accounting import Spending
+from anybudget.runs.work import Work, as_memory_error
 from anybudget.runtime.batch_parts import batch_problem
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.distributed import FabricProcesses, Processes
 from anybudget.runtime.process_state import computing_threads, seeded
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.runtime.signals import stop_requests
-from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
 from anybudget.storage.journal import Journal
-from anybudget.storage.records import Record
-from anybudget.storage.run_folder import RunFolder, differences
+from anybudget.storage.run_folder import RunFolder
 from anybudget.training.loop import TrainingContext
-from anybudget.training.pool import CandidatePool
 
 log = logging.getLogger(__name__)
 
-READ_FROM = {"supernet": ("supernet", "evaluator"), "generator": ("generator",)}
-"""What an open run keeps of the files that a stage writes, by stage: read again once the stage has run again."""
+T = TypeVar("T")
 
-EngineFactory = Callable[["OpenRun"], Engine]
+EngineFactory = Callable[["RunContext"], Engine]
+
+NETWORKS = ("supernet", "generator")
+"""The parts that lie on the device."""
 
 
-@dataclass
-class OpenRun:
-    """An open run: its folder, its recipe, and what the stages need, loaded when first used."""
+class RunContext:
+    """An open run: what its stages share.
 
-    folder: RunFolder
-    recipe: Recipe
-    progress: Progress
-    engine: EngineFactory | None = None
-    """What evaluates candidates elsewhere than in this process."""
-    moved: str | None = None
-    """Where the data lie now, if it has just been said; kept in `data.json` by the next work."""
-    handed: DataSource | None = None
-    """The data, if they were handed over as an object."""
-    _versions_said: bool = field(default=False, init=False)
+    Parts (data, costs, networks, evaluator) are loaded when they are first asked for and kept until `forget`.
 
-    @classmethod
-    def create(
-        cls, recipe: Recipe, path: Path, progress: Progress | None = None, *, data: DataSource | None = None
-    ) -> Self:
-        """Start a run at `path`, or resume the one that is there: see `_change` where the recipe has changed.
+    Args:
+        folder: the run folder.
+        recipe: its recipe.
+        progress: where work reports.
+        engine: what evaluates candidates elsewhere than in this process.
+        data: where the data lie now, if that has just been said, which the next work keeps in `data.json`; or the data
+            themselves.
+    """
 
-        Args:
-            recipe: what to do.
-            path: the run folder.
-            progress: where its work reports.
-            data: instead of what `data.source` of the recipe names. The run is tied to their content; who opens it
-                again hands the same data over.
+    def __init__(
+        self,
+        folder: RunFolder,
+        recipe: Recipe,
+        progress: Progress | None = None,
+        *,
+        engine: EngineFactory | None = None,
+        data: str | DataSource | None = None,
+    ) -> None:
+        self.folder, self.recipe, self.progress = folder, recipe, progress or SilentProgress()
+        self.engine = engine
+        self.moved = placed(data) if isinstance(data, str) else None
+        self.handed = None if isinstance(data, str) else data
+        self.tie = DataTie(folder)
+        self._joined: Processes | None = None
+        self._parts: dict[str, Any] = {}
+        self._versions_said = False
 
-        Raises:
-            RunError: weights that are there depend on settings that have changed; lists what differs.
-        """
-        if data is not None:
-            section = recipe.data.model_copy(update={"source": IN_PYTHON})
-            recipe = recipe.model_copy(update={"data": section})
-        folder = RunFolder.create(path, resolved(recipe))
-        run = cls(folder, recipe, progress or SilentProgress(), handed=data)
-        if not folder.writes and not folder.exists():  # the main process is about to begin it
-            return run
-        # Parsed first, so that a run from before a key existed has its default.
-        there = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
-        changed = differences(reproducibility_settings(there), reproducibility_settings(recipe))
-        if there.data.source != recipe.data.source:
-            run.moved = _placed(recipe.data.source)
-            if run.tie.facts() is None:  # nothing says that they are the same data
-                changed.append(f"data.source: {there.data.source!r} -> {recipe.data.source!r}")
-        if not folder.writes:  # the main process speaks
-            return run
-        if changed:
-            run._change(changed)
-            return run
-        otherwise = [said for said in differences(resolved(there), resolved(recipe)) if "data.source:" not in said]
-        if otherwise:
-            log.warning("%s: resumes with %s; results may differ in rounding", path, "; ".join(otherwise))
-        return run
-
-    def _change(self, changed: Sequence[str]) -> None:
-        """Resume with a changed recipe: what does not depend on the changes is kept, other stages run again.
-
-        The former recipe is kept as `recipe.1.toml` and so on; answers, baselines and retrained networks stay.
+    def begin(self) -> None:
+        """Make the run folder, if it is not there, with the recipe and its provenance.
 
         Raises:
-            RunError: the search space is another, or trained weights that are there, finished or not, depend on a
-                changed key.
+            RunError: the folder cannot be written, or holds something that is no run.
         """
-        folder, stages = self.folder, affected(changed)
-        spaces = [said for said in changed if said.startswith("space.name:")]
-        if spaces:
-            raise RunError(f"{folder.path}: holds a run with another search space ({spaces[0]}); choose another --out")
-        for stage in WEIGHTS:
-            begun = folder.finished(stage) or (folder.path / FOLDER / f"{stage}.checkpoint").exists()
-            if stage in stages and begun:
-                raise RunError(
-                    f"{folder.path}: holds a run with other settings ({'; '.join(stages[stage])}), on which its "
-                    f"{stage} stage depends, whose weights are kept; choose another --out, or the same settings. Other "
-                    f"budgets are answered by: anybudget generate {folder.path}, and networks trained by: anybudget "
-                    f"retrain {folder.path}"
-                )
-        with folder.locked():
-            again = folder.forget(stages)
-            folder.keep("recipe.toml", copy=True)
-            folder.write_recipe(resolved(self.recipe))
-        said = f"runs {', '.join(again)} again, keeping all other stages" if again else "keeps all finished stages"
-        log.warning("%s: %s changed; the run %s", folder.path, "; ".join(changed), said)
+        RunFolder.create(self.folder.path, resolved(self.recipe))
 
-    @classmethod
-    def open(cls, path: Path, progress: Progress | None = None, *, data: str | DataSource | None = None) -> Self:
-        """Open the run at `path`.
+    def forget(self, *parts: str) -> None:
+        """Load these parts again when they are next asked for."""
+        for part in parts:
+            self._parts.pop(part, None)
 
-        Args:
-            path: the run folder.
-            progress: where its work reports.
-            data: where its data lie now, if not where they lay before, or the data themselves. They have to be the
-                same, which is checked when they are first read; the next work keeps the place in the run folder.
-
-        Raises:
-            RunError: there is none, or its recipe is damaged.
-        """
-        folder = RunFolder.open(path)
-        recipe = parse_recipe(folder.recipe(), str(path / "recipe.toml"))
-        moved, handed = (_placed(data), None) if isinstance(data, str) else (None, data)
-        return cls(folder, recipe, progress or SilentProgress(), moved=moved, handed=handed)
-
-    @cached_property
-    def tie(self) -> DataTie:
-        """What the run folder says of its data."""
-        return DataTie(self.folder)
+    def _part(self, name: str, load: Callable[[], T]) -> T:
+        """A part, loaded if it is not there."""
+        if name not in self._parts:
+            self._parts[name] = load()
+        return cast(T, self._parts[name])
 
     @property
     def source(self) -> str:
@@ -176,27 +106,7 @@ class OpenRun:
             return IN_PYTHON
         return self.moved or self.tie.source() or self.recipe.data.source
 
-    @cached_property
-    def _given(self) -> DataSource | None:
-        """The data that were handed over, or those of a registered source; None if they are files.
-
-        Raises:
-            MissingDataError: they were handed over to whoever began the run, and have not been this time.
-        """
-        if self.handed is not None or self.source not in (*SOURCES, IN_PYTHON):
-            return self.handed
-        if self.source == IN_PYTHON:
-            raise MissingDataError(
-                f"{self.folder.path}: its data were handed over in Python: hand the same over again, with "
-                "Run.create(recipe, path, data=source) or Run.open(path, data=source)"
-            )
-        section = self.recipe.data
-        settings = DataSettings(
-            self.recipe.seed, section.validation_fraction, section.test_fraction, self.recipe.space.input_size
-        )
-        return SOURCES[self.source](settings)
-
-    @cached_property
+    @property
     def listing(self) -> Listing:
         """What tells the data of this run from others; no image is decoded.
 
@@ -204,106 +114,138 @@ class OpenRun:
             DataError: there is no data set, or it cannot be used.
             RunError: it is another one than the run was begun with; says what differs.
         """
+        return self._part("listing", lambda: self.tie.identified(self.source, self._find_listing))
 
-        def found() -> Listing:
-            given = self._given
-            return identify(self.source, self.recipe.space.input_size) if given is None else given.listing()
+    def _find_listing(self) -> Listing:
+        given = self._given
+        return identify(self.source, self.recipe.space.input_size) if given is None else given.listing()
 
-        return self.tie.identified(self.source, found)
-
-    @cached_property
+    @property
     def space(self) -> SearchSpace:
         """The search space of the recipe."""
-        return self.recipe.build_space()
+        return self._part("space", self.recipe.build_space)
 
-    @cached_property
+    @property
     def costs(self) -> dict[str, CostModel]:
         """Every registered cost of the space."""
-        return build_costs(self.space)
+        return self._part("costs", lambda: build_costs(self.space))
 
-    @cached_property
+    @property
     def cost(self) -> CostModel:
-        """The cost that the generator is conditioned on."""
-        return conditioning_cost(self.recipe, self.costs)
+        """The cost that the generator is conditioned on.
+
+        Raises:
+            ConfigError: there is no such cost, or it is the same for every network.
+        """
+        return self._part("cost", lambda: conditioning_cost(self.recipe, self.costs))
 
     @property
     def device(self) -> torch.device:
         """Where the networks run: this process's own device once the processes have been joined."""
-        return self.processes.device if "processes" in self.__dict__ else pick_device(self.recipe.device)
+        return self._joined.device if self._joined else pick_device(self.recipe.device)
 
-    @cached_property
+    @property
     def processes(self) -> Processes:
         """The processes that train together, joined when this is first asked for.
 
         Networks that have been loaded before are moved to this process's own device.
         """
-        recipe = self.recipe
-        joined = FabricProcesses(
-            str(pick_device(recipe.device)), devices=recipe.devices, nodes=recipe.nodes, precision=recipe.precision
-        )
-        for name in ("supernet", "generator"):
-            if name in self.__dict__:
-                self.__dict__[name].to(joined.device)
-        return joined
+        if self._joined is None:
+            recipe = self.recipe
+            self._joined = FabricProcesses(
+                str(pick_device(recipe.device)), devices=recipe.devices, nodes=recipe.nodes, precision=recipe.precision
+            )
+            for name in NETWORKS:
+                if name in self._parts:
+                    self._parts[name].to(self._joined.device)
+        return self._joined
 
-    @cached_property
+    def barrier(self) -> None:
+        """Wait for the other processes of this run, where any have been joined: they read what the main one writes."""
+        if self._joined is not None:
+            self._joined.same(None)
+
+    @property
     def data(self) -> DataSource:
         """The data, checked against the space, and against what the run was begun with."""
-        section = self.recipe.data
+        return self._part("data", self._load_data)
+
+    def _load_data(self) -> DataSource:
         _ = self.listing  # other data are refused before any image is decoded
-        data = self._given or load_splits(
-            self.source,
-            seed=self.recipe.seed,
-            validation_fraction=section.validation_fraction,
-            test_fraction=section.test_fraction,
-            image_size=self.recipe.space.input_size,
-            skip_unreadable=section.skip_unreadable,
-            folders=FolderSettings(section.val, self.space.input_shape[0]),
-        )
-        channels, classes = data.input_shape[0], data.classes
-        wrong = [
-            f"space.{key}={found} (the recipe says {said})"
-            for key, found, said in (
-                ("input_channels", channels, self.space.input_shape[0]),
-                ("classes", classes, self.space.classes),
-            )
-            if found != said
-        ]
-        if wrong:
-            fewest = f"; {data.fewest()}" if classes > self.space.classes else ""
-            raise ConfigError(f"{self.source}: this data set needs {' and '.join(wrong)}; set it with --set{fewest}")
-        if data.input_shape != self.space.input_shape:
-            height, width = data.input_shape[1:]
-            raise ConfigError(
-                f"{self.source}: its images are {width}×{height} pixels, and the networks of the recipe take "
-                f"{self.space.input_shape[2]}×{self.space.input_shape[1]}; set space.input_size, or scale the images, "
-                "as DataSettings(image_size=...) does"
-            )
+        given = self._given
+        data = load_files(self.recipe, self.source, self.space) if given is None else given
+        check_fit(data, self.source, self.space)
         self.tie.check_splits(data)
         return data
 
-    @cached_property
+    @property
+    def _given(self) -> DataSource | None:
+        """The data, unless they are files: handed over, or of a registered source."""
+        if self.handed is not None:
+            return self.handed
+        return self._part("given", lambda: registered_data(self.recipe, self.source, self.folder.path))
+
+    @property
     def supernet(self) -> Supernet:
         """The trained supernet, in evaluation mode."""
+        return self._part("supernet", self._load_supernet)
+
+    @property
+    def generator(self) -> ArchitectureGenerator:
+        """The trained architecture generator."""
+        return self._part("generator", self._load_generator)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """An evaluator for whoever looks at networks of this run."""
+        return self._part("evaluator", self.new_evaluator)
+
+    def new_evaluator(self, journal: Journal | None = None) -> Evaluator:
+        """An evaluator that has evaluated nothing yet, equal to all others; takes what a journal has."""
+        return Evaluator(
+            self.supernet,
+            self.data,
+            calibration_images=self.recipe.search.calibration_images,
+            seed=self.recipe.seed,
+            journal=journal,
+            engine=self.engine(self) if self.engine else None,
+            metric=self.recipe.search.metric,
+        )
+
+    def build_supernet(self) -> Supernet:
+        """A supernet with new weights."""
+        return channels_last(build_supernet(self.space).to(self.device))
+
+    def build_generator(self) -> ArchitectureGenerator:
+        """A generator with new weights."""
+        section = self.recipe.generator
+        generator = ArchitectureGenerator(self.space, hidden=section.hidden, random_prior=section.random_prior)
+        return generator.to(self.device)
+
+    def _load_supernet(self) -> Supernet:
         self.folder.require("supernet", f"supernet {self.folder.path}")
         with seeded(self.recipe.seed):  # the weights that it starts with are replaced, but are drawn
-            supernet = self._build_supernet()
+            supernet = self.build_supernet()
         self.folder.load_weights("supernet.safetensors", supernet)
         return supernet.eval()
 
-    @cached_property
-    def generator(self) -> ArchitectureGenerator:
-        """The trained architecture generator."""
+    def _load_generator(self) -> ArchitectureGenerator:
         self.folder.require("generator", f"generator {self.folder.path}")
         with seeded(self.recipe.seed):
-            generator = self._build_generator()
+            generator = self.build_generator()
         self.folder.load_weights("generator.safetensors", generator)
         return generator.eval()
 
-    @cached_property
-    def evaluator(self) -> Evaluator:
-        """An evaluator for whoever looks at networks of this run."""
-        return self.new_evaluator()
+    def check_recipe(self) -> None:
+        """Check, before hours of training, what a whole run is asked for.
+
+        Raises:
+            BudgetError: a budget of the recipe cannot be met.
+            ConfigError: the generator's cost or the metric cannot be used.
+        """
+        self.check_budgets(self.recipe.budget_sets())
+        _ = self.cost
+        check_metric(self.recipe.search.metric, self.space.classes)
 
     def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
         """Check every budget before any work.
@@ -336,7 +278,7 @@ class OpenRun:
     def stage(self, name: str, **settings: Any) -> Iterator[Work]:
         """Work that is noted as finished, with its time, if nothing goes wrong; see `work`.
 
-        What this run has read of the stage's files is forgotten, however the stage ends.
+        The parts that were loaded from the stage's files are forgotten, however the stage ends.
         """
         started = time.perf_counter()
         try:
@@ -344,8 +286,22 @@ class OpenRun:
                 yield work
                 self.folder.finish(name, time.perf_counter() - started)
         finally:
-            for part in READ_FROM.get(name, ()):
-                self.__dict__.pop(part, None)
+            self.forget(*LOADED_FROM.get(name, ()))
+
+    def replace(self, stage: str) -> None:
+        """Take back the notes of a stage and of all that read its results; called before these are written again.
+
+        Where the supernet is replaced, scores of the old weights are kept as `candidates.1.jsonl` and so on.
+        """
+        if not self.folder.finished(stage):
+            return
+        again = self.folder.forget((stage, *later(stage)))
+        if stage == "supernet":
+            for path in [found for pattern in SCORED_FILES for found in self.folder.path.glob(pattern)]:
+                if "." not in path.stem:  # not one that has been kept before
+                    self.folder.keep(path.relative_to(self.folder.path).as_posix())
+        if again[1:] and self.folder.writes:
+            log.warning("%s: %s runs again, and so will %s", self.folder.path, stage, ", ".join(again[1:]))
 
     @contextmanager
     def work(self, name: str, **settings: Any) -> Iterator[Work]:
@@ -398,39 +354,6 @@ class OpenRun:
         self.tie.write(facts, self.listing, self.source)
         return facts.settings()
 
-    def barrier(self) -> None:
-        """Wait for the other processes of this run, where any have been joined: they read what the main one writes."""
-        if "processes" in self.__dict__:
-            self.processes.same(None)
-
-    def _build_supernet(self) -> Supernet:
-        return channels_last(build_supernet(self.space).to(self.device))
-
-    def _build_generator(self) -> ArchitectureGenerator:
-        section = self.recipe.generator
-        generator = ArchitectureGenerator(self.space, hidden=section.hidden, random_prior=section.random_prior)
-        return generator.to(self.device)
-
-    def _answers(self, name: str = "candidates.jsonl") -> list[tuple[BudgetSet, Architecture]]:
-        """The budgets of every line of a file of answers, and the architecture that was found for them."""
-        rows = enumerate(self.folder.read_lines(name), start=1)
-        records = [Record(f"{self.folder.path / name}, line {number}", row) for number, row in rows]
-        with with_hint("mend or remove that line"):
-            return [(_budgets(record), self._architecture(record)) for record in records]
-
-    def _architecture(self, record: Record) -> Architecture:
-        """The architecture of a record, which has to be one of this run's space."""
-        found = record.architecture("architecture")
-        try:
-            self.space.validate(found)
-        except ArchitectureError as error:
-            raise RunError(f"{record.where}: {error}") from None
-        return found
-
-    def _record(self, path: Path) -> Record:
-        """The object in a JSON file of the run folder."""
-        return Record(str(path), self.folder.read_json(path.relative_to(self.folder.path).as_posix()))
-
     def evaluating(self, name: str, *, stage: bool = False) -> AbstractContextManager[Work]:
         """Work, or a stage, that needs the trained supernet: one begun with other weights is not resumed."""
         begin = self.stage if stage else self.work
@@ -440,69 +363,3 @@ class OpenRun:
         """The digest of the trained supernet, as a setting of work that depends on its weights."""
         self.folder.require("supernet", f"supernet {self.folder.path}")
         return {"supernet": self.folder.digest("supernet.safetensors")}
-
-    def new_evaluator(self, journal: Journal | None = None) -> Evaluator:
-        """An evaluator that has evaluated nothing yet, equal to all others; takes what a journal has."""
-        return Evaluator(
-            self.supernet,
-            self.data,
-            calibration_images=self.recipe.search.calibration_images,
-            seed=self.recipe.seed,
-            journal=journal,
-            engine=self.engine(self) if self.engine else None,
-            metric=self.recipe.search.metric,
-        )
-
-    def strategy(self, name: str, work: Work | None = None, *, part: str = "") -> Strategy:
-        """A search strategy as the recipe sets it, with its own evaluator; the generator's counts its training in.
-
-        Args:
-            name: which, by its registered name.
-            work: what it is searching for, so that it is saved; None saves nothing.
-            part: tells several strategies of one work apart.
-        """
-
-        def generator() -> tuple[ArchitectureGenerator, Spending]:
-            trained = self.generator
-            with with_hint(f"delete {self.folder.path / 'stages.json'} and run again to train anew"):
-                spent = self._record(self.folder.path / "generator.json")
-                evaluations, images = int(spent.number("evaluations")), int(spent.number("images"))
-                return trained, Spending(evaluations, images, spent.number("macs"), spent.number("seconds"))
-
-        def pool() -> list[Architecture]:
-            rows, path = self.folder.read_lines("pool.jsonl"), str(self.folder.path / "pool.jsonl")
-            members = CandidatePool.from_rows(rows, len(rows), path)
-            for number, row in enumerate(rows, start=1):
-                self._architecture(Record(f"{path}, entry {number}", row))
-            return list(members)
-
-        def context(name: str) -> TrainingContext:
-            if work is None:
-                return TrainingContext(processes=Processes(self.device), progress=self.progress)
-            # A search runs in one process, whatever trained the supernet.
-            return work.training_context(part=f"{part} {name}", processes=Processes(self.device))
-
-        evaluator = self.new_evaluator(work.journal(part) if work else None)
-        cost = conditioning_cost(self.recipe, self.costs)
-        parts = Parts(self.recipe, self.data, self.costs, cost, evaluator, self.progress, generator, pool, context)
-        return STRATEGIES[name](parts)
-
-
-def _placed(source: str) -> str:
-    """Where data lie, wherever later commands are begun."""
-    return source if source in (*SOURCES, IN_PYTHON) else str(Path(source).expanduser().absolute())
-
-
-def _budgets(record: Record) -> BudgetSet:
-    """The budget set of an answer."""
-    limits = limits_of(record.record("budgets"), record.where)
-    return BudgetSet(tuple(Budget(cost, limit) for cost, limit in limits.items()))
-
-
-@contextmanager
-def with_hint(way_out: str) -> Iterator[None]:
-    """Within, a message on a damaged file ends with what to do about it."""
-    try:
-        yield
-    except RunError as error:
-        raise RunError(f"{error}; {way_out}") from None

@@ -1,4 +1,4 @@
-"""Which keys of a recipe the results of each stage depend on: said once, so that what did not change is kept."""
+"""What the results of each stage depend on: keys of the recipe, and results of earlier stages; said once."""
 
 from __future__ import annotations
 
@@ -25,8 +25,32 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
 }
 """Keys, or tables with all of their keys, by stage. A key of none (`name`, `search.evolution`) changes no stage."""
 
+READS: Mapping[str, tuple[str, ...]] = {
+    "supernet": (),
+    "generator": ("supernet",),
+    "search": ("supernet", "generator"),
+    "random": ("supernet",),
+    "retrain": ("search",),
+}
+"""The stages in the order they run, and the earlier stages whose results each reads."""
+
+LOADED_FROM: Mapping[str, tuple[str, ...]] = {"supernet": ("supernet", "evaluator"), "generator": ("generator",)}
+"""The parts of a context that are loaded from the files of a stage."""
+
+SCORED_FILES = ("candidates.jsonl", "random.jsonl", "search/*.jsonl", "compare.json", "rank.json")
+"""Files with scores of the supernet's weights: no longer of this run once these are replaced."""
+
 WEIGHTS = ("supernet", "generator")
 """Stages whose results would be replaced if they ran again; those of the others are added to what is there."""
+
+
+def later(stage: str) -> list[str]:
+    """The stages that read the results of this one, directly or through others, in the order they run."""
+    found = {stage}
+    for other, read in READS.items():
+        if found & set(read):
+            found.add(other)
+    return [other for other in READS if other in found - {stage}]
 
 
 def affected(changed: Sequence[str]) -> dict[str, list[str]]:

@@ -20,13 +20,13 @@ from safetensors import SafetensorError, safe_open
 from anybudget.errors import AnyBudgetError, RunError, reason
 from anybudget.nets import build_supernet
 from anybudget.recipe import Recipe, reproducibility_settings
-from anybudget.runs.context import OpenRun
+from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS, LISTING
+from anybudget.runs.opening import open_run
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import NETWORK, WEIGHTS
 from anybudget.runs.work import FOLDER
 from anybudget.runtime.device import pick_device
-from anybudget.runtime.progress import SilentProgress
 from anybudget.runtime.threads import probed_threads, set_by_caller, usable_cores
 from anybudget.storage import checkpoint as checkpoints
 from anybudget.storage import journal
@@ -174,7 +174,7 @@ def examine_run(path: Path, data: str | None = None) -> Iterator[Check]:
     yield Check("run folder", "ok" if writable else "note", said)
     recipe: Recipe | None = None
     try:
-        run = OpenRun.open(path, data=data)
+        run = open_run(path, data=data)
         recipe = run.recipe
         yield Check("recipe.toml", "ok", f"{recipe.name}, space {run.space.name}, seed {recipe.seed}")
         yield Check("device", "ok", f"{recipe.device}: {run.device}")
@@ -187,7 +187,7 @@ def examine_run(path: Path, data: str | None = None) -> Iterator[Check]:
     yield from _Examination(folder, recipe).checks()
 
 
-def _threads(run: OpenRun) -> Check:
+def _threads(run: RunContext) -> Check:
     """How many threads a run computes with."""
     said = run.recipe.threads
     try:
@@ -199,7 +199,7 @@ def _threads(run: OpenRun) -> Check:
     return Check("threads", "ok", f"{kept}, the fastest of its first training" if kept else "not timed in this run")
 
 
-def _data(run: OpenRun) -> Check:
+def _data(run: RunContext) -> Check:
     """Whether the data of a run are there, and are those that it was begun with; no image is decoded."""
     try:
         facts, listing = run.tie.facts(), run.listing
@@ -254,7 +254,7 @@ class _Examination:
     def __init__(self, folder: RunFolder, recipe: Recipe | None) -> None:
         self.folder, self.path, self.recipe = folder, folder.path, recipe
         # Weights are looked at where there is always a device for them.
-        self.run = OpenRun(folder, recipe.model_copy(update={"device": "cpu"}), SilentProgress()) if recipe else None
+        self.run = RunContext(folder, recipe.model_copy(update={"device": "cpu"})) if recipe else None
         self.at_work = False
         self.stages: Mapping[str, Any] = {}
         self.sizes: dict[str, list[int]] = {}
@@ -334,7 +334,7 @@ class _Examination:
         elif required:
             yield Check(name, "note" if name in RECORDS else "problem", f"missing; put it back, or {again}")
 
-    def _weights(self, name: str, run: OpenRun) -> Check:
+    def _weights(self, name: str, run: RunContext) -> Check:
         """Load the weights that a finished stage has left."""
         try:
             module = run.supernet if name.startswith("supernet") else run.generator
@@ -458,7 +458,7 @@ class _Examination:
         return Check("disk", "problem", f"{said}, and {COPIES} are there while one is written; free some space")
 
 
-def _expected_checkpoint(run: OpenRun) -> int:
+def _expected_checkpoint(run: RunContext) -> int:
     """About how many bytes a checkpoint of supernet training takes: weights and momentum, once more for rollbacks."""
     with torch.device("meta"):  # which takes no memory
         tensors = build_supernet(run.space).state_dict().values()

@@ -1,0 +1,1 @@
+"""The stages of a run: functions that read the run folder, do their work, and write the results back."""

@@ -1,0 +1,52 @@
+"""Stage `random`: random architectures of about the same cost as each budget of the recipe."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.decoding.reachability import attainable
+from anybudget.runs.context import RunContext
+from anybudget.search.base import exact_costs
+
+log = logging.getLogger(__name__)
+
+BASELINE = "random.jsonl"
+
+
+def draw(run: RunContext) -> None:
+    """At every budget of the recipe, score random architectures of about the same cost; writes `random.jsonl`.
+
+    Each uses at least `search.random_window` of what the budgets leave attainable of their first cost. Scores of
+    other budgets that are there already are kept.
+    """
+    section, budget_sets = run.recipe.search, run.recipe.budget_sets()
+    count, rng = section.random_baseline, np.random.default_rng(run.recipe.seed)
+    terms = {name: model.terms for name, model in run.costs.items()}
+    asked = [budgets.limits() for budgets in budget_sets]
+    kept = [row for row in run.folder.read_lines(BASELINE) if row.get("budgets") not in asked]
+    rows: list[dict[str, Any]] = []
+    with (
+        run.evaluating("random", stage=True) as work,
+        run.progress.task("random baseline", count * len(budget_sets)) as task,
+    ):
+        evaluator = run.new_evaluator(work.journal())
+        for budgets in budget_sets if count else ():
+            floor = section.random_window * attainable(terms, next(iter(budgets)).cost, budgets)
+            drawn = FeasibleSampler(run.space, run.costs, budgets, floor=floor).sample(count, rng)
+            if not drawn:
+                log.warning("random baseline: no network uses %s of %s; lower search.random_window", floor, budgets)
+            for architecture, metrics in zip(drawn, evaluator.scores(drawn, task), strict=True):
+                rows.append(
+                    {
+                        "budgets": budgets.limits(),
+                        "architecture": architecture.to_dict(),
+                        "costs": exact_costs(run.costs, architecture),
+                        **metrics.to_dict("supernet"),
+                    }
+                )
+        run.replace("random")
+        run.folder.write_lines(BASELINE, [*kept, *rows])

@@ -1,0 +1,36 @@
+"""How well the supernet orders networks: on few images, and against truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from anybudget.evaluation.ranking import rank_run
+from anybudget.runs.context import RunContext
+from anybudget.runs.stages.retrain import retrained
+from anybudget.tabular.tables import load_table
+
+
+def rank(run: RunContext, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
+    """How well the supernet orders random networks; `rank_run` says what is returned, and `rank.json` keeps it.
+
+    Raises:
+        ConfigError: fewer than three paths.
+        DataError: the table cannot be read, or is not of this run's space.
+    """
+    truth = load_table(table, run.space) if table else None
+    with run.evaluating("rank"):
+        found = rank_run(
+            run.supernet,
+            run.data,
+            paths=paths,
+            image_counts=image_counts,
+            seed=run.recipe.seed,
+            calibration_images=run.recipe.search.calibration_images,
+            retrained=retrained(run),
+            truth=truth,
+            progress=run.progress,
+        )
+        run.folder.write_result("rank.json", found)
+    return found

@@ -1,0 +1,184 @@
+"""Stage `retrain`: train found architectures on their own and measure them on the test split."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from anybudget.architecture import Architecture
+from anybudget.data import DataFacts, Split, largest_class_percent
+from anybudget.errors import ConfigError, RunError
+from anybudget.evaluation.evaluator import evaluate
+from anybudget.nets import build_network
+from anybudget.nets.blocks import channels_last
+from anybudget.runs.answers import ANSWERS, architecture_of, read_answers, read_object, with_hint
+from anybudget.runs.context import RunContext
+from anybudget.runs.data_identity import FACTS
+from anybudget.runs.schedules import schedule_of
+from anybudget.runs.trained import NETWORK, WEIGHTS, describe
+from anybudget.spaces import BlockSpec, derive
+from anybudget.storage.records import Record
+from anybudget.training.retrain import train_network
+
+RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
+
+
+def retrain_picks(run: RunContext) -> list[dict[str, Any]]:
+    """Retrain what was found for the budgets that `retrain.picks` names."""
+    picked = _picked(run)
+    results = []
+    with run.stage("retrain"):
+        run.replace("retrain")
+        for architecture in picked:
+            result = _finished(run, architecture)
+            # One that was finished before the stage was interrupted need not be trained again.
+            results.append(retrain(run, architecture) if result is None else result)
+    return results
+
+
+def retrain(
+    run: RunContext, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None
+) -> dict[str, Any]:
+    """Train one architecture and measure it on the test split; writes `retrain/<id>/`.
+
+    Args:
+        run: the run.
+        architecture: what to train.
+        inherit: start from the supernet's weights instead of afresh; the recipe says when None.
+        epochs: how long; the recipe says when None.
+
+    Raises:
+        ArchitectureError: the architecture is not one of this run's space.
+        ConfigError: a derived network was to inherit weights.
+    """
+    section = run.recipe.retrain
+    inherit = section.inherit if inherit is None else inherit
+    schedule = schedule_of(section if epochs is None else section.model_copy(update={"epochs": epochs}))
+    name = f"retrain/{architecture.short_id}"
+    run.space.validate(architecture)
+    _result_of(run, architecture)  # a damaged one is to be noticed before the work, not after
+    specs = _specs(run, architecture, inherit)
+    rows: list[dict[str, float]] = []
+    started = time.perf_counter()
+    # Weights that are inherited decide the result, as those that evaluate do.
+    origin = run.origin() if inherit else {}
+    with run.work(name, inherit=inherit, epochs=schedule.epochs, **origin) as work:
+        context = work.training_context(rows.append, section.rollbacks)
+        network = run.new_evaluator().network(architecture) if inherit else build_network(specs)
+        network = channels_last(network.to(run.device))
+        task = f"retrain {architecture.short_id}"
+        train_network(network, run.data, schedule, name=task, seed=run.recipe.seed, context=context)
+        result = {
+            "architecture": architecture.to_dict(),
+            "costs": {name: model.count(specs) for name, model in run.costs.items()},
+            "derived": bool(section.activation or section.se_reduction),
+            **_measured(run, "validation", network, run.data.validation),
+            **_measured(run, "test", network, run.data.test()),
+            "inherited": inherit,
+            "settings": _settings(run, inherit, epochs),
+            "epochs": schedule.epochs,
+            "seconds": time.perf_counter() - started,
+            "layers": run.space.describe(architecture),
+        }
+        _write(run, architecture, network, rows, result)
+    return result
+
+
+def retrained(run: RunContext) -> dict[Architecture, float]:
+    """Test top-1 in percent of the networks that were retrained as they were found."""
+    # Those that were kept when their network was trained again have a dot in the name.
+    networks = [path for path in run.folder.path.glob("retrain/*/result.json") if "." not in path.parent.name]
+    with with_hint(RETRAIN_AGAIN):
+        records = [read_object(run, path) for path in networks]
+        return {
+            architecture_of(run, record): record.number("test_top1_percent")
+            for record in records
+            if not record.values.get("derived")
+        }
+
+
+def _specs(run: RunContext, architecture: Architecture, inherit: bool) -> tuple[BlockSpec, ...]:
+    """The blocks of the network that is trained."""
+    section = run.recipe.retrain
+    if inherit and (section.activation or section.se_reduction):
+        raise ConfigError(
+            "a network with retrain.activation or retrain.se_reduction has no weights to inherit; train it from "
+            "scratch (retrain.inherit = false, --scratch), or leave both out"
+        )
+    blocks = run.space.block_specs(architecture)
+    return derive(blocks, activation=section.activation or None, se_reduction=section.se_reduction)
+
+
+def _measured(run: RunContext, split: str, network: nn.Module, images: Split) -> dict[str, float]:
+    """How well a network does on a split, and the share of its largest class, under keys that name the split."""
+    measured = evaluate(network, images, run.data).to_dict(split)
+    return {**measured, f"{split}_largest_class_percent": largest_class_percent(images.labels)}
+
+
+def _write(
+    run: RunContext,
+    architecture: Architecture,
+    network: nn.Module,
+    rows: list[dict[str, float]],
+    result: dict[str, Any],
+) -> None:
+    """Write all files of a retrained network; one that was trained otherwise is kept beside it."""
+    folder, name = run.folder, f"retrain/{architecture.short_id}"
+    former = _result_of(run, architecture)
+    if former and former.values.get("settings") != result["settings"]:
+        folder.keep(name)
+    folder.write_csv(f"{name}/retrain.csv", rows)
+    folder.save_weights(f"{name}/{WEIGHTS}", network)
+    folder.write_json(f"{name}/architecture.json", architecture.to_dict())
+    folder.write_json(f"{name}/{NETWORK}", describe(run.recipe, architecture))
+    folder.write_json(f"{name}/{FACTS}", DataFacts.of(run.listing, run.data).to_dict())
+    folder.write_json(f"{name}/result.json", result)
+
+
+def _picked(run: RunContext) -> list[Architecture]:
+    """What was found for the budgets that `retrain.picks` names."""
+    # The last answer to each budget counts: queries may have been added before and after the search.
+    found = dict(read_answers(run))
+    picked = []
+    for pick in run.recipe.retrain.picks:
+        budgets = run.recipe.budget_sets()[pick - 1]
+        if budgets not in found:
+            raise RunError(
+                f"{run.folder.path / ANSWERS}: has no answer to the budget {budgets}, which "
+                f'retrain.picks names; ask for it with: anybudget generate {run.folder.path} --budget "{budgets}"'
+            )
+        picked.append(found[budgets])
+    return picked
+
+
+def _settings(run: RunContext, inherit: bool, epochs: int | None) -> dict[str, Any]:
+    """What decides how a network is retrained, as its `result.json` keeps it."""
+    section = run.recipe.retrain
+    said = {**section.model_dump(mode="json", exclude={"picks"}), "inherit": inherit}
+    return {**said, "epochs": section.epochs if epochs is None else epochs, **(run.origin() if inherit else {})}
+
+
+def _result_path(run: RunContext, architecture: Architecture) -> Path:
+    return run.folder.path / "retrain" / architecture.short_id / "result.json"
+
+
+def _result_of(run: RunContext, architecture: Architecture) -> Record | None:
+    """The result of retraining this architecture, however it was trained; None if it has not been."""
+    path = _result_path(run, architecture)
+    if not path.exists():
+        return None
+    with with_hint(RETRAIN_AGAIN):
+        record = read_object(run, path)
+        record.number("epochs")
+    return record
+
+
+def _finished(run: RunContext, architecture: Architecture) -> dict[str, Any] | None:
+    """What retraining this architecture as the recipe says gave; None if it has not been."""
+    record = _result_of(run, architecture)
+    if record is None or record.values.get("settings") != _settings(run, run.recipe.retrain.inherit, None):
+        return None
+    return record.values

@@ -1,0 +1,46 @@
+"""Stage `supernet`: train the shared weights."""
+
+from __future__ import annotations
+
+from anybudget.runs.context import RunContext
+from anybudget.runs.schedules import schedule_of
+from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
+from anybudget.training.supernet import length_of, train_supernet
+
+
+def train(run: RunContext) -> None:
+    """Train the supernet.
+
+    Writes `supernet.csv`, `supernet.json` (what it cost), `supernet.safetensors`, and `pool.jsonl` if greedy.
+
+    Raises:
+        ConfigError: a batch of this or a later training cannot be cut into the parts that the recipe asks for.
+    """
+    section, data = run.recipe.supernet, run.data
+    run.check_batches()
+    rows: list[dict[str, float]] = []
+    with run.stage("supernet") as work:
+        context = work.training_context(rows.append, section.rollbacks)
+        supernet = run.build_supernet()
+        schedule = schedule_of(section)
+        greedy = GreedySettings(**section.greedy.model_dump())
+        several = 1 if section.same_paths else run.processes.count
+        length = length_of(data, schedule, section.paths_per_step, several)
+        sampler = SAMPLERS[section.sampler](run.space, greedy, length)
+        spent = train_supernet(
+            supernet,
+            sampler,
+            data,
+            schedule,
+            paths_per_step=section.paths_per_step,
+            score_images=greedy.score_images,
+            same_paths=section.same_paths,
+            seed=run.recipe.seed,
+            context=context,
+        )
+        run.replace("supernet")
+        run.folder.write_csv("supernet.csv", rows)
+        run.folder.write_json("supernet.json", spent.to_dict())
+        if isinstance(sampler, GreedySampler):
+            run.folder.write_lines("pool.jsonl", sampler.pool.to_rows())
+        run.folder.save_weights("supernet.safetensors", supernet)
