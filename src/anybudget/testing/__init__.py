@@ -6,6 +6,7 @@
 | a cost model | `check_cost_model` |
 | a supernet | `check_supernet` |
 | a path sampler | `check_sampler` |
+| a data source | `check_source` |
 | a search strategy | `check_strategy`, by the planted evaluator `PlantedEvaluator` |
 | long work | `check_resume`: killed at random moments and resumed, it ends the same |
 
@@ -18,6 +19,7 @@ from anybudget.testing.mixtures import explicit_mixture
 from anybudget.testing.norms import randomise_norms
 from anybudget.testing.planted import PlantedEvaluator, planted_objective
 from anybudget.testing.samplers import check_sampler
+from anybudget.testing.sources import check_source
 from anybudget.testing.spaces import check_cost_model, check_space
 from anybudget.testing.strategies import check_strategy
 from anybudget.testing.supernets import check_supernet
@@ -27,6 +29,7 @@ __all__ = [
     "check_cost_model",
     "check_resume",
     "check_sampler",
+    "check_source",
     "check_space",
     "check_strategy",
     "check_supernet",
