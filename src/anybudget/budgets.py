@@ -117,7 +117,12 @@ def _parse_term(term: str, text: str, known: Collection[str] | None) -> Budget:
     if relation not in ("<=", "≤"):
         problems.append(f"a budget is an upper limit, so write <= instead of {relation}")
     if suffix not in _SUFFIXES:
-        meant = f"did you mean {suffix.upper()}?" if suffix.upper() in _SUFFIXES else "a limit has no unit"
+        if cost.endswith(f"_{suffix}"):
+            meant = f"a limit on {cost} is in {suffix} already, so write {cost}<={match['number']}"
+        elif suffix.upper() in _SUFFIXES:
+            meant = f"did you mean {suffix.upper()}?"
+        else:
+            meant = "a limit has no unit"
         problems.append(f"unknown suffix {shown(suffix)}: {meant}; {_SUFFIX_LIST}")
     if problems:
         raise BudgetError(f"budget {shown(term)}: {'; '.join(problems)}")
@@ -134,7 +139,7 @@ def unknown_cost(cost: str, known: Collection[str], limit: float | None = None) 
             half, same = Budget("macs", limit / 2), Budget("macs", limit)
             hint += f", so write {half}, or {same} if multiply-adds were meant, which many papers call FLOPs"
     elif name.startswith("latency") or name.endswith(("_ms", "_us", "_s")):
-        hint = "; latency is not a cost here, as nothing measures it yet"
+        hint = "; what was measured on a device is a cost where a recipe has a table of it, such as [costs.latency_ms]"
     elif close:
         hint = f"; did you mean {close[0]}?"
     return f"unknown cost {shown(cost)}{hint}; known costs are {', '.join(known)}"

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from anybudget.budgets import BudgetSet
-from anybudget.costs import COST_MODELS
+from anybudget.budgets import BudgetSet, unknown_cost
+from anybudget.costs import cost_names
 from anybudget.errors import BudgetError, ConfigError, reason, shorten, shown
 from anybudget.evaluation.metrics import METRICS, TOP1
 from anybudget.reading import UnreadableError, read_text
@@ -367,7 +367,7 @@ class Recipe(Section):
 
     def budget_sets(self) -> list[BudgetSet]:
         """The budgets of `[search]`, parsed."""
-        return [BudgetSet.parse(text, COST_MODELS) for text in self.search.budgets]
+        return [BudgetSet.parse(text, cost_names()) for text in self.search.budgets]
 
     def contradictions(self) -> Iterator[str]:
         """What the settings say against each other, each with the keys and what would do."""
@@ -384,8 +384,8 @@ class Recipe(Section):
         problem = batch_problem(self.generator.batch_size, processes, section="generator")
         if problem:
             yield problem
-        if self.generator.cost not in COST_MODELS:
-            yield f"generator.cost: unknown cost {shown(self.generator.cost)}; known costs are {', '.join(COST_MODELS)}"
+        if self.generator.cost not in cost_names():
+            yield f"generator.cost: {unknown_cost(self.generator.cost, cost_names())}"
         if self.generator.networks_per_step > self.generator.budgets_per_step:
             yield (
                 f"generator.networks_per_step: {self.generator.networks_per_step} networks are drawn, one for each of "

@@ -112,13 +112,15 @@ def space(
 ) -> None:
     """Show the size of a search space, what its networks cost, and whether budgets are reachable."""
     from anybudget.budgets import BudgetSet
-    from anybudget.costs import COST_MODELS
+    from anybudget.costs import build_costs
     from anybudget.decoding.reachability import space_summary
     from anybudget.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    given = [BudgetSet.parse(text, COST_MODELS) for text in budget] if budget else loaded.budget_sets()
-    summary = space_summary(loaded.build_space(), given, seed=loaded.seed)
+    searched = loaded.build_space()
+    costs = build_costs(searched)
+    given = [BudgetSet.parse(text, costs) for text in budget] if budget else loaded.budget_sets()
+    summary = space_summary(searched, costs, given, seed=loaded.seed)
     if as_json:
         out.print_json(json.dumps(summary))
         return

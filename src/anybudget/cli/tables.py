@@ -182,8 +182,8 @@ def print_space(summary: Mapping[str, Any]) -> None:
         f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} networks ({size:.2e}){distinct}"
     )
     table = _table("costs", ("cost", "min", "median", "max"))
-    for name, row in {**summary["costs"], "conv_macs (the papers' count)": summary["conv_macs"]}.items():
-        table.add_row(name, *(exact_quantity(row[key]) for key in ("min", "median", "max")))
+    for name, row in summary["costs"].items():
+        table.add_row(name, *(exact_quantity(float(f"{row[key]:.12g}")) for key in ("min", "median", "max")))
     show(table)
     table = _table("budgets", ("budgets", "reachable"))
     for row in summary["budgets"]:
@@ -195,9 +195,8 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
     """Print generated architectures, beside the random baseline at the same budgets where there is one."""
     from anybudget.budgets import least_unused_percent
 
-    headings = {"macs": "MACs", "conv_macs": "MACs (conv only)", "params": "params"}
-    headings |= {name: name for row in rows for name in row["budgets"] if name not in headings}
-    columns = ["budgets", *headings.values(), "unused of the tightest", "supernet top-1", "balanced"]
+    names = _costs_of(rows)
+    columns = ["budgets", *names, "unused of the tightest", "supernet top-1", "balanced"]
     table = _table(
         "generated architectures", [*columns, *(["random best", "random mean", "random worst"] if baseline else [])]
     )
@@ -205,7 +204,7 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
         budgets, costs = row["budgets"], row["costs"]
         cells = [
             _limits(budgets),
-            *(_quantity(costs[name]) for name in headings),
+            *(_cost(costs, name) for name in names),
             f"{least_unused_percent(budgets, costs):.2f}%",
             f"{row['supernet_top1_percent']:.2f}%",
             _percent(row.get("supernet_balanced_accuracy_percent")),
@@ -216,6 +215,19 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
         table.add_row(*cells)
     show(table)
     _print_largest_class(rows, "validation")
+
+
+def _costs_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The costs that a table of networks shows: those that are always shown, and all that are limited."""
+    from anybudget.costs import shown_costs
+
+    shown = shown_costs(dict.fromkeys(name for row in rows for name in row["costs"]))
+    return list(dict.fromkeys((*shown, *(name for row in rows for name in row.get("budgets", ())))))
+
+
+def _cost(costs: Mapping[str, float], name: str) -> str:
+    """A cost as tables write it; empty where the run did not have it yet."""
+    return _quantity(costs[name]) if name in costs else ""
 
 
 def _percent(value: float | None) -> str:
@@ -290,12 +302,13 @@ def _tau(correlation: Mapping[str, float] | None) -> str:
 
 def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print retrained networks with their test top-1."""
-    columns = ("architecture", "MACs", "params", "epochs", "start", "test top-1", "balanced")
+    names = _costs_of(rows)
+    columns = ("architecture", *names, "epochs", "start", "test top-1", "balanced")
     table = _table("retrained networks", columns)
     for row in rows:
         table.add_row(
             _short_id(row),
-            *(_quantity(row["costs"][name]) for name in ("macs", "params")),
+            *(_cost(row["costs"], name) for name in names),
             str(row["epochs"]),
             "inherited weights" if row["inherited"] else "from scratch",
             f"{row['test_top1_percent']:.2f}%",
@@ -324,7 +337,7 @@ def print_results(opened: Run) -> None:
     try:
         print_candidates(answers, baseline)
         if rows:
-            print_retrained(sorted(rows, key=lambda row: row["costs"]["macs"]))
+            print_retrained(sorted(rows, key=lambda row: list(row["costs"].values())))
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, BudgetError) as error:
         raise RunError(
             f"{folder.path}: candidates.jsonl, random.jsonl or a result.json below retrain/ has not the keys and "

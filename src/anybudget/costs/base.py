@@ -3,35 +3,80 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from anybudget.architecture import Architecture
-from anybudget.costs.terms import CostTerms, Pair, separated
+from anybudget.costs.settings import CostSettings
+from anybudget.costs.terms import CostTerms
+from anybudget.errors import BudgetError
 from anybudget.spaces import BlockSpec, SearchSpace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
+class CostContext:
+    """What a cost model is made from."""
+
+    space: SearchSpace
+    """Whose networks are counted."""
+    settings: CostSettings
+    """Those of the table `[costs.NAME]`, of the class's `settings_type`."""
+    folder: Path
+    """Where files that the settings name are, unless their paths are absolute."""
+    name: str
+    """What budgets call the cost: NAME."""
+
+
 class CostModel(ABC):
-    """One cost of the networks of one space, in one unit."""
+    """One cost of the networks of one space, in one unit.
+
+    A class is registered in `COSTS` by its `name`. Every run has those that need no settings; others are made by a
+    table `[costs.NAME]` of a recipe, which is read by `settings_type`.
+    """
 
     name: str
+    """What budgets call it; a name with an underscore ends with the unit, as `latency_ms` does."""
     unit: str
+    """What follows a number: MACs, ms."""
+    title: str = ""
+    """The cost in words, with its unit; what `name` and `unit` say by default."""
+    shown: bool = True
+    """Whether tables show it beside the costs that are limited."""
+    counts_any: ClassVar[bool] = True
+    """Whether `count` knows networks that are not in the space, such as derived ones."""
+    settings_type: ClassVar[type[CostSettings]] = CostSettings
     space: SearchSpace
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+
+    @classmethod
+    def from_context(cls, context: CostContext) -> Self:
+        """The cost model of a run; a class with settings of its own overrides this.
+
+        Raises:
+            ConfigError: the settings, or a file that they name, do not fit the space.
+        """
+        return cls(context.space)
 
     @abstractmethod
     def cost(self, architecture: Architecture) -> float:
         """Exact cost of `architecture`, in `unit`."""
 
-    @abstractmethod
-    def count(self, specs: Sequence[BlockSpec]) -> float:
-        """Exact cost of any network, given as blocks, in `unit`; also of one that is not in the space."""
+    def count(self, specs: Sequence[BlockSpec]) -> float:  # noqa: ARG002 - for those that can
+        """Exact cost of any network, given as blocks, in `unit`; also of one that is not in the space.
+
+        Raises:
+            BudgetError: this cost is known for the networks of the space alone (`counts_any` is False).
+        """
+        raise BudgetError(
+            f"{self.name} is known for networks of the space {self.space.name} only, and cannot be counted on blocks"
+        )
 
     @property
     @abstractmethod
@@ -41,72 +86,3 @@ class CostModel(ABC):
     def relaxed_cost(self, probabilities: Tensor) -> Tensor:
         """Differentiable expected cost; see `CostTerms.relaxed`."""
         return self.terms.relaxed(probabilities)
-
-
-class BlockCost(CostModel):
-    """A cost that is the sum of a formula over a network's blocks.
-
-    Args:
-        space: whose networks are counted.
-        name: of the cost, as budgets write it.
-        unit: of the cost.
-        formula: what one block costs, an integer.
-        skip_first: leave the network's first block out.
-    """
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        name: str,
-        unit: str,
-        formula: Callable[[BlockSpec], int],
-        *,
-        skip_first: bool = False,
-    ) -> None:
-        self.space = space
-        self.name = name
-        self.unit = unit
-        self._formula = formula
-        self._first = 1 if skip_first else 0
-
-    def cost(self, architecture: Architecture) -> float:
-        """Exact cost by formula, an integer count."""
-        return self.count(self.space.block_specs(architecture))
-
-    def count(self, specs: Sequence[BlockSpec]) -> float:
-        """See `CostModel.count`."""
-        return float(sum(map(self._formula, specs[self._first :])))
-
-    @cached_property
-    def terms(self) -> CostTerms:
-        """Blocks that depend on one decision give unary terms, blocks that depend on two a pairwise one.
-
-        What adds up within a pair goes to the unary terms. For a block of more decisions the term of each is its
-        difference from choice 0, the others at 0.
-        """
-        sizes = [len(decision.choices) for decision in self.space.decisions]
-        constant = 0.0
-        unary = [np.zeros(size) for size in sizes]
-        pairwise: dict[Pair, NDArray[np.float64]] = {}
-        for factor in self.space.factors[self._first :]:
-            shape = [sizes[decision] for decision in factor.decisions]
-            if len(shape) <= 2:
-                values = np.empty(shape)
-                for choices in np.ndindex(*shape):
-                    values[choices] = self._formula(factor.spec(*choices))
-                if not shape:
-                    constant += float(values)
-                elif len(shape) == 1:
-                    unary[factor.decisions[0]] += values
-                else:
-                    first, second = factor.decisions
-                    pairwise[first, second] = pairwise.get((first, second), 0.0) + values
-                continue
-            origin = [0] * len(shape)
-            base = self._formula(factor.spec(*origin))
-            constant += base
-            for position, decision in enumerate(factor.decisions):
-                for choice in range(sizes[decision]):
-                    choices = (*origin[:position], choice, *origin[position + 1 :])
-                    unary[decision][choice] += self._formula(factor.spec(*choices)) - base
-        return separated(constant, unary, pairwise)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from anybudget.budgets import format_quantity
+from anybudget.costs import title_of
 from anybudget.report import svg
 from anybudget.report.contents import Answer
 from anybudget.report.measured import Measured
 from anybudget.report.scales import Scale, fit, moving_apart
 from anybudget.report.summary import BudgetGroup, BudgetRow, RandomSummary
-from anybudget.report.words import cost_name, cost_value, limits
+from anybudget.report.words import cost_value, limits
 
 _WIDTH, _HEIGHT = 960.0, 460.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 836.0, 36.0, 410.0
@@ -55,9 +56,9 @@ def draw(group: BudgetGroup, slug: str) -> Markup:
         slug,
         _WIDTH,
         _HEIGHT,
-        f"Supernet top-1 over used {cost_name(cost)}",
+        f"Supernet top-1 over used {title_of(cost)}",
         _description(group),
-        svg.axes(axes.x, axes.y, f"used {cost_name(cost)}", _Y_TITLE),
+        svg.axes(axes.x, axes.y, f"used {title_of(cost)}", _Y_TITLE),
         *(_random_dot(axes, measured) for row in group.rows for measured in row.random),
         *_whiskers(axes, group.rows),
         svg.polyline([axes.spot(answer) for answer in answers], "generated-line"),

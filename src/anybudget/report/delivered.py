@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from anybudget.budgets import unused_percent
+from anybudget.costs import title_of
 from anybudget.report import svg
 from anybudget.report.contents import Answer
 from anybudget.report.scales import Scale, fit
-from anybudget.report.words import cost_name, cost_value
+from anybudget.report.words import cost_value
 
 _WIDTH, _HEIGHT = 460.0, 400.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 370.0, 34.0, 350.0
@@ -27,11 +28,11 @@ def draw(cost: str, answers: Sequence[Answer], slug: str) -> Markup:
         slug,
         _WIDTH,
         _HEIGHT,
-        f"Requested against delivered {cost_name(cost)}",
+        f"Requested against delivered {title_of(cost)}",
         f"{len(answers)} answers, {over} of them over the limit. The diagonal is the limit itself.",
         # What lies above the diagonal would break the promise.
         svg.tag("path", d=f"M{_LEFT},{_BOTTOM}L{_LEFT},{_TOP}L{_RIGHT},{_TOP}Z", class_="forbidden"),
-        svg.axes(x, y, f"requested: limit on {cost_name(cost)}", f"delivered: used {cost_name(cost)}"),
+        svg.axes(x, y, f"requested: limit on {title_of(cost)}", f"delivered: used {title_of(cost)}"),
         svg.line(_LEFT, _BOTTOM, _RIGHT, _TOP, "diagonal"),
         svg.text(_LEFT + 14, _TOP + 22, "over the limit", "region"),
         svg.text(*_WITHIN_AT, _WITHIN, "region"),

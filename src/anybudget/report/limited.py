@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from anybudget.costs import title_of
 from anybudget.report import svg
 from anybudget.report.compared import Comparison
 from anybudget.report.measured import Measured
 from anybudget.report.scales import Scale, fit
 from anybudget.report.series import End, Series, names
-from anybudget.report.words import cost_name, limits
+from anybudget.report.words import limits
 
 _WIDTH, _HEIGHT = 960.0, 420.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 836.0, 36.0, 370.0
@@ -46,7 +47,7 @@ def draw(comparison: Comparison, slug: str) -> Markup | None:
         fit((c.budgets[comparison.cost] for c in drawn), (_LEFT, _RIGHT), ticks=8, padding=0.04),
         fit((c.supernet_top1_percent for c in drawn), (_BOTTOM, _TOP), padding=0.03, widen=True, bounds=(0, 100)),
     )
-    cost = cost_name(comparison.cost)
+    cost = title_of(comparison.cost)
     return svg.picture(
         slug,
         _WIDTH,

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from anybudget.budgets import format_quantity, unused_percent
+from anybudget.costs import shown_costs, title_of, unit_of
 from anybudget.report import accuracy, blocks, curves, delivered, strategies, times, words
 from anybudget.report.contents import STAGES, Answer, Retrained, RunContents, read_run
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
@@ -41,7 +42,8 @@ def render(contents: RunContents) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "cost_unit": words.cost_unit,
+        "cost_title": title_of,
+        "cost_unit": unit_of,
         "duration": words.duration,
         "figure": words.figure,
         "limits": words.limits,
@@ -66,6 +68,7 @@ def render(contents: RunContents) -> str:
         strategies=strategies.section(contents.comparison),
         architectures=_architectures(latest),
         retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
+        retrained_costs=shown_costs(_costs(contents.retrained)),
         training=_training(contents),
         stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
     )
@@ -93,7 +96,7 @@ def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
     """What was asked and what was delivered, in words."""
     if not headline.budget_sets or headline.mean_unused_percent is None:
         return []
-    costs = "; ".join(" and ".join(words.cost_name(cost) for cost in group.costs) for group in groups)
+    costs = "; ".join(" and ".join(title_of(cost) for cost in group.costs) for group in groups)
     asked = f"Asked for {_count(headline.budget_sets, 'budget')} on {costs}: "
     if headline.violations:
         verb = "exceeds" if headline.violations == 1 else "exceed"
@@ -152,15 +155,15 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
     """The budget-accuracy picture and table of each group of budget sets."""
     return [
         {
-            "heading": " and ".join(words.cost_name(cost) for cost in group.costs),
-            "unit": words.cost_unit(group.costs[0]),
+            "heading": " and ".join(title_of(cost) for cost in group.costs),
+            "unit": unit_of(group.costs[0]),
             "several": len(group.costs) > 1,
             "picture": accuracy.draw(group, f"accuracy-{index}"),
             "rows": [(row, unused_percent(row.budgets, row.answer.costs) if row.answer else {}) for row in group.rows],
             "extra": [
                 cost
-                for cost in ("params", "conv_macs")
-                if cost not in group.costs and any(row.answer and cost in row.answer.costs for row in group.rows)
+                for cost in shown_costs(_costs([row.answer for row in group.rows if row.answer]))
+                if cost not in group.costs
             ],
             "full_labels": sum(row.answer is not None for row in group.rows) <= accuracy.FULL_LABELS,
             "balanced": any(
@@ -171,6 +174,11 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
         }
         for index, group in enumerate(groups, start=1)
     ]
+
+
+def _costs(networks: Sequence[Answer] | Sequence[Retrained]) -> list[str]:
+    """Every cost that is said of any of the networks."""
+    return list(dict.fromkeys(cost for network in networks for cost in network.costs))
 
 
 def _deliveries(answers: Sequence[Answer]) -> list[dict[str, Any]]:

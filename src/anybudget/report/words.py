@@ -6,28 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from anybudget.budgets import format_quantity
+from anybudget.costs import unit_of
 from anybudget.report.contents import STAGES
 from anybudget.report.scales import SUFFIXES
-
-_COST_NAMES = {
-    "macs": "MACs (multiply-adds)",
-    "conv_macs": "MACs of convolutions only (multiply-adds)",
-    "params": "parameters",
-    "bitops": "bit operations",
-}
-_COST_UNITS = {"macs": "MACs", "conv_macs": "conv. MACs", "params": "parameters", "bitops": "bit operations"}
-
-
-def cost_name(cost: str) -> str:
-    """The cost's full name, with its unit: `MACs (multiply-adds)`, `latency (ms)`."""
-    if cost.endswith("_ms"):
-        return f"{cost.removesuffix('_ms').replace('_', ' ')} (ms)"
-    return _COST_NAMES.get(cost, cost.replace("_", " "))
-
-
-def cost_unit(cost: str) -> str:
-    """What follows a number: `MACs`, `ms`."""
-    return "ms" if cost.endswith("_ms") else _COST_UNITS.get(cost, cost.replace("_", " "))
 
 
 def figure(value: float) -> str:
@@ -39,7 +20,7 @@ def figure(value: float) -> str:
 
 def cost_value(cost: str, value: float) -> str:
     """An amount with its unit: `1.99M MACs`."""
-    return f"{format_quantity(value)} {cost_unit(cost)}"
+    return f"{format_quantity(value)} {unit_of(cost)}"
 
 
 def limits(budgets: Mapping[str, float]) -> str:

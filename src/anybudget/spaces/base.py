@@ -41,6 +41,11 @@ class Decision:
         """Number of slots; every choice names an operation for each."""
         return len(self.choices[0])
 
+    @property
+    def choice_names(self) -> tuple[str, ...]:
+        """The operations of every choice, slot by slot: `k3_e6`, or `3x3+5x5+skip` for several slots."""
+        return tuple("+".join(self.operations[operation] for operation in choice) for choice in self.choices)
+
     def encoding(self) -> NDArray[np.float64]:
         """0/1 array `[choices, slots * operations]`: which operation each slot has under each choice."""
         rows = np.zeros((len(self.choices), self.slots, len(self.operations)))

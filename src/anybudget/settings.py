@@ -1,0 +1,39 @@
+"""`Settings`: what a class can be told, declared once; tables of recipes are read by it. And numbers within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from anybudget.runtime.batch_parts import FEWEST
+
+# Bounded, so that a slip of the finger is said at once and does not end in an allocation or a loop without end.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
+Channels = Annotated[int, Field(ge=1, le=2**16)]
+# A norm needs two values, and a map may be a single pixel.
+Images = Annotated[int, Field(ge=FEWEST, le=10**9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+# Bounded like counts: beyond these, what torch computes with 32 bits overflows.
+Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """Settings of one class, with their defaults: frozen, of exact types, unknown keys refused.
+
+    A recipe's table is read by the class's own settings, so that what is registered later can be set like the rest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def problems(self, table: str) -> Iterator[str]:  # noqa: ARG002 - most have none
+        """What values say against each other, each with its keys and the way out.
+
+        Args:
+            table: where in a recipe they are, such as `supernet.greedy`.
+        """
+        yield from ()
