@@ -161,7 +161,7 @@ class TableCost(CostModel):
         self.name, self.unit = name, table.unit
         if not name.endswith(f"_{table.unit}"):
             raise ConfigError(
-                f"the table is in {table.unit}, so the name of the cost has to end with it, as latency_{table.unit} does"
+                f"the table is in {table.unit}, so the cost's name has to end with it, as latency_{table.unit} does"
             )
         self._terms = table.terms(space)
         _check_canonical(self)
