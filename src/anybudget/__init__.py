@@ -18,6 +18,7 @@ _HOMES = {
     "build_costs": "anybudget.costs",
     "build_supernet": "anybudget.nets",
     "load": "anybudget.runs.trained",
+    "SOURCES": "anybudget.data",
     "DataSettings": "anybudget.data",
     "DataSource": "anybudget.data",
     "from_dataset": "anybudget.data",
