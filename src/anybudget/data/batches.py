@@ -81,6 +81,16 @@ class TrainingBatches:
         """Batches in an epoch: the last one is dropped if it is incomplete, unless it is the only one."""
         return max(1, len(self.images) // self.batch_size)
 
+    @property
+    def size(self) -> int:
+        """Images in a batch: all that there are, where these are fewer than `batch_size`."""
+        return min(self.batch_size, len(self.images))
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 `[N]`, of all images."""
+        return self.images.labels
+
     def epoch(
         self, epoch: int, device: torch.device, *, start: int = 0, share: Callable[[Tensor], Tensor] = _all
     ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,7 +21,11 @@ _SAMPLES = 20_000
 
 def reachable(terms: Mapping[str, CostTerms], cost: str) -> tuple[float, float]:
     """The smallest and the largest value of `cost` over the whole space."""
-    target = terms[cost]
+    return extremes(terms[cost])
+
+
+def extremes(target: CostTerms) -> tuple[float, float]:
+    """The smallest and the largest value of a cost over all choices."""
     trellis = Trellis.of([target])
     if trellis is not None:
         paths = [trellis.best_path(np.array([sign])) for sign in (-1.0, 1.0)]

@@ -6,31 +6,40 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from anybudget.costs import CostModel, CostTerms
-from anybudget.data import DataSource, TrainingBatches
-from anybudget.decoding.reachability import reachable
+from anybudget.costs import CostTerms
+from anybudget.decoding.reachability import extremes
 from anybudget.errors import TrainingError
 from anybudget.generator.network import gumbel_softmax
-from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
-from anybudget.storage.checkpoint import Stateful, TorchRandom
+from anybudget.storage.checkpoint import Stateful
+from anybudget.training.batches import Batches
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.sgd import cosine_factor
 
-Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
-"""What a step trains on: positions `[B]`, 0 the least reachable cost and 1 the most, and priors `[B, decisions, ...]`.
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The loss of a mixture, a number: of images `[B, ...]`, labels `[B]` and probabilities `[decisions, choices]`.
 
-The first `networks_per_step` of the distributions that the model gives for them are sampled.
+Gradients reach the probabilities; whatever else it holds is frozen. A decision with fewer choices than the widest has
+zeros in the last columns of its row.
 """
+
+
+class Targets(Stateful, Protocol):
+    """What each step trains on; its state is saved with the training."""
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Positions `[B]`, 0 the least reachable cost and 1 the most, and priors `[B, ...]` as the model takes them.
+
+        The first `networks_per_step` of the distributions that the model gives for them are sampled.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,73 +69,67 @@ class GeneratorSchedule:
     networks_per_step: int = 1
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What is lowered: the `loss` of relaxed architectures, and the budget term of the cost with these `terms`."""
+
+    loss: Loss
+    terms: CostTerms
+    schedule: GeneratorSchedule
+
+
 def train_distributions(
     model: nn.Module,
-    relaxed: RelaxedSupernet,
-    cost: CostModel,
-    data: DataSource,
-    schedule: GeneratorSchedule,
-    draw: Draw,
+    objective: Objective,
+    targets: Targets,
+    batches: Batches,
     *,
     name: str,
     seed: int = 0,
-    parts: Mapping[str, Stateful] | None = None,
     context: TrainingContext | None = None,
 ) -> Spending:
-    """Train a model of distributions on the validation split against the frozen supernet.
+    """Train a model of distributions over architectures.
 
-    Each step lowers the cross-entropy of relaxed architectures, drawn from the distributions of the positions that
-    `draw` gives, plus the budget term of all of them.
+    Each step lowers the loss of relaxed architectures, drawn from the distributions of the positions that `targets`
+    gives, plus the budget term of all of them.
 
     Args:
         model: positions `[B]` and priors to log-probabilities `[B, decisions, choices]`, `-inf` where a decision has
             fewer choices; left in evaluation mode.
-        relaxed: in the mode that the mixtures are to be computed in; never changed.
-        cost: what positions are positions of.
-        data: the validation split is trained on.
-        schedule: how long, and with what.
-        draw: called once a step with the source of all that is random.
+        objective: the two terms of the loss, how long, and with what.
+        targets: asked once a step, with the source of all that is random.
+        batches: what the loss is computed on.
         name: in progress and errors.
-        seed: draws batches, positions and Gumbel noise.
-        parts: what `draw` keeps from step to step, to be saved.
+        seed: draws positions and Gumbel noise.
         context: who watches.
 
     Returns:
         Every image counts once for each mixture that it is forwarded through.
 
     Source: SGNAS §3.2, Eq. 10.
-    Differs: the budget term is of the distributions and not of the relaxed sample, see `budget_gaps`; cross-entropy is
-    without the smoothing of labels that the authors' code has; `relaxed` may normalise by the batch, see
-    `RelaxedSupernet`.
+    Differs: the budget term is of the distributions and not of the relaxed sample, see `budget_gaps`.
 
     Raises:
         TrainingError: the loss is not finite.
         Stopped: training was asked to stop, and has been saved.
     """
     context = context or TrainingContext(processes=Processes(next(model.parameters()).device))
-    draws = torch.Generator().manual_seed(seed)
-    batches = TrainingBatches(data, data.validation, schedule.batch_size, seed)
-    loop = EpochLoop(batches, context, name=name, epochs=schedule.epochs)
-    trainer = _Trainer(model, relaxed, cost, schedule, loop, context.processes)
-
-    def temperature() -> float:
-        return schedule.temperature * schedule.temperature_decay ** (loop.epoch - 1)
-
-    def step(images: Tensor, labels: Tensor) -> Figures:
-        return trainer.step(images, labels, draw, temperature(), draws)
+    loop = EpochLoop(batches, context, name=name, epochs=objective.schedule.epochs)
+    trainer = _Trainer(model, objective, loop, torch.Generator().manual_seed(seed))
 
     def row(epoch: int, sums: Mapping[str, float]) -> Row:
         return {
             "epoch": epoch,
             "cross_entropy": sums["cross_entropy"] / sums["steps"],
             "budget_gap_percent": 100.0 * sums["gap"] / sums["steps"],
-            "temperature": temperature(),
+            "temperature": trainer.temperature,
         }
 
+    parts: dict[str, Stateful] = {"trainer": trainer, "targets": targets}
     model.train()
-    with synchronised(relaxed, context.processes):
-        own: dict[str, Stateful] = {"trainer": trainer, "draws": TorchRandom(draws)}
-        loop.run(model, {**own, **(parts or {})}, step, row, loss="cross_entropy")
+    frozen = objective.loss if isinstance(objective.loss, nn.Module) else nn.Identity()
+    with synchronised(frozen, context.processes):
+        loop.run(model, parts, lambda *batch: trainer.step(*batch, targets), row, loss="cross_entropy")
     model.eval()
     return trainer.spent
 
@@ -134,31 +137,29 @@ def train_distributions(
 class _Trainer:
     """One training: the two losses, the optimiser, and what the mixtures have cost so far."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        relaxed: RelaxedSupernet,
-        cost: CostModel,
-        schedule: GeneratorSchedule,
-        loop: EpochLoop,
-        processes: Processes,
-    ) -> None:
+    def __init__(self, model: nn.Module, objective: Objective, loop: EpochLoop, draws: torch.Generator) -> None:
         self.spent = Spending()
-        self._model, self._relaxed, self._terms, self._schedule = model, relaxed, cost.terms, schedule
-        self._low, high = reachable({cost.name: cost.terms}, cost.name)
+        self._model, self._objective, self._schedule = model, objective, objective.schedule
+        self._loop, self._draws, self._processes = loop, draws, loop.context.processes
+        self._low, high = extremes(objective.terms)
         self._interval = high - self._low or 1.0  # a constant cost has no gap to weigh
+        schedule = self._schedule
         self._plain = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=schedule.betas)
         self._decay = torch.optim.lr_scheduler.LambdaLR(
             self._plain, cosine_factor(schedule.epochs * loop.steps_per_epoch)
         )
-        self._loop, self._processes = loop, processes
-        self._optimiser = processes.optimiser(self._plain)
+        self._optimiser = self._processes.optimiser(self._plain)
         self._macs_per_image: float | None = None
 
-    def step(self, images: Tensor, labels: Tensor, draw: Draw, temperature: float, draws: torch.Generator) -> Figures:
+    @property
+    def temperature(self) -> float:
+        """Of the Gumbel softmax in this epoch."""
+        return self._schedule.temperature * self._schedule.temperature_decay ** (self._loop.epoch - 1)
+
+    def step(self, images: Tensor, labels: Tensor, targets: Targets) -> Figures:
         """One step of the optimiser down both losses; nothing changes where they are not finite."""
         started = time.perf_counter()
-        cross_entropy, gap = self._losses(images, labels, draw, temperature, draws)
+        cross_entropy, gap = self._losses(images, labels, targets)
         loss = cross_entropy + self._schedule.penalty * gap
         figures = self._processes.mean([float(cross_entropy.detach()), float(gap.detach().sqrt())])
         _check(sum(figures), self._loop)
@@ -172,10 +173,11 @@ class _Trainer:
         return Figures(figures[0], {"cross_entropy": figures[0], "gap": figures[1]})
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser, its schedule, and what has been spent."""
+        """The optimiser, its schedule, the source of noise, and what has been spent."""
         return {
             "optimiser": self._plain.state_dict(),
             "decay": self._decay.state_dict(),
+            "draws": self._draws.get_state(),
             "spent": self.spent.to_dict(),
             "macs_per_image": self._macs_per_image,
         }
@@ -184,45 +186,39 @@ class _Trainer:
         """Restore such a state."""
         self._plain.load_state_dict(state["optimiser"])
         self._decay.load_state_dict(state["decay"])
+        self._draws.set_state(state["draws"])
         self.spent = Spending(**state["spent"])
         self._macs_per_image = state["macs_per_image"]
 
-    def _losses(
-        self, images: Tensor, labels: Tensor, draw: Draw, temperature: float, draws: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the sampled mixtures, and the mean squared budget gap as a share of the interval squared."""
-        positions, priors = draw(draws)
+    def _losses(self, images: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The loss of the sampled mixtures, and the mean squared budget gap as a share of the interval squared."""
+        positions, priors = targets.draw(self._draws)
         log_probabilities = self._model(positions, priors)
         budgets = self._low + positions * self._interval
-        gaps = budget_gaps(self._terms, log_probabilities.exp(), budgets) / self._interval**2
+        gaps = budget_gaps(self._objective.terms, log_probabilities.exp(), budgets) / self._interval**2
         samples = gumbel_softmax(
             log_probabilities[: self._schedule.networks_per_step],
-            temperature,
+            self.temperature,
             hard=self._schedule.straight_through,
-            generator=draws,
+            generator=self._draws,
         )
         with self._processes.precision():  # of the images; probabilities near 0 and 1 need all their digits
-            logits = [self._relaxed(images, sample) for sample in samples]
-        cross_entropy = torch.stack([F.cross_entropy(answers.float(), labels) for answers in logits])
-        self._count(images, samples)
-        return cross_entropy.mean(), gaps.mean()
-
-    def _count(self, images: Tensor, samples: Tensor) -> None:
-        """Count the images of every mixture; all cost the same, so the first is measured and stands for them."""
-        if self._macs_per_image is None:
-            self._macs_per_image = mixture_macs(self._relaxed, images, samples[0])
+            losses = [self._objective.loss(images, labels, sample) for sample in samples]
+        if self._macs_per_image is None:  # all mixtures cost the same, so the first is measured and stands for them
+            self._macs_per_image = mixture_macs(self._objective.loss, images, labels, samples[0])
         forwarded = len(images) * len(samples) * self._processes.count
         self.spent.images += forwarded
         self.spent.macs += self._macs_per_image * forwarded
+        return torch.stack(losses).mean(), gaps.mean()
 
 
-def mixture_macs(relaxed: RelaxedSupernet, images: Tensor, probabilities: Tensor) -> float:
+def mixture_macs(loss: Loss, images: Tensor, labels: Tensor, probabilities: Tensor) -> float:
     """Multiply-adds of a mixture's forward for one image, measured over a batch.
 
     What is done once a batch, such as adding up kernels, is shared out; norms and activations do not count.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        relaxed(images, probabilities.detach())
+        loss(images, labels, probabilities.detach())
     return float(counter.get_total_flops()) / 2 / len(images)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from anybudget.spaces import SearchSpace
 
 
 class ArchitectureGenerator(nn.Module):
@@ -25,6 +25,14 @@ class ArchitectureGenerator(nn.Module):
 
     Convolutions start He-normal with PyTorch's fan-out and the last one's bias at 0, as in the authors' code.
 
+    Args:
+        encodings: for every decision, which operations each choice uses, `[choices, slots * operations]` of 0 and 1
+            (`Decision.encoding`); `numpy.eye(choices)` where choices have nothing in common.
+        hidden: channels of the convolutions.
+        budget_channels: constant maps that the budget is expanded to.
+        depth: convolutions of the body, beyond one.
+        random_prior: whether priors are those of architectures, see `prior`.
+
     Source: SGNAS §3.2, Fig. 2, and supplement A.3 and C.
     """
 
@@ -33,7 +41,7 @@ class ArchitectureGenerator(nn.Module):
 
     def __init__(
         self,
-        space: SearchSpace,
+        encodings: Sequence[NDArray[np.floating]],
         hidden: int = 32,
         budget_channels: int = 10,
         depth: int = 3,
@@ -43,7 +51,6 @@ class ArchitectureGenerator(nn.Module):
         super().__init__()
         self.budget_channels = budget_channels
         self.random_prior = random_prior
-        encodings = [decision.encoding() for decision in space.decisions]
         choices, columns = (max(encoding.shape[axis] for encoding in encodings) for axis in (0, 1))
         table = np.zeros((len(encodings), choices, columns), dtype=np.float32)
         absent = np.ones((len(encodings), choices), dtype=bool)
@@ -70,6 +77,28 @@ class ArchitectureGenerator(nn.Module):
         rows = torch.arange(len(self.encoding), device=choices.device)
         maps = self.encoding[rows, choices]
         return maps if self.random_prior else torch.full_like(maps, 0.5)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many choices every decision has."""
+        return [int(size) for size in (~self.absent).sum(1)]
+
+    def random_priors(self, count: int, rng: np.random.Generator) -> Tensor:
+        """Priors `[count, decisions, slots * operations]` of random architectures, every choice drawn uniformly."""
+        sizes = self.sizes
+        drawn = [[int(rng.integers(size)) for size in sizes] for _ in range(count)]
+        return self.prior(torch.tensor(drawn, device=self.encoding.device))
+
+    def log_probabilities(self, position: float, priors: Tensor) -> list[list[NDArray[np.float64]]]:
+        """For each prior and each decision, the log-probability of every choice, as a `Decoder` takes them.
+
+        Args:
+            position: of the budget in the reachable interval of the cost, 0 the least and 1 the most.
+            priors: `[B, decisions, slots * operations]`, from `prior` or `random_priors`.
+        """
+        with torch.inference_mode():
+            rows = self(torch.full((len(priors),), position, device=priors.device), priors).double().cpu().numpy()
+        return [[row[:size] for row, size in zip(maps, self.sizes, strict=True)] for maps in rows]
 
     def forward(self, budget: Tensor, prior: Tensor) -> Tensor:
         """Log-probabilities `[B, decisions, choices]`; padded choices have `-inf`.

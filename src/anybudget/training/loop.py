@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from anybudget.data import TrainingBatches
 from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.storage.checkpoint import Checkpoint, Stateful, TorchRandom
+from anybudget.training.batches import Batches
 from anybudget.training.guessing import no_better_than_guessing
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class EpochLoop:
         epochs: how many.
     """
 
-    def __init__(self, batches: TrainingBatches, context: TrainingContext, *, name: str, epochs: int) -> None:
+    def __init__(self, batches: Batches, context: TrainingContext, *, name: str, epochs: int) -> None:
         self.batches, self.context = batches, context
         self.name, self.epochs = name, epochs
         self.steps_per_epoch = batches.per_epoch
@@ -141,7 +141,7 @@ class EpochLoop:
             Stopped: training was asked to stop, and has been saved.
         """
         checkpoint = self.context.checkpoint
-        self.context.processes.check_batch(min(self.batches.batch_size, len(self.batches.images)))
+        self.context.processes.check_batch(self.batches.size)
         self._model = model
         self._parts |= {"model": model, **parts}
         saved = checkpoint.load()
@@ -178,7 +178,7 @@ class EpochLoop:
         if not self._rows or not self.context.processes.main:
             return
         last = self._rows[-1]
-        reached = no_better_than_guessing(self.batches.images.labels, last[loss], last.get("train_top1_percent"))
+        reached = no_better_than_guessing(self.batches.labels, last[loss], last.get("train_top1_percent"))
         if reached:
             logger.warning(
                 "%s: training has ended no better than guessing, with %s after %d epochs on %d images; what builds on "
@@ -187,7 +187,7 @@ class EpochLoop:
                 self.name,
                 reached,
                 len(self._rows),
-                len(self.batches.images),
+                len(self.batches.labels),
             )
 
     def _epoch(self, step: Step, task: Any, finished: Callable[[], bool]) -> None:
@@ -218,7 +218,9 @@ class EpochLoop:
         processes = self.context.processes
         for images, labels in self.batches.epoch(self.epoch, processes.device, start=self._step, share=processes.share):
             self._step += 1
-            yield images.contiguous(memory_format=torch.channels_last), labels
+            if images.ndim == 4:  # others are somebody else's, such as sequences
+                images = images.contiguous(memory_format=torch.channels_last)
+            yield images, labels
 
     def _trial(self, step: Step) -> Callable[[], float]:
         """The first step, as often as it is called, without a trace: all state is put back; returns its seconds."""
