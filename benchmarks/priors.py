@@ -16,11 +16,12 @@ from rich.table import Table
 from scipy.stats import kendalltau, pearsonr
 
 from anybudget.cli.tables import RichProgress
+from anybudget.data import TrainingBatches
 from anybudget.decoding.reachability import reachable
 from anybudget.generator.network import ArchitectureGenerator
+from anybudget.generator.training import MixtureLoss, train_generator
 from anybudget.runs.run import Run
 from anybudget.runs.strategies import generator_schedule
-from anybudget.search.generator import random_priors, train_generator
 from anybudget.training.loop import TrainingContext
 from demo import ROOT
 from measure import machine
@@ -45,18 +46,22 @@ def main() -> None:
     )
     for random_prior in (True, False):
         torch.manual_seed(run.recipe.seed)
-        generator = ArchitectureGenerator(run.space, hidden=run.recipe.generator.hidden, random_prior=random_prior)
+        generator = ArchitectureGenerator(
+            [decision.encoding() for decision in run.space.decisions],
+            hidden=run.recipe.generator.hidden,
+            random_prior=random_prior,
+        )
         schedule = generator_schedule(run.recipe)
         train_generator(
             generator,
-            run.supernet,
-            run.cost,
-            run.data,
+            MixtureLoss(run.supernet),
+            run.cost.terms,
+            TrainingBatches(run.data, run.data.validation, schedule.batch_size, run.recipe.seed),
             schedule,
             seed=run.recipe.seed,
             context=TrainingContext(progress=run.context.progress),
         )
-        priors = random_priors(generator, run.space, PRIORS if random_prior else 1, np.random.default_rng(1))
+        priors = generator.random_priors(PRIORS if random_prior else 1, np.random.default_rng(1))
         for number, prior in enumerate(priors, start=1):
             with torch.no_grad():
                 choices = generator(positions, prior.expand(BUDGETS, -1, -1)).argmax(-1).numpy()

@@ -23,12 +23,12 @@ from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost, gene
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import SilentProgress
 from anybudget.search.base import Strategy
-from anybudget.search.generator import train_generator
 from anybudget.spaces import SPACES, SearchSpace
 from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import SAMPLERS, GreedySettings, Length
 from conftest import slow_but, write_images
+from generators import generator_for, train_for
 
 SMALL = {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes" / "small").glob("*.toml"))}
 FEW_STEPS = [
@@ -152,9 +152,9 @@ def test_strategies_conform(name: str, kind: str, tiny_data: DataSplits) -> None
 
         def generator() -> tuple[ArchitectureGenerator, Spending]:
             torch.manual_seed(seed)
-            found = ArchitectureGenerator(evaluator.supernet.space, seeded.generator.hidden)
+            found = generator_for(evaluator.supernet.space, seeded.generator.hidden)
             schedule = generator_schedule(seeded)
-            return found, train_generator(found, evaluator.supernet, cost, tiny_data, schedule, seed=seed)
+            return found, train_for(found, evaluator.supernet, tiny_data, schedule, seed=seed)
 
         parts = Parts(
             seeded, tiny_data, costs, cost, evaluator, SilentProgress(), generator, tuple, lambda _: TrainingContext()

@@ -17,16 +17,21 @@ from numpy.typing import NDArray
 from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, CostTerms, build_costs
-from anybudget.data import DataSplits
+from anybudget.data import DataSplits, TrainingBatches
 from anybudget.decoding.reachability import attainable, position, reachable
 from anybudget.errors import BudgetError, TrainingError
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.generator.distributions import mixture_macs, train_distributions
-from anybudget.generator.network import ArchitectureGenerator
+from anybudget.generator.distributions import (
+    FixedPosition,
+    GeneratorSchedule,
+    Objective,
+    mixture_macs,
+    train_distributions,
+)
+from anybudget.generator.training import MixtureLoss
 from anybudget.nets import UnifiedSupernet
 from anybudget.search.additive import fit_additive, ridge
 from anybudget.search.direct import DirectStrategy, FreeDistribution
-from anybudget.search.generator import GeneratorSchedule, train_generator
 from anybudget.search.linear import LinearStrategy, spread_samples
 from anybudget.spaces import (
     BlockSpec,
@@ -38,6 +43,7 @@ from anybudget.spaces import (
 from anybudget.testing import PlantedEvaluator
 from anybudget.training.loop import TrainingContext
 from conftest import small_channels, small_mbconv, tiny_macro
+from generators import generator_for, train_for
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))
 SINGLE = small_mbconv(4, "k3_e3", "k5_e3", "k3_e6")  # one slot per decision: 81 networks
@@ -329,23 +335,26 @@ def test_decisions_of_different_sizes_are_padded() -> None:
 def test_the_generator_s_training_is_counted(supernet: UnifiedSupernet, data: DataSplits) -> None:
     assert len(data.validation) == VALIDATION
     torch.manual_seed(0)
-    generator = ArchitectureGenerator(supernet.space)
+    generator = generator_for(supernet.space)
     # 36 images in batches of 16: two whole batches, the rest is dropped.
     schedule = GeneratorSchedule(epochs=3, batch_size=16, networks_per_step=2)
-    spent = train_generator(generator, supernet, build_costs(supernet.space)["macs"], data, schedule)
+    spent = train_for(generator, supernet, data, schedule)
     assert spent.evaluations == 0
     assert spent.images == 3 * 2 * 16 * 2
-    relaxed = supernet.relaxed().train()
-    assert spent.macs == spent.images * mixture_macs(relaxed, torch.zeros(16, 1, 8, 8), torch.full((3, 80), 1 / 80))
+    images, labels = torch.zeros(16, 1, 8, 8), torch.zeros(16, dtype=torch.long)
+    mixture = mixture_macs(MixtureLoss(supernet), images, labels, torch.full((3, 80), 1 / 80))
+    assert spent.macs == spent.images * mixture
     assert spent.seconds > 0
 
 
 def test_a_mixture_costs_what_the_largest_network_does(supernet: UnifiedSupernet) -> None:
     """And besides, once a batch, the adding up of the kernels."""
     largest = reachable({"macs": build_costs(supernet.space)["macs"].terms}, "macs")[1]
-    relaxed = supernet.relaxed()
+    loss = MixtureLoss(supernet)
     probabilities = torch.full((3, 80), 1 / 80)
-    few, many = (mixture_macs(relaxed, torch.zeros(n, 1, 8, 8), probabilities) for n in (2, 200))
+    few, many = (
+        mixture_macs(loss, torch.zeros(n, 1, 8, 8), torch.zeros(n, dtype=torch.long), probabilities) for n in (2, 200)
+    )
     assert largest < many < few
     assert 2 * (few - largest) == pytest.approx(200 * (many - largest))
 
@@ -390,16 +399,17 @@ def test_every_step_asks_for_what_it_trains_on(supernet: UnifiedSupernet, data: 
     model = FreeDistribution(supernet.space)
     asked = []
 
-    def draw(draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        asked.append(torch.rand(4, generator=draws))
-        return asked[-1], asked[-1]
+    class Drawn(FixedPosition):
+        def draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+            asked.append(torch.rand(4, generator=generator))
+            return asked[-1], asked[-1]
 
     rows: list[dict[str, float]] = []
-    cost = build_costs(supernet.space)["macs"]
-    relaxed = supernet.relaxed()
-    spent = train_distributions(
-        model, relaxed, cost, data, SCHEDULE, draw, name="test", context=TrainingContext(log=rows.append)
-    )
+    objective = Objective(MixtureLoss(supernet), build_costs(supernet.space)["macs"].terms, SCHEDULE)
+    targets = Drawn(0.5, 1, torch.device("cpu"))
+    batches = TrainingBatches(data, data.validation, SCHEDULE.batch_size, 0)
+    context = TrainingContext(log=rows.append)
+    spent = train_distributions(model, objective, targets, batches, name="test", context=context)
     assert len(asked) == SCHEDULE.epochs * VALIDATION // SCHEDULE.batch_size == 4
     assert len({tuple(positions.tolist()) for positions in asked}) == 4
     assert spent.images == len(asked) * SCHEDULE.batch_size  # one of the four distributions is sampled

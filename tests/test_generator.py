@@ -15,24 +15,20 @@ from anybudget.decoding.decoder import decode
 from anybudget.decoding.reachability import reachable
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.generator.distributions import GeneratorSchedule, budget_gaps
 from anybudget.generator.network import ArchitectureGenerator, gumbel_softmax
 from anybudget.nets import UnifiedSupernet
-from anybudget.search.generator import (
-    GeneratorSchedule,
-    GeneratorStrategy,
-    budget_gaps,
-    random_priors,
-    train_generator,
-)
+from anybudget.search.generator import GeneratorStrategy
 from anybudget.spaces import UnifiedSpace
 from anybudget.training.loop import TrainingContext
+from generators import generator_for, train_for
 
 SCHEDULE = GeneratorSchedule(epochs=4, batch_size=18)
 
 
 def make(space: UnifiedSpace, seed: int = 0) -> ArchitectureGenerator:
     torch.manual_seed(seed)
-    return ArchitectureGenerator(space)
+    return generator_for(space)
 
 
 def strategy_of(supernet: UnifiedSupernet, data: DataSplits, **options: object) -> GeneratorStrategy:
@@ -44,7 +40,7 @@ def strategy_of(supernet: UnifiedSupernet, data: DataSplits, **options: object) 
 
 def test_output_is_a_distribution_and_depends_on_budget_and_prior(space: UnifiedSpace) -> None:
     generator = make(space)
-    priors = random_priors(generator, space, 2, np.random.default_rng(0))
+    priors = generator.random_priors(2, np.random.default_rng(0))
     assert priors.shape == (2, 3, 24)
     assert priors.sum(-1).eq(6).all()  # one operation for each of six sub-blocks
     rows = generator(torch.tensor([0.2, 0.2]), priors)
@@ -56,8 +52,8 @@ def test_output_is_a_distribution_and_depends_on_budget_and_prior(space: Unified
 
 def test_without_a_random_prior_nothing_but_the_budget_counts(space: UnifiedSpace) -> None:
     torch.manual_seed(0)
-    generator = ArchitectureGenerator(space, random_prior=False)
-    priors = random_priors(generator, space, 2, np.random.default_rng(0))
+    generator = generator_for(space, random_prior=False)
+    priors = generator.random_priors(2, np.random.default_rng(0))
     assert torch.equal(priors[0], priors[1])
     rows = generator(torch.tensor([0.2, 0.2]), priors)
     assert torch.equal(rows[0], rows[1])
@@ -68,7 +64,7 @@ def test_without_a_random_prior_nothing_but_the_budget_counts(space: UnifiedSpac
 
 def test_a_choice_s_logit_is_the_sum_of_its_operations(space: UnifiedSpace) -> None:
     generator = make(space)
-    prior = random_priors(generator, space, 1, np.random.default_rng(0))
+    prior = generator.random_priors(1, np.random.default_rng(0))
     rows = generator(torch.tensor([0.5]), prior)[0]
     choices = space.decisions[0].choices
     index = {choice: i for i, choice in enumerate(choices)}
@@ -109,7 +105,7 @@ def test_training_follows_the_budget(supernet: UnifiedSupernet, data: DataSplits
     low, high = reachable({"macs": cost.terms}, "macs")
     positions = torch.tensor([0.2, 0.5, 0.8])
     generator = make(supernet.space)
-    priors = random_priors(generator, supernet.space, 3, np.random.default_rng(3))
+    priors = generator.random_priors(3, np.random.default_rng(3))
 
     def gap() -> torch.Tensor:
         with torch.no_grad():
@@ -120,7 +116,7 @@ def test_training_follows_the_budget(supernet: UnifiedSupernet, data: DataSplits
     rows: list[dict[str, float]] = []
     weights = {name: value.clone() for name, value in supernet.state_dict().items()}
     schedule = dataclasses.replace(SCHEDULE, epochs=60)
-    train_generator(generator, supernet, cost, data, schedule, context=TrainingContext(log=rows.append))
+    train_for(generator, supernet, data, schedule, context=TrainingContext(log=rows.append))
     assert gap() < 0.1 < before
     assert len(rows) == 60
     assert rows[0]["temperature"] == 5.0
@@ -130,11 +126,10 @@ def test_training_follows_the_budget(supernet: UnifiedSupernet, data: DataSplits
 
 @pytest.mark.parametrize("straight_through", [False, True])
 def test_same_seed_same_generator(supernet: UnifiedSupernet, data: DataSplits, straight_through: bool) -> None:
-    cost = build_costs(supernet.space)["macs"]
     schedule = dataclasses.replace(SCHEDULE, straight_through=straight_through, networks_per_step=2)
     first, second = make(supernet.space), make(supernet.space)
     for generator in (first, second):
-        train_generator(generator, supernet, cost, data, schedule, seed=7)
+        train_for(generator, supernet, data, schedule, seed=7)
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -142,7 +137,7 @@ def test_same_seed_same_generator(supernet: UnifiedSupernet, data: DataSplits, s
 def test_more_networks_than_budgets_in_a_step_are_refused(supernet: UnifiedSupernet, data: DataSplits) -> None:
     schedule = dataclasses.replace(SCHEDULE, budgets_per_step=2, networks_per_step=3)
     with pytest.raises(ConfigError, match="networks_per_step 3 is more than the 2 of budgets_per_step"):
-        train_generator(make(supernet.space), supernet, build_costs(supernet.space)["macs"], data, schedule)
+        train_for(make(supernet.space), supernet, data, schedule)
 
 
 def test_every_step_has_the_networks_and_budgets_that_were_asked_for(
@@ -157,7 +152,7 @@ def test_every_step_has_the_networks_and_budgets_that_were_asked_for(
 
     monkeypatch.setattr(ArchitectureGenerator, "forward", spy)
     schedule = dataclasses.replace(SCHEDULE, epochs=1, budgets_per_step=3, networks_per_step=3)
-    spent = train_generator(make(supernet.space), supernet, build_costs(supernet.space)["macs"], data, schedule)
+    spent = train_for(make(supernet.space), supernet, data, schedule)
     steps = len(data.validation) // schedule.batch_size
     assert [len(budgets) for budgets in asked] == [3] * steps
     assert spent.images == 3 * steps * schedule.batch_size
@@ -173,7 +168,7 @@ def test_1000_outputs_never_exceed_a_budget(imagenet_space: UnifiedSpace) -> Non
     outcomes = {"one": 0, "two": 0, "unreachable": 0}
     with torch.inference_mode():
         for trial in range(1000):
-            prior = random_priors(generator, imagenet_space, 1, rng)
+            prior = generator.random_priors(1, rng)
             rows = (5 * generator(torch.tensor([rng.random()]), prior)[0]).log_softmax(-1).double().numpy()
             names = ("macs", "params") if trial % 2 else ("macs",)
             budgets = BudgetSet(

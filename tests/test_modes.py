@@ -15,18 +15,18 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.generator.network import ArchitectureGenerator
+from anybudget.generator.distributions import GeneratorSchedule
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.modes import scoring
 from anybudget.runtime.accounting import TrainingSpending
 from anybudget.search.direct import DirectStrategy
-from anybudget.search.generator import GeneratorSchedule, train_generator
 from anybudget.spaces import SearchSpace, UnifiedSpace
 from anybudget.testing import randomise_norms
 from anybudget.testing.supernets import one_hot
 from anybudget.training.loop import TrainingContext
 from anybudget.training.supernet import PathScorer
 from conftest import small_channels, small_mbconv, tiny_macro
+from generators import generator_for, train_for
 
 
 def dropping(space: SearchSpace, dropout: float) -> SearchSpace:
@@ -99,10 +99,10 @@ def test_dropout_changes_neither_the_generator_nor_direct(space: SearchSpace, da
     for dropout in (0.0, 0.8):
         net = make(space, dropout)
         torch.manual_seed(0)
-        generator = ArchitectureGenerator(net.space)
+        generator = generator_for(net.space)
         rows: list[dict[str, float]] = []
         cost = build_costs(net.space)["macs"]
-        train_generator(generator, net, cost, data, schedule, context=TrainingContext(log=rows.append))
+        train_for(generator, net, data, schedule, context=TrainingContext(log=rows.append))
         evaluator = Evaluator(net, data, calibration_images=16)
         direct = DirectStrategy(evaluator, {"macs": cost}, cost, data, dataclasses.replace(schedule), candidates=2)
         logits = direct.log_probabilities(BudgetSet.parse("macs<=1G"))

@@ -10,11 +10,11 @@ from anybudget.data import DataSplits
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import reachable
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import UnifiedSupernet
 from anybudget.runtime.accounting import Spending
 from anybudget.search.generator import GeneratorStrategy
 from anybudget.search.refined import RefinedStrategy, promising, standardised
+from generators import generator_for
 
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=45k", "macs<=60k, params<=1800", "macs<=90k")]
 
@@ -22,7 +22,7 @@ BUDGETS = [BudgetSet.parse(text) for text in ("macs<=45k", "macs<=60k, params<=1
 def make(supernet: UnifiedSupernet, data: DataSplits, rounds: int, per_round: int = 5) -> RefinedStrategy:
     torch.manual_seed(0)
     costs = build_costs(supernet.space)
-    generator = ArchitectureGenerator(supernet.space).eval()
+    generator = generator_for(supernet.space).eval()
     evaluator = Evaluator(supernet, data, calibration_images=16)
     start = GeneratorStrategy(generator, costs["macs"], costs, evaluator, priors=2, candidates=4)
     start.training = Spending(0, 100, 5.0, 1.0)

@@ -42,6 +42,24 @@ class Targets(Stateful, Protocol):
         """
 
 
+class FixedPosition:
+    """Targets of a model that is trained for one budget alone, whose position is `position`; there is no prior."""
+
+    def __init__(self, position: float, count: int, device: torch.device) -> None:
+        self._positions = torch.full((count,), position, device=device)
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - nothing is random
+        """See `Targets.draw`."""
+        return self._positions, self._positions
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Stateful`; there is none."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Stateful`."""
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorSchedule:
     """How the generator is trained.
@@ -129,7 +147,7 @@ def train_distributions(
     model.train()
     frozen = objective.loss if isinstance(objective.loss, nn.Module) else nn.Identity()
     with synchronised(frozen, context.processes):
-        loop.run(model, parts, lambda *batch: trainer.step(*batch, targets), row, loss="cross_entropy")
+        loop.run(model, parts, lambda images, labels: trainer.step(images, labels, targets), row, loss="cross_entropy")
     model.eval()
     return trainer.spent
 

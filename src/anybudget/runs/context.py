@@ -219,7 +219,11 @@ class RunContext:
     def build_generator(self) -> ArchitectureGenerator:
         """A generator with new weights."""
         section = self.recipe.generator
-        generator = ArchitectureGenerator(self.space, hidden=section.hidden, random_prior=section.random_prior)
+        generator = ArchitectureGenerator(
+            [decision.encoding() for decision in self.space.decisions],
+            hidden=section.hidden,
+            random_prior=section.random_prior,
+        )
         return generator.to(self.device)
 
     def _load_supernet(self) -> Supernet:

@@ -13,6 +13,7 @@ from anybudget.data import DataSource
 from anybudget.decoding.reachability import reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.generator.distributions import GeneratorSchedule
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.recipe import Recipe
 from anybudget.runtime.accounting import Spending
@@ -20,7 +21,7 @@ from anybudget.runtime.progress import Progress
 from anybudget.search.base import Strategy
 from anybudget.search.direct import DirectStrategy
 from anybudget.search.evolution import EvolutionStrategy
-from anybudget.search.generator import GeneratorSchedule, GeneratorStrategy
+from anybudget.search.generator import GeneratorStrategy
 from anybudget.search.linear import LinearStrategy
 from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random import RandomStrategy

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
-from anybudget.data import DataSource
+from anybudget.data import DataSource, TrainingBatches
 from anybudget.decoding.candidates import candidates_of
 from anybudget.decoding.reachability import position
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.generator.distributions import GeneratorSchedule, train_distributions
-from anybudget.nets.base import RelaxedSupernet
+from anybudget.generator.distributions import FixedPosition, GeneratorSchedule, Objective, train_distributions
+from anybudget.generator.training import MixtureLoss
 from anybudget.runtime.distributed import Processes
 from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
@@ -91,7 +91,7 @@ class DirectStrategy(Strategy):
         self.data = data
         self.schedule = schedule
         self.candidates = candidates
-        self._relaxed: RelaxedSupernet | None = None
+        self._loss: MixtureLoss | None = None
         self._decoded: dict[Architecture, float] = {}
 
     def log_probabilities(self, budgets: BudgetSet) -> list[NDArray[np.float64]]:
@@ -103,23 +103,22 @@ class DirectStrategy(Strategy):
         """
         place = position(self.terms, self.cost.name, budgets)
         supernet = self.evaluator.supernet
-        if self._relaxed is None:
-            self._relaxed = supernet.eval().relaxed().train()
+        if self._loss is None:
+            self._loss = MixtureLoss(supernet)
         model = FreeDistribution(self.space).to(next(supernet.parameters()).device)
-        positions = model.logits.new_full((self.schedule.networks_per_step,), place)
+        targets = FixedPosition(place, self.schedule.networks_per_step, model.logits.device)
+        batches = TrainingBatches(self.data, self.data.validation, self.schedule.batch_size, self.seed)
         self.training += train_distributions(
             model,
-            self._relaxed,
-            self.cost,
-            self.data,
-            self.schedule,
-            lambda _draws: (positions, positions),  # no prior: there is nothing to vary
+            Objective(self._loss, self.cost.terms, self.schedule),
+            targets,
+            batches,
             name=self.name,
             seed=self.seed,
             context=self._context(_exact(budgets)),
         )
         with torch.inference_mode():
-            rows = model(positions[:1], positions[:1])[0].double().cpu().numpy()
+            rows = model(model.logits.new_zeros(1), model.logits.new_zeros(1))[0].double().cpu().numpy()
         return [row[: len(decision.choices)] for row, decision in zip(rows, self.space.decisions, strict=True)]
 
     def find(self, budgets: BudgetSet) -> Architecture:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from anybudget.data import TrainingBatches
+from anybudget.generator.training import MixtureLoss, train_generator
 from anybudget.runs.context import RunContext
 from anybudget.runs.strategies import generator_schedule
-from anybudget.search.generator import train_generator
 
 
 def train(run: RunContext) -> None:
@@ -15,15 +16,10 @@ def train(run: RunContext) -> None:
         # Joins the processes, so that each loads the supernet onto its own device.
         context = work.training_context(rows.append, run.recipe.generator.rollbacks)
         supernet, generator = run.supernet, run.build_generator()
-        spent = train_generator(
-            generator,
-            supernet,
-            run.cost,
-            data,
-            generator_schedule(run.recipe),
-            seed=run.recipe.seed,
-            context=context,
-        )
+        schedule, seed = generator_schedule(run.recipe), run.recipe.seed
+        batches = TrainingBatches(data, data.validation, schedule.batch_size, seed)
+        loss = MixtureLoss(supernet)
+        spent = train_generator(generator, loss, run.cost.terms, batches, schedule, seed=seed, context=context)
         run.replace("generator")
         run.folder.write_csv("generator.csv", rows)
         run.folder.write_json("generator.json", spent.to_dict())
