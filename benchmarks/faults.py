@@ -31,9 +31,9 @@ from anybudget.evaluation.engines.ray import RayEngine
 from anybudget.evaluation.metrics import Metrics
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from anybudget.runs.strategies import STRATEGIES
+from anybudget.search import STRATEGIES
 from anybudget.testing import check_resume
-from anybudget.training.samplers import SAMPLERS
+from anybudget.training import SAMPLERS
 from demo import ROOT
 from measure import machine
 
@@ -57,8 +57,8 @@ SETTINGS = [
     "retrain.epochs=8",
     "retrain.batch_size=16",
     "search.calibration_images=32",
-    "search.priors=2",
-    "search.candidates=12",
+    "search.generator.priors=2",
+    "search.generator.candidates=12",
     "search.random_baseline=10",
     'search.budgets=["macs<=30k", "macs<=60k"]',
     "retrain.picks=[1]",
@@ -67,7 +67,11 @@ SETTINGS = [
     "search.nsga2.population=8",
     "search.nsga2.generations=6",
     "search.linear.samples=30",
+    "search.refined.priors=2",
     "search.refined.candidates=6",
+    "search.direct.epochs=8",
+    "search.direct.batch_size=16",
+    "search.direct.candidates=12",
     "search.refined.rounds=3",
 ]
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=30k", "macs<=60k, params<=1500")]

@@ -21,7 +21,6 @@ from anybudget.decoding.reachability import reachable
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.generator.training import MixtureLoss, train_generator
 from anybudget.runs.run import Run
-from anybudget.runs.strategies import generator_schedule
 from anybudget.training.loop import TrainingContext
 from demo import ROOT
 from measure import machine
@@ -51,7 +50,7 @@ def main() -> None:
             hidden=run.recipe.generator.hidden,
             random_prior=random_prior,
         )
-        schedule = generator_schedule(run.recipe)
+        schedule = run.recipe.generator
         train_generator(
             generator,
             MixtureLoss(run.supernet),

@@ -229,10 +229,12 @@ batch_size = 16
 
 [search]
 budgets = ["macs<=30k", "macs<=60k, params<=1500"]
-priors = 2
-candidates = 4
 calibration_images = 32
 random_baseline = 3
+
+[search.generator]
+priors = 2
+candidates = 4
 
 [retrain]
 epochs = 1
@@ -282,6 +284,11 @@ generations = 1
 [search.linear]
 samples = 10
 candidates = 2
+
+[search.direct]
+epochs = 2
+batch_size = 16
+candidates = 4
 """
 RECIPES = Path(__file__).parents[1] / "recipes"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from anybudget.costs import build_costs
 from anybudget.data import DataSource, TrainingBatches
-from anybudget.generator.distributions import GeneratorSchedule
 from anybudget.generator.network import ArchitectureGenerator
+from anybudget.generator.settings import GeneratorSchedule
 from anybudget.generator.training import MixtureLoss, train_generator
 from anybudget.nets import Supernet
 from anybudget.runtime.accounting import Spending

@@ -16,11 +16,12 @@ from anybudget.costs import CostModel
 from anybudget.decoding.reachability import check_reachable
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.runtime.accounting import Spending
-from anybudget.search.base import Candidate
-from anybudget.search.random import RandomStrategy
+from anybudget.search.base import Candidate, Found, SearchContext
+from anybudget.search.random import RandomSettings, RandomStrategy
 from anybudget.spaces import PathEncoding
 from anybudget.testing import PlantedEvaluator, check_sampler, check_strategy
-from anybudget.training.samplers import GreedySampler, GreedySettings, Length, ScorePaths, UniformSampler
+from anybudget.training.greedy import GreedySampler, GreedySettings
+from anybudget.training.samplers import Length, ScorePaths, UniformSampler
 from conftest import small_mbconv
 
 SPACE = small_mbconv(3)  # 21 networks in 27 encodings
@@ -166,18 +167,21 @@ def test_sound_samplers_pass(make: Callable[[], UniformSampler], scores: bool) -
     check_sampler(lambda _: make(), SPACE, scores=scores, most=500)
 
 
+Find = Callable[[BudgetSet], Found]
+
+
 class Sound(RandomStrategy):
     """Evaluates all there is; what is derived from it breaks one promise."""
 
     def __init__(self, evaluator: Evaluator, costs: Mapping[str, CostModel], seed: int) -> None:
-        super().__init__(evaluator, costs, count=21, seed=seed)
+        super().__init__(SearchContext(evaluator, costs, seed), RandomSettings(count=21))
 
 
 class Tolerant(Sound):
     """Lets a budget slip by a rounding error, which the base class would see."""
 
-    def answer(self, budgets: BudgetSet) -> Candidate:
-        answers = [super().answer(budgets)]
+    def answer(self, budgets: BudgetSet, find: Find | None = None) -> Candidate:
+        answers = [super().answer(budgets, find)]
         for architecture in SPACE.enumerate():
             costs = {name: model.cost(architecture) for name, model in self.costs.items()}
             if all(costs[budget.cost] <= budget.limit * (1 + 1e-9) for budget in budgets):
@@ -203,8 +207,8 @@ class Eager(Sound):
 
 
 class Lazy(Sound):
-    def find(self, budgets: BudgetSet) -> Architecture:
-        return min((a for a in SPACE.enumerate() if self.allowed(a, budgets)), key=lambda a: a.choices)
+    def find(self, budgets: BudgetSet) -> Found:
+        return Found(min((a for a in SPACE.enumerate() if self.allowed(a, budgets)), key=lambda a: a.choices))
 
 
 class Timid(Sound):
@@ -218,15 +222,15 @@ class Timid(Sound):
 
 
 class Restless(Sound):
-    def find(self, budgets: BudgetSet) -> Architecture:
+    def find(self, budgets: BudgetSet) -> Found:
         allowed = [a for a in SPACE.enumerate() if self.allowed(a, budgets)]
-        return self.best([allowed[index] for index in np.random.default_rng().permutation(len(allowed))])
+        return Found(self.best([allowed[index] for index in np.random.default_rng().permutation(len(allowed))]))
 
 
 class Verbose(Sound):
     """Evaluates every encoding."""
 
-    def find(self, budgets: BudgetSet) -> Architecture:
+    def find(self, budgets: BudgetSet) -> Found:
         self.evaluator.score(Architecture(SPACE.name, (1, 0, 1)))  # the same network as (1, 1, 0)
         return super().find(budgets)
 
@@ -243,26 +247,26 @@ class Stranger(Sound):
 
 
 class Heavy(Sound):
-    def find(self, budgets: BudgetSet) -> Architecture:
+    def find(self, budgets: BudgetSet) -> Found:
         with torch.no_grad():
             next(self.evaluator.supernet.parameters()).add_(1.0)
         return super().find(budgets)
 
 
 class Boastful(Sound):
-    def answer(self, budgets: BudgetSet) -> Candidate:
-        return replace(super().answer(budgets), supernet_top1_percent=100.0)
+    def answer(self, budgets: BudgetSet, find: Find | None = None) -> Candidate:
+        return replace(super().answer(budgets, find), supernet_top1_percent=100.0)
 
 
 class Vague(Sound):
-    def answer(self, budgets: BudgetSet) -> Candidate:
-        found = super().answer(budgets)
+    def answer(self, budgets: BudgetSet, find: Find | None = None) -> Candidate:
+        found = super().answer(budgets, find)
         return replace(found, costs={budget.cost: found.costs[budget.cost] for budget in budgets})
 
 
 class Certain(Sound):
-    def log_probability(self, architecture: Architecture) -> float:
-        return float(len(architecture.choices))
+    def find(self, budgets: BudgetSet) -> Found:
+        return replace(super().find(budgets), log_probability=3.0)
 
 
 @pytest.mark.parametrize(

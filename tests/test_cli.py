@@ -20,7 +20,7 @@ from anybudget.errors import AnyBudgetError
 from anybudget.recipe import load_recipe
 from anybudget.runs import run as stages
 from anybudget.runs.run import Run
-from anybudget.runs.strategies import STRATEGIES
+from anybudget.search import STRATEGIES
 from conftest import call
 from mistakes import missing
 

@@ -12,7 +12,7 @@ from anybudget.architecture import Architecture
 from anybudget.errors import AnyBudgetError, BudgetError, ConfigError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe, parse_recipe, resolved
-from anybudget.runs.strategies import STRATEGIES
+from anybudget.search import STRATEGIES
 from anybudget.spaces import UnifiedSpace
 from anybudget.storage.run_folder import differences
 from anybudget.testing import check_space, check_supernet

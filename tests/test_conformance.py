@@ -15,18 +15,16 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import DataSplits, load_splits
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import build_supernet
 from anybudget.recipe import Recipe, load_recipe
 from anybudget.runs.run import Run
-from anybudget.runs.strategies import STRATEGIES, Parts, conditioning_cost, generator_schedule
-from anybudget.runtime.accounting import Spending
-from anybudget.runtime.progress import SilentProgress
-from anybudget.search.base import Strategy
+from anybudget.search import STRATEGIES
+from anybudget.search.base import SearchContext, Strategy, TrainedGenerator
 from anybudget.spaces import SPACES, SearchSpace
 from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
-from anybudget.training.loop import TrainingContext
-from anybudget.training.samplers import SAMPLERS, GreedySettings, Length
+from anybudget.training import SAMPLERS
+from anybudget.training.greedy import GreedySettings
+from anybudget.training.samplers import Length
 from conftest import slow_but, write_images
 from generators import generator_for, train_for
 
@@ -34,8 +32,8 @@ SMALL = {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipe
 FEW_STEPS = [
     "supernet.epochs=1",
     "generator.epochs=1",
-    "search.candidates=3",
-    "search.priors=1",
+    "search.generator.candidates=3",
+    "search.generator.priors=1",
     "search.calibration_images=64",
     "search.random_baseline=2",
     "retrain.epochs=1",
@@ -64,7 +62,10 @@ EVALUATE_ALL = [
     "generator.epochs=1",
     "generator.batch_size=18",
     "generator.hidden=4",
-    "search.priors=2",
+    "search.generator.priors=2",
+    "search.refined.priors=2",
+    "search.direct.epochs=1",
+    "search.direct.batch_size=18",
     "search.min_use=0.0",
     "search.refined.candidates=8",
     "search.evolution={population=6,generations=5}",
@@ -72,6 +73,8 @@ EVALUATE_ALL = [
     "search.linear.samples=10",
 ]
 """Settings by which every strategy evaluates nearly all that there is; `random` still leaves out what is cheap."""
+EVALUATED = ("generator.candidates", "direct.candidates", "random.count", "linear.candidates")
+"""Settings that are how many networks a strategy evaluates."""
 FILTERING = GreedySettings(sampled=6, kept=3, pool_size=5, warmup=0.1, window=4)
 SCORING_SAMPLERS = {"greedy"}
 
@@ -127,7 +130,7 @@ def tiny_recipe(kind: str) -> Recipe:
     sizes = ["input_size=8", "classes=3", "stem_width=4", "head_width=8"]
     options = [*(f"space.{size}" for size in sizes), *TINY[kind], *EVALUATE_ALL]
     networks = load_recipe(SMALL[kind], options).build_space().networks()
-    options += [f"search.{key}={networks}" for key in ("candidates", "random_baseline", "linear.candidates")]
+    options += [f"search.{key}={networks}" for key in EVALUATED]
     return load_recipe(SMALL[kind], options)
 
 
@@ -135,7 +138,7 @@ def tiny_recipe(kind: str) -> Recipe:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_conform(name: str, kind: str) -> None:
     check_sampler(
-        lambda space: SAMPLERS[name](space, FILTERING, Length(100)),
+        lambda space: SAMPLERS[name](space, FILTERING if name == "greedy" else None, Length(100)),
         tiny_recipe(kind).build_space(),
         scores=name in SCORING_SAMPLERS,
     )
@@ -147,19 +150,15 @@ def test_strategies_conform(name: str, kind: str, tiny_data: DataSplits) -> None
     recipe = tiny_recipe(kind)
 
     def make(evaluator: Evaluator, costs: Mapping[str, CostModel], seed: int) -> Strategy:
-        seeded = recipe.model_copy(update={"seed": seed})
-        cost = conditioning_cost(seeded, dict(costs))
-
-        def generator() -> tuple[ArchitectureGenerator, Spending]:
+        def generator() -> TrainedGenerator:
             torch.manual_seed(seed)
-            found = generator_for(evaluator.supernet.space, seeded.generator.hidden)
-            schedule = generator_schedule(seeded)
-            return found, train_for(found, evaluator.supernet, tiny_data, schedule, seed=seed)
+            found = generator_for(evaluator.supernet.space, recipe.generator.hidden)
+            return TrainedGenerator(found, train_for(found, evaluator.supernet, tiny_data, recipe.generator, seed=seed))
 
-        parts = Parts(
-            seeded, tiny_data, costs, cost, evaluator, SilentProgress(), generator, tuple, lambda _: TrainingContext()
+        context = SearchContext(
+            evaluator, costs, seed, cost_name=recipe.generator.cost, data=tiny_data, generator=generator
         )
-        strategy = STRATEGIES[name](parts)
+        strategy = STRATEGIES[name](context, recipe.search.settings_of(STRATEGIES[name], name))
         assert strategy.name == name
         return strategy
 

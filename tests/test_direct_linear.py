@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
@@ -23,16 +22,18 @@ from anybudget.errors import BudgetError, TrainingError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.generator.distributions import (
     FixedPosition,
-    GeneratorSchedule,
     Objective,
     mixture_macs,
     train_distributions,
 )
+from anybudget.generator.free_distribution import FreeDistribution
+from anybudget.generator.settings import GeneratorSchedule
 from anybudget.generator.training import MixtureLoss
 from anybudget.nets import UnifiedSupernet
 from anybudget.search.additive import fit_additive, ridge
-from anybudget.search.direct import DirectStrategy, FreeDistribution
-from anybudget.search.linear import LinearStrategy, spread_samples
+from anybudget.search.base import SearchContext
+from anybudget.search.direct import DirectSettings, DirectStrategy
+from anybudget.search.linear import LinearSettings, LinearStrategy, spread_samples
 from anybudget.spaces import (
     BlockSpec,
     Decision,
@@ -80,7 +81,9 @@ def planted(space: SearchSpace, seed: int, *, pairs: bool) -> CostTerms:
 
 def linear(kind: str, seed: int = 0, *, pairs: bool, **options: object) -> LinearStrategy:
     evaluator = PlantedEvaluator(SPACES[kind], planted(SPACES[kind], seed, pairs=pairs))
-    return LinearStrategy(evaluator, costs_of(kind), **{"samples": 60, "seed": seed, **options})  # type: ignore[arg-type]
+    return LinearStrategy(
+        SearchContext(evaluator, costs_of(kind), seed), LinearSettings.model_validate({"samples": 60, **options})
+    )
 
 
 def budgets_at(kind: str, share: float, *costs: str) -> BudgetSet:
@@ -250,7 +253,9 @@ def test_linear_can_fit_top1() -> None:
 
 def test_linear_with_a_real_supernet(supernet: UnifiedSupernet, data: DataSplits) -> None:
     evaluator = Evaluator(supernet, data, calibration_images=16)
-    strategy = LinearStrategy(evaluator, build_costs(supernet.space), samples=20, candidates=3)
+    strategy = LinearStrategy(
+        SearchContext(evaluator, build_costs(supernet.space)), LinearSettings(samples=20, candidates=3)
+    )
     for candidate in strategy.search([BudgetSet.parse("macs<=50k"), BudgetSet.parse("macs<=60k, params<=1300")]):
         assert candidate.budgets.allows(candidate.costs)
         assert candidate.log_probability is None
@@ -259,15 +264,15 @@ def test_linear_with_a_real_supernet(supernet: UnifiedSupernet, data: DataSplits
 
 # The direct strategy, and the training that it shares.
 
-SCHEDULE = GeneratorSchedule(epochs=2, batch_size=18, learning_rate=0.1)
+SETTINGS = DirectSettings(epochs=2, batch_size=18, learning_rate=0.1, candidates=4)
 VALIDATION = 36
 
 
 def direct(supernet: UnifiedSupernet, data: DataSplits, seed: int = 0, **changes: object) -> DirectStrategy:
     costs = build_costs(supernet.space)
-    schedule = dataclasses.replace(SCHEDULE, **changes)  # type: ignore[arg-type]
+    settings = SETTINGS.model_copy(update=changes)
     evaluator = Evaluator(supernet, data, calibration_images=16)
-    return DirectStrategy(evaluator, costs, costs["macs"], data, schedule, candidates=4, seed=seed)
+    return DirectStrategy(SearchContext(evaluator, costs, seed, cost_name="macs", data=data), settings)
 
 
 def test_the_distribution_follows_its_budget(supernet: UnifiedSupernet, data: DataSplits) -> None:
@@ -299,7 +304,7 @@ def test_direct_never_exceeds_a_budget(supernet: UnifiedSupernet, data: DataSpli
 def test_direct_counts_what_every_budget_costs(supernet: UnifiedSupernet, data: DataSplits, networks: int) -> None:
     strategy = direct(supernet, data, networks_per_step=networks)
     strategy.search([BudgetSet.parse("macs<=50k"), BudgetSet.parse("macs<=80k")])
-    images = 2 * SCHEDULE.epochs * VALIDATION * networks
+    images = 2 * SETTINGS.epochs * VALIDATION * networks
     assert strategy.training.evaluations == 0
     assert strategy.training.images == images
     assert strategy.training.seconds > 0
@@ -383,15 +388,13 @@ class ConstantCost(CostModel):
 def test_a_constant_cost_has_no_gap(supernet: UnifiedSupernet, data: DataSplits) -> None:
     cost = ConstantCost(supernet.space)
     evaluator = Evaluator(supernet, data, calibration_images=16)
-    strategy = DirectStrategy(evaluator, {"flat": cost}, cost, data, SCHEDULE, candidates=2)
+    strategy = DirectStrategy(SearchContext(evaluator, {"flat": cost}, data=data), SETTINGS)
     (candidate,) = strategy.search([BudgetSet.parse("flat<=5")])
     assert candidate.slack == {"flat": 0.0}
 
 
 def test_a_loss_that_is_not_finite_ends_training(supernet: UnifiedSupernet, data: DataSplits) -> None:
-    with pytest.raises(
-        TrainingError, match=r"direct: the loss became nan in epoch 1, step 2; lower generator\.learning_rate"
-    ):
+    with pytest.raises(TrainingError, match=r"direct: the loss became nan in epoch 1, step 2; lower its learning_rate"):
         direct(supernet, data, learning_rate=float("inf")).find(BudgetSet.parse("macs<=60k"))
 
 
@@ -405,13 +408,13 @@ def test_every_step_asks_for_what_it_trains_on(supernet: UnifiedSupernet, data: 
             return asked[-1], asked[-1]
 
     rows: list[dict[str, float]] = []
-    objective = Objective(MixtureLoss(supernet), build_costs(supernet.space)["macs"].terms, SCHEDULE)
+    objective = Objective(MixtureLoss(supernet), build_costs(supernet.space)["macs"].terms, SETTINGS)
     targets = Drawn(0.5, 1, torch.device("cpu"))
-    batches = TrainingBatches(data, data.validation, SCHEDULE.batch_size, 0)
+    batches = TrainingBatches(data, data.validation, SETTINGS.batch_size, 0)
     context = TrainingContext(log=rows.append)
     spent = train_distributions(model, objective, targets, batches, name="test", context=context)
-    assert len(asked) == SCHEDULE.epochs * VALIDATION // SCHEDULE.batch_size == 4
+    assert len(asked) == SETTINGS.epochs * VALIDATION // SETTINGS.batch_size == 4
     assert len({tuple(positions.tolist()) for positions in asked}) == 4
-    assert spent.images == len(asked) * SCHEDULE.batch_size  # one of the four distributions is sampled
+    assert spent.images == len(asked) * SETTINGS.batch_size  # one of the four distributions is sampled
     assert [row["epoch"] for row in rows] == [1, 2]
     assert not model.training

@@ -13,9 +13,9 @@ from PIL import Image
 from anybudget.cli.commands import app
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from anybudget.runs.strategies import STRATEGIES
+from anybudget.search import STRATEGIES
 from anybudget.spaces import SPACES
-from anybudget.training.samplers import SAMPLERS
+from anybudget.training import SAMPLERS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

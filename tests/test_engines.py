@@ -44,7 +44,8 @@ from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.signals import Stopped, StopRequest
-from anybudget.search.evolution import EvolutionStrategy
+from anybudget.search.base import SearchContext
+from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
 from anybudget.spaces import UnifiedSpace
 from anybudget.storage.journal import Journal
 from anybudget.testing import randomise_norms
@@ -154,7 +155,10 @@ def test_a_worker_that_is_killed_loses_nothing(
 def test_evolution_finds_the_same(engine: RayEngine, net: Supernet, splits: DataSplits) -> None:
     def search(**elsewhere: Any) -> tuple[Any, Evaluator]:
         evaluator = Evaluator(net, splits, calibration_images=CALIBRATION, batch_size=16, **elsewhere)
-        strategy = EvolutionStrategy(evaluator, build_costs(net.space), population=6, generations=4, parents=3, seed=1)
+        strategy = EvolutionStrategy(
+            SearchContext(evaluator, build_costs(net.space), seed=1),
+            EvolutionSettings(population=6, generations=4, parents=3),
+        )
         (candidate,) = strategy.search([BudgetSet.parse("macs<=60k")])
         return (candidate.architecture, candidate.supernet_top1_percent), evaluator
 

@@ -13,12 +13,12 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.errors import ArchitectureError
 from anybudget.report.compared import read_comparison
-from anybudget.search.base import Strategy
+from anybudget.search.base import SearchContext, Strategy
 from anybudget.search.compare import compare
-from anybudget.search.evolution import EvolutionStrategy
-from anybudget.search.linear import LinearStrategy
-from anybudget.search.nsga2 import NSGA2Strategy
-from anybudget.search.random import RandomStrategy
+from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
+from anybudget.search.linear import LinearSettings, LinearStrategy
+from anybudget.search.nsga2 import NSGA2Settings, NSGA2Strategy
+from anybudget.search.random import RandomSettings, RandomStrategy
 from anybudget.spaces import UnifiedSpace, stages
 from anybudget.spaces.files import read_architectures
 from anybudget.storage.run_folder import RunFolder
@@ -29,13 +29,17 @@ SPACE = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansi
 COSTS = build_costs(SPACE)
 VALUES = sorted(COSTS["macs"].cost(a) for a in SPACE.enumerate())
 LIMIT = VALUES[len(VALUES) // 2]
+
+
+def planted(floor: float) -> SearchContext:
+    return SearchContext(PlantedEvaluator(SPACE), COSTS, min_use=floor)
+
+
 MAKERS: dict[str, Callable[[float], Strategy]] = {
-    "random": lambda floor: RandomStrategy(PlantedEvaluator(SPACE), COSTS, count=20, min_use=floor),
-    "evolution": lambda floor: EvolutionStrategy(
-        PlantedEvaluator(SPACE), COSTS, population=6, generations=3, min_use=floor
-    ),
-    "nsga2": lambda floor: NSGA2Strategy(PlantedEvaluator(SPACE), COSTS, population=6, generations=3, min_use=floor),
-    "linear": lambda floor: LinearStrategy(PlantedEvaluator(SPACE), COSTS, samples=20, candidates=5, min_use=floor),
+    "random": lambda floor: RandomStrategy(planted(floor), RandomSettings(count=20)),
+    "evolution": lambda floor: EvolutionStrategy(planted(floor), EvolutionSettings(population=6, generations=3)),
+    "nsga2": lambda floor: NSGA2Strategy(planted(floor), NSGA2Settings(population=6, generations=3)),
+    "linear": lambda floor: LinearStrategy(planted(floor), LinearSettings(samples=20, candidates=5)),
 }
 
 

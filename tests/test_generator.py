@@ -1,7 +1,5 @@
 """The generator network, its training signal, and the promise of the strategy: never over any budget."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -15,10 +13,13 @@ from anybudget.decoding.decoder import decode
 from anybudget.decoding.reachability import reachable
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.generator.distributions import GeneratorSchedule, budget_gaps
+from anybudget.generator.distributions import budget_gaps
 from anybudget.generator.network import ArchitectureGenerator, gumbel_softmax
+from anybudget.generator.settings import GeneratorSchedule
 from anybudget.nets import UnifiedSupernet
-from anybudget.search.generator import GeneratorStrategy
+from anybudget.runtime.accounting import Spending
+from anybudget.search.base import SearchContext, TrainedGenerator
+from anybudget.search.generator import GeneratorSettings, GeneratorStrategy
 from anybudget.spaces import UnifiedSpace
 from anybudget.training.loop import TrainingContext
 from generators import generator_for, train_for
@@ -31,11 +32,16 @@ def make(space: UnifiedSpace, seed: int = 0) -> ArchitectureGenerator:
     return generator_for(space)
 
 
-def strategy_of(supernet: UnifiedSupernet, data: DataSplits, **options: object) -> GeneratorStrategy:
+def strategy_of(
+    supernet: UnifiedSupernet, data: DataSplits, *, min_use: float = 0.0, priors: int = 2, candidates: int = 4
+) -> GeneratorStrategy:
     costs = build_costs(supernet.space)
     generator = make(supernet.space).eval()
     evaluator = Evaluator(supernet, data, calibration_images=16)
-    return GeneratorStrategy(generator, costs["macs"], costs, evaluator, **{"priors": 2, "candidates": 4, **options})  # type: ignore[arg-type]
+    context = SearchContext(
+        evaluator, costs, min_use=min_use, cost_name="macs", generator=lambda: TrainedGenerator(generator, Spending())
+    )
+    return GeneratorStrategy(context, GeneratorSettings(priors=priors, candidates=candidates))
 
 
 def test_output_is_a_distribution_and_depends_on_budget_and_prior(space: UnifiedSpace) -> None:
@@ -135,7 +141,7 @@ def test_same_seed_same_generator(supernet: UnifiedSupernet, data: DataSplits, s
 
 
 def test_more_networks_than_budgets_in_a_step_are_refused(supernet: UnifiedSupernet, data: DataSplits) -> None:
-    schedule = dataclasses.replace(SCHEDULE, budgets_per_step=2, networks_per_step=3)
+    schedule = SCHEDULE.model_copy(update={"budgets_per_step": 2, "networks_per_step": 3})
     with pytest.raises(ConfigError, match="networks_per_step 3 is more than the 2 of budgets_per_step"):
         train_for(make(supernet.space), supernet, data, schedule)
 

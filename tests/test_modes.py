@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 
 import numpy as np
 import pytest
@@ -15,11 +14,12 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.generator.distributions import GeneratorSchedule
+from anybudget.generator.settings import GeneratorSchedule
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.modes import scoring
 from anybudget.runtime.accounting import TrainingSpending
-from anybudget.search.direct import DirectStrategy
+from anybudget.search.base import SearchContext
+from anybudget.search.direct import DirectSettings, DirectStrategy
 from anybudget.spaces import SearchSpace, UnifiedSpace
 from anybudget.testing import randomise_norms
 from anybudget.testing.supernets import one_hot
@@ -104,7 +104,9 @@ def test_dropout_changes_neither_the_generator_nor_direct(space: SearchSpace, da
         cost = build_costs(net.space)["macs"]
         train_for(generator, net, data, schedule, context=TrainingContext(log=rows.append))
         evaluator = Evaluator(net, data, calibration_images=16)
-        direct = DirectStrategy(evaluator, {"macs": cost}, cost, data, dataclasses.replace(schedule), candidates=2)
+        direct = DirectStrategy(
+            SearchContext(evaluator, {"macs": cost}, data=data), DirectSettings(epochs=1, batch_size=18, candidates=2)
+        )
         logits = direct.log_probabilities(BudgetSet.parse("macs<=1G"))
         found.append((rows[0]["cross_entropy"], np.concatenate(logits).tolist()))
     assert found[0] == found[1]

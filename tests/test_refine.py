@@ -12,8 +12,8 @@ from anybudget.decoding.reachability import reachable
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import UnifiedSupernet
 from anybudget.runtime.accounting import Spending
-from anybudget.search.generator import GeneratorStrategy
-from anybudget.search.refined import RefinedStrategy, promising, standardised
+from anybudget.search.base import SearchContext, TrainedGenerator
+from anybudget.search.refined import RefinedSettings, RefinedStrategy, promising, standardised
 from generators import generator_for
 
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=45k", "macs<=60k, params<=1800", "macs<=90k")]
@@ -24,9 +24,9 @@ def make(supernet: UnifiedSupernet, data: DataSplits, rounds: int, per_round: in
     costs = build_costs(supernet.space)
     generator = generator_for(supernet.space).eval()
     evaluator = Evaluator(supernet, data, calibration_images=16)
-    start = GeneratorStrategy(generator, costs["macs"], costs, evaluator, priors=2, candidates=4)
-    start.training = Spending(0, 100, 5.0, 1.0)
-    return RefinedStrategy(start, rounds=rounds, per_round=per_round)
+    trained = TrainedGenerator(generator, Spending(0, 100, 5.0, 1.0))
+    context = SearchContext(evaluator, costs, cost_name="macs", generator=lambda: trained)
+    return RefinedStrategy(context, RefinedSettings(priors=2, candidates=4, rounds=rounds, per_round=per_round))
 
 
 def test_rounds_only_add_and_every_budget_holds(supernet: UnifiedSupernet, data: DataSplits) -> None:
@@ -52,7 +52,7 @@ def test_children_are_new_within_the_budget_and_best_predicted(supernet: Unified
     strategy = make(supernet, data, 0)
     strategy.search(BUDGETS)
     evaluated = list(strategy.evaluator.scored)
-    models = strategy._models()
+    models = strategy._models(evaluated)
     few, many = (
         promising(strategy, BUDGETS[2], evaluated, models, count, np.random.default_rng(0)) for count in (3, 10**6)
     )
@@ -70,8 +70,7 @@ def test_rounds_are_full_under_a_tight_budget(supernet: UnifiedSupernet, data: D
     budgets = BudgetSet((Budget("macs", low + 0.04 * (high - low)),))
     sampler = FeasibleSampler(strategy.space, strategy.costs, budgets)
     evaluated: list[Architecture] = sampler.sample(3, np.random.default_rng(1))
-    strategy._evaluate(evaluated)
-    models = strategy._models()
+    models = strategy._models(evaluated)
     rng = np.random.default_rng(0)
     for _ in range(2):
         found = promising(strategy, budgets, evaluated, models, 5, rng)
@@ -80,6 +79,16 @@ def test_rounds_are_full_under_a_tight_budget(supernet: UnifiedSupernet, data: D
         evaluated += found
     # Nothing within the budget is known to breed from: still a full round.
     assert len(promising(strategy, budgets, [], models, 5, rng)) == 5
+
+
+def test_find_needs_no_search_before_it(supernet: UnifiedSupernet, data: DataSplits) -> None:
+    asked, other = make(supernet, data, 2), make(supernet, data, 2)
+    found = asked.find(BUDGETS[0])
+    (candidate,) = other.search(BUDGETS[:1])
+    assert found.architecture == candidate.architecture
+    assert found.log_probability is None
+    assert asked.spent.evaluations == other.spent.evaluations
+    assert asked.find(BUDGETS[0]) == found  # nothing is left of a query that would change the next
 
 
 def test_standardised() -> None:

@@ -14,14 +14,14 @@ from anybudget.budgets import BudgetSet
 from anybudget.evaluation import evaluator as evaluation
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from anybudget.runs.strategies import STRATEGIES
+from anybudget.search import STRATEGIES
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
-from anybudget.training.samplers import SAMPLERS
+from anybudget.training import SAMPLERS
 from conftest import RECIPE, slow_but, stop_after, write_images
 
 EVERY_STEP = ["checkpoint_seconds=0"]
-LONGER = ["supernet.epochs=4", "generator.epochs=6", "retrain.epochs=6", "search.candidates=12"]
+LONGER = ["supernet.epochs=4", "generator.epochs=6", "retrain.epochs=6", "search.generator.candidates=12"]
 GREEDY = ["supernet.greedy.score_images=12", "supernet.greedy.pool_size=20", "supernet.greedy.window=3"]
 SHORT_SEARCHES = [
     "search.evolution.population=8",
@@ -29,7 +29,11 @@ SHORT_SEARCHES = [
     "search.nsga2.population=8",
     "search.nsga2.generations=4",
     "search.linear.samples=20",
+    "search.refined.priors=2",
     "search.refined.candidates=6",
+    "search.direct.epochs=6",
+    "search.direct.batch_size=16",
+    "search.direct.candidates=12",
     "search.refined.rounds=2",
 ]
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=30k", "macs<=60k, params<=1500")]

@@ -16,11 +16,13 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from anybudget.data import DataSplits
 from anybudget.errors import ConfigError
 from anybudget.nets import Supernet, build_supernet
-from anybudget.recipe import WITHOUT_ROUNDS, load_recipe, parse_recipe, resolved
+from anybudget.recipe import load_recipe, parse_recipe, resolved
 from anybudget.runs.run import Run
 from anybudget.spaces import PathEncoding, SearchSpace, UnifiedSpace
-from anybudget.training.samplers import SAMPLERS, FairSampler, GreedySampler, GreedySettings, Length, UniformSampler
-from anybudget.training.sgd import Schedule
+from anybudget.training import SAMPLERS
+from anybudget.training.greedy import GreedySampler, GreedySettings
+from anybudget.training.samplers import FairSampler, Length, UniformSampler
+from anybudget.training.settings import Schedule
 from anybudget.training.supernet import PathQueue, length_of, train_supernet
 from conftest import SMALL_SEARCHES
 from test_samplers import SPACE
@@ -101,8 +103,8 @@ def test_parts_of_a_batch_are_forwarded_one_by_one_in_a_round(data: DataSplits) 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_say_whether_they_have_rounds(name: str) -> None:
-    sampler = SAMPLERS[name](SPACE, GreedySettings(), Length(100))
-    assert sampler.has_rounds == (name not in WITHOUT_ROUNDS)
+    sampler = SAMPLERS[name](SPACE, None, Length(100))
+    assert sampler.has_rounds == (name != "uniform")
 
 
 def test_a_sampler_without_rounds_is_refused(data: DataSplits, recipe_file: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_greedy_run_trains_the_paths_that_it_keeps_in_one_update(recipe_file: 
     settings = ["sampler=greedy", "paths_per_step=round", "greedy.warmup_iterations=3", "greedy.window=0"]
     run = Run.create(load_recipe(recipe_file, [f"supernet.{setting}" for setting in settings]), tmp_path / "run")
     run.train_supernet()
-    steps = length_of(run.data, Schedule(run.recipe.supernet.epochs, 16, 0.1)).steps
+    steps = length_of(run.data, run.recipe.supernet).steps
     spent = run.folder.read_json("supernet.json")
     assert spent["images_trained"] == 16 * (3 + 2 * (steps - 3))
     assert Run.open(tmp_path / "run").recipe.supernet.paths_per_step == "round"

@@ -19,10 +19,11 @@ from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.accounting import TrainingSpending
 from anybudget.spaces import MBConvSettings, MBConvSpace, PathEncoding, stages
+from anybudget.training.greedy import GreedySampler, GreedySettings
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
-from anybudget.training.samplers import GreedySampler, GreedySettings, Length
-from anybudget.training.sgd import Schedule
+from anybudget.training.samplers import Length
+from anybudget.training.settings import Schedule
 from anybudget.training.supernet import PathScorer, length_of, train_supernet
 
 SPACE = MBConvSpace(
@@ -192,9 +193,7 @@ def test_training_counts_what_it_did_and_stops_early(data: DataSplits) -> None:
     settings = GreedySettings(sampled=4, kept=2, score_images=9, pool_size=2, warmup=0.1, window=2, stop_share=1.0)
     sampler = GreedySampler(SPACE, settings, length_of(data, schedule))
     rows: list[dict[str, float]] = []
-    spent = train_supernet(
-        net, sampler, data, schedule, score_images=9, context=TrainingContext(log=rows.append)
-    ).to_dict()
+    spent = train_supernet(net, sampler, data, schedule, context=TrainingContext(log=rows.append)).to_dict()
     assert sampler.finished
     assert len(rows) < 30
     trained, scored = spent["images_trained"], spent["images_scored"]

@@ -13,7 +13,9 @@ from scipy.stats import chisquare
 from anybudget.architecture import Architecture
 from anybudget.errors import ArchitectureError, ConfigError
 from anybudget.spaces import PathEncoding, UnifiedSpace
-from anybudget.training.samplers import SAMPLERS, GreedySettings, Length, PathSampler
+from anybudget.training import SAMPLERS
+from anybudget.training.greedy import GreedySettings
+from anybudget.training.samplers import Length, PathSampler
 from conftest import tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
@@ -27,7 +29,7 @@ def scores(paths: Sequence[PathEncoding]) -> list[float]:
 
 
 def sampler(name: str, steps: int = 100, **greedy: object) -> PathSampler:
-    return SAMPLERS[name](SPACE, GreedySettings(**greedy), Length(steps))  # type: ignore[arg-type]
+    return SAMPLERS[name](SPACE, GreedySettings.model_validate(greedy) if greedy else None, Length(steps))
 
 
 def spelled(network: list[list[int]]) -> PathEncoding:

@@ -23,10 +23,10 @@ from anybudget.decoding.reachability import reachable
 from anybudget.errors import ArchitectureError, BudgetError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import UnifiedSupernet
-from anybudget.search.base import Strategy
-from anybudget.search.evolution import EvolutionStrategy
-from anybudget.search.nsga2 import NSGA2Strategy
-from anybudget.search.random import RandomStrategy
+from anybudget.search.base import SearchContext, Strategy
+from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
+from anybudget.search.nsga2 import NSGA2Settings, NSGA2Strategy
+from anybudget.search.random import RandomSettings, RandomStrategy
 from anybudget.spaces import (
     BlockSpec,
     NASBench201Settings,
@@ -49,17 +49,26 @@ NETWORKS = {name: list(space.enumerate()) for name, space in SPACES.items()}
 
 Factory = Callable[[Evaluator, Mapping[str, CostModel], int, int], Strategy]
 STRATEGIES_UNDER_TEST: dict[str, Factory] = {
-    "random": lambda evaluator, costs, effort, seed: RandomStrategy(evaluator, costs, count=effort, seed=seed),
+    "random": lambda evaluator, costs, effort, seed: RandomStrategy(
+        SearchContext(evaluator, costs, seed), RandomSettings(count=effort)
+    ),
     "evolution": lambda evaluator, costs, effort, seed: EvolutionStrategy(
-        evaluator, costs, population=20, generations=-(-effort // 20), seed=seed
+        SearchContext(evaluator, costs, seed), EvolutionSettings(population=20, generations=-(-effort // 20))
     ),
     "nsga2": lambda evaluator, costs, effort, seed: NSGA2Strategy(
-        evaluator, costs, population=20, generations=-(-effort // 20), seed=seed
+        SearchContext(evaluator, costs, seed), NSGA2Settings(population=20, generations=-(-effort // 20))
     ),
 }
 """How to make every strategy, given evaluator, costs, about how many architectures it may evaluator, and seed."""
 
 every_strategy = pytest.mark.parametrize("name", STRATEGIES_UNDER_TEST)
+
+
+def planted(
+    evaluator: PlantedEvaluator | None = None, *, min_use: float = 0.0, start: Sequence[Architecture] = ()
+) -> SearchContext:
+    """What strategies search the unified space with."""
+    return SearchContext(evaluator or PlantedEvaluator(UNIFIED), COSTS["unified"], min_use=min_use, pool=lambda: start)
 
 
 def budgets_at(kind: str, share: float, *costs: str) -> BudgetSet:
@@ -152,7 +161,7 @@ def test_random_without_a_window_evaluates_everything() -> None:
 
 def test_random_uses_most_of_the_budget() -> None:
     budgets = budgets_at("unified", 0.5, "macs", "params")
-    strategy = RandomStrategy(PlantedEvaluator(UNIFIED), COSTS["unified"], count=20, min_use=0.9)
+    strategy = RandomStrategy(planted(min_use=0.9), RandomSettings(count=20))
     strategy.find(budgets)
     macs = COSTS["unified"]["macs"]
     assert strategy.spent.evaluations == 20
@@ -162,7 +171,7 @@ def test_random_uses_most_of_the_budget() -> None:
 @pytest.mark.parametrize("generations", [1, 4])
 def test_evolution_evaluates_population_times_generations(generations: int) -> None:
     evaluator = PlantedEvaluator(UNIFIED)
-    strategy = EvolutionStrategy(evaluator, COSTS["unified"], population=20, generations=generations)
+    strategy = EvolutionStrategy(planted(evaluator), EvolutionSettings(population=20, generations=generations))
     strategy.find(budgets_at("unified", 0.5, "macs"))
     assert len(evaluator.given) == len(evaluator.scored) == strategy.spent.evaluations == 20 * generations
 
@@ -181,7 +190,7 @@ def test_every_generation_is_full_under_a_tight_budget(
     calls: list[list[Architecture]] = []
     scores = evaluator.scores
     evaluator.scores = lambda found, progress=None: calls.append(list(found)) or scores(found, progress)  # type: ignore[method-assign, func-returns-value]
-    kind(evaluator, COSTS["unified"], population=population, generations=generations).find(budgets)
+    kind(planted(evaluator), kind.settings_type(population=population, generations=generations)).find(budgets)
     evaluated = calls[:generations]
     assert [len(generation) for generation in evaluated] == [population] * generations
     assert len({a for generation in evaluated for a in generation}) == population * generations
@@ -195,7 +204,7 @@ def test_a_search_ends_when_every_allowed_network_is_evaluated(
     budgets = budgets_at("unified", 0.1, "macs")
     allowed = within("unified", budgets)
     evaluator = PlantedEvaluator(UNIFIED)
-    kind(evaluator, COSTS["unified"], population=10, generations=20).find(budgets)
+    kind(planted(evaluator), kind.settings_type(population=10, generations=20)).find(budgets)
     assert set(evaluator.scored) == set(allowed)
 
 
@@ -237,17 +246,21 @@ def test_the_start_is_used(kind: type[EvolutionStrategy] | type[NSGA2Strategy]) 
     fitting = [a for a in start if a in within("unified", budgets)]
     assert 10 < len(fitting) < 30
     evaluator = PlantedEvaluator(UNIFIED)
-    kind(evaluator, COSTS["unified"], population=10, generations=1, start=start + start).find(budgets)
+    kind(
+        planted(evaluator, start=start + start), kind.settings_type(population=10, generations=1, from_pool=True)
+    ).find(budgets)
     assert list(evaluator.scored) == fitting[:10]
     evaluator = PlantedEvaluator(UNIFIED)
-    kind(evaluator, COSTS["unified"], population=30, generations=1, start=start).find(budgets)
+    kind(planted(evaluator, start=start), kind.settings_type(population=30, generations=1, from_pool=True)).find(
+        budgets
+    )
     assert list(evaluator.scored)[: len(fitting)] == fitting
     assert len(evaluator.scored) == 30
 
 
 def test_a_start_of_another_space_is_refused() -> None:
     with pytest.raises(ArchitectureError, match="given to space"):
-        EvolutionStrategy(PlantedEvaluator(UNIFIED), COSTS["unified"], start=NETWORKS["merged"][:1]).find(
+        EvolutionStrategy(planted(start=NETWORKS["merged"][:1]), EvolutionSettings(from_pool=True)).find(
             BudgetSet.parse("macs<=1M")
         )
 
@@ -261,7 +274,7 @@ def test_a_search_beats_chance(name: str) -> None:
 
     def found(name: str, seed: int) -> float:
         evaluator = PlantedEvaluator(LARGE, planted_objective(LARGE, seed))
-        return evaluator.top1(STRATEGIES_UNDER_TEST[name](evaluator, costs, 240, seed).find(budgets))
+        return evaluator.top1(STRATEGIES_UNDER_TEST[name](evaluator, costs, 240, seed).find(budgets).architecture)
 
     gains = [found(name, seed) - found("random", seed) for seed in range(6)]
     assert min(gains) > -1
@@ -270,8 +283,8 @@ def test_a_search_beats_chance(name: str) -> None:
 
 def test_the_front_is_what_nothing_dominates() -> None:
     budgets = budgets_at("unified", 0.6, "macs", "params")
-    strategy = NSGA2Strategy(PlantedEvaluator(UNIFIED), COSTS["unified"], population=20, generations=8)
-    best = strategy.find(budgets)
+    strategy = NSGA2Strategy(planted(), NSGA2Settings(population=20, generations=8))
+    front, best = strategy.front(budgets), strategy.find(budgets).architecture
     evaluator, costs = evaluator_of(strategy), COSTS["unified"]
 
     def point(architecture: Architecture) -> tuple[float, ...]:
@@ -279,26 +292,26 @@ def test_the_front_is_what_nothing_dominates() -> None:
 
     points = {a: point(a) for a in evaluator.scored}
     expected = {a for a in points if not any(dominates(points[other], points[a]) for other in points)}
-    assert {a for a, _, _ in strategy.front} == expected
-    assert best == max(strategy.front, key=lambda member: member[1])[0]
-    assert [c["macs"] for _, _, c in strategy.front] == sorted(c["macs"] for _, _, c in strategy.front)
-    for architecture, top1, values in strategy.front:
+    assert {a for a, _, _ in front} == expected
+    assert best == max(front, key=lambda member: member[1])[0]
+    assert [c["macs"] for _, _, c in front] == sorted(c["macs"] for _, _, c in front)
+    for architecture, top1, values in front:
         assert top1 == evaluator.top1(architecture)
         assert values == {name: model.cost(architecture) for name, model in costs.items()}
-    strategy.find(budgets_at("unified", 0.01, "macs"))
+    tight = strategy.front(budgets_at("unified", 0.01, "macs"))
     assert len(evaluator.scored) > 20 * 8 * 0.5
-    assert all(budgets_at("unified", 0.01, "macs").allows(values) for _, _, values in strategy.front)
+    assert all(budgets_at("unified", 0.01, "macs").allows(values) for _, _, values in tight)
 
 
 def test_the_front_s_hypervolume_nears_that_of_all() -> None:
     """Multi-objective selection keeps cheap networks too: nearly all of what the whole space dominates."""
     budgets = budgets_at("unified", 1.0, "macs")
-    strategy = NSGA2Strategy(PlantedEvaluator(UNIFIED), COSTS["unified"], population=20, generations=12)
-    strategy.find(budgets)
+    strategy = NSGA2Strategy(planted(), NSGA2Settings(population=20, generations=12))
+    found = strategy.front(budgets)
     evaluator, macs = evaluator_of(strategy), COSTS["unified"]["macs"]
     reference = (100.0, macs.cost(max(NETWORKS["unified"], key=macs.cost)))
     whole = hypervolume([(100 - evaluator.top1(a), macs.cost(a)) for a in NETWORKS["unified"]], reference)
-    front = hypervolume([(100 - top1, costs["macs"]) for _, top1, costs in strategy.front], reference)
+    front = hypervolume([(100 - top1, costs["macs"]) for _, top1, costs in found], reference)
     assert 0.97 * whole < front <= whole
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from anybudget.data import Augmentation, DataSplits, ImageSet
+from anybudget.data import DataSplits, ImageSet
 from anybudget.errors import TrainingError
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
@@ -18,7 +18,8 @@ from anybudget.spaces import PathEncoding, UnifiedSpace
 from anybudget.training.loop import TrainingContext
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
-from anybudget.training.sgd import Schedule, cosine_factor
+from anybudget.training.settings import Schedule
+from anybudget.training.sgd import cosine_factor
 from anybudget.training.supernet import train_supernet
 
 
@@ -26,7 +27,7 @@ def no_scores(paths: list[PathEncoding]) -> list[float]:
     raise AssertionError(f"{len(paths)} paths were scored; this sampler has no use for scores")
 
 
-SCHEDULE = Schedule(epochs=2, batch_size=16, learning_rate=0.05, augmentation=Augmentation(1, True))
+SCHEDULE = Schedule(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1, flip=True)
 
 
 def trained(space: UnifiedSpace, data: DataSplits, seed: int = 0, **changes: object) -> UnifiedSupernet:

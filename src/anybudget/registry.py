@@ -42,6 +42,11 @@ class Registry(Mapping[str, T]):
         self._installed: dict[str, EntryPoint] | None = None
         self._loaded: dict[str, T] = {}
 
+    @property
+    def builtin(self) -> tuple[str, ...]:
+        """The names of what is built in."""
+        return tuple(self._builtin)
+
     @overload
     def register(self, item: T, *, name: str | None = None) -> T: ...
 

@@ -16,6 +16,7 @@ from anybudget.costs import CostTerms
 from anybudget.decoding.reachability import extremes
 from anybudget.errors import TrainingError
 from anybudget.generator.network import gumbel_softmax
+from anybudget.generator.settings import GeneratorSchedule
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
@@ -60,31 +61,8 @@ class FixedPosition:
         """See `Stateful`."""
 
 
-@dataclass(frozen=True, slots=True)
-class GeneratorSchedule:
-    """How the generator is trained.
-
-    `penalty` weighs the expected squared gap between cost and budget, in units of the reachable interval of the cost,
-    so that one value serves every space. The learning rate falls to 0 along half a cosine.
-
-    Source: SGNAS §4.1 and supplement C: Adam 0.001 (0.5, 0.999), temperature 5.0 annealed by 0.95 per epoch.
-    Differs: the paper's λ = 0.0003 per MMAC² is tied to ImageNet, where over an interval of 400 MMACs it would be a
-    penalty of 48, and has to hold the budget alone; here decoding does that, and the penalty only has to point the way.
-    The paper keeps the learning rate constant and picks the best epoch; here it falls, so that the last epoch is the
-    one to take, and no figure on validation images picks it. The paper has one budget in a step, which is one value of
-    `budgets_per_step`; more give the budget term less noise and cost next to nothing.
-    """
-
-    epochs: int = 50
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.5, 0.999)
-    temperature: float = 5.0
-    temperature_decay: float = 0.95
-    penalty: float = 10.0
-    straight_through: bool = False
-    budgets_per_step: int = 16
-    networks_per_step: int = 1
+BETAS = (0.5, 0.999)
+"""Of Adam, as in SGNAS."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +140,7 @@ class _Trainer:
         self._low, high = extremes(objective.terms)
         self._interval = high - self._low or 1.0  # a constant cost has no gap to weigh
         schedule = self._schedule
-        self._plain = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=schedule.betas)
+        self._plain = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=BETAS)
         self._decay = torch.optim.lr_scheduler.LambdaLR(
             self._plain, cosine_factor(schedule.epochs * loop.steps_per_epoch)
         )
@@ -259,6 +237,6 @@ def budget_gaps(terms: CostTerms, probabilities: Tensor, budgets: Tensor) -> Ten
 def _check(loss: float, loop: EpochLoop) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
-            f"{loop.name}: the loss became {loss} in {loop.where}; lower generator.learning_rate, or set "
+            f"{loop.name}: the loss became {loss} in {loop.where}; lower its learning_rate, or set "
             "generator.rollbacks to go on by itself with a lower rate; what was saved before is kept"
         )

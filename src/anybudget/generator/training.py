@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from anybudget.costs import CostTerms
 from anybudget.errors import ConfigError
-from anybudget.generator.distributions import GeneratorSchedule, Loss, Objective, train_distributions
+from anybudget.generator.distributions import Loss, Objective, train_distributions
 from anybudget.generator.network import ArchitectureGenerator
+from anybudget.generator.settings import GeneratorSchedule
 from anybudget.nets import Supernet
 from anybudget.runtime.accounting import Spending
 from anybudget.storage.checkpoint import NumpyRandom

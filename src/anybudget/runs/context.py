@@ -10,10 +10,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from anybudget.budgets import BudgetSet
+from anybudget.budgets import BudgetSet, exact_quantity, unknown_cost
 from anybudget.costs import CostModel, build_costs
 from anybudget.data import DataFacts, DataSource, Listing, identify
-from anybudget.decoding.reachability import check_jointly_reachable
+from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.evaluation.metrics import check_metric
@@ -24,7 +24,6 @@ from anybudget.recipe import Recipe, reproducibility_settings, resolved
 from anybudget.runs.data_identity import IN_PYTHON, DataTie
 from anybudget.runs.data_loading import check_fit, load_files, placed, registered_data
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
-from anybudget.runs.strategies import conditioning_cost
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import Work, as_memory_error
 from anybudget.runtime.batch_parts import batch_problem
@@ -137,7 +136,20 @@ class RunContext:
         Raises:
             ConfigError: there is no such cost, or it is the same for every network.
         """
-        return self._part("cost", lambda: conditioning_cost(self.recipe, self.costs))
+        return self._part("cost", self._conditioning_cost)
+
+    def _conditioning_cost(self) -> CostModel:
+        name = self.recipe.generator.cost
+        if name not in self.costs:
+            raise ConfigError(f"generator.cost: {unknown_cost(name, self.costs)}")
+        low, high = reachable({name: self.costs[name].terms}, name)
+        if low == high:
+            others = ", ".join(other for other in self.costs if other != name)
+            raise ConfigError(
+                f"generator.cost: {name} is {exact_quantity(low)} for every network of this {self.space.name} space, "
+                f"so there is nothing to ask for; take one of {others}"
+            )
+        return self.costs[name]
 
     @property
     def device(self) -> torch.device:

@@ -11,8 +11,7 @@ ANSWERED = (
     "generator",
     "search.metric",
     "search.budgets",
-    "search.priors",
-    "search.candidates",
+    "search.generator",
     "search.min_use",
 )
 

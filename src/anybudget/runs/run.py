@@ -19,10 +19,11 @@ from anybudget.recipe import Recipe
 from anybudget.report import write_report
 from anybudget.runs.context import EngineFactory, RunContext
 from anybudget.runs.opening import create_run, open_run
-from anybudget.runs.searching import make_strategy
+from anybudget.runs.searching import StrategyChoice, make_strategy
 from anybudget.runs.stages import baseline, generator, rank, retrain, search, supernet
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Candidate, Strategy
+from anybudget.settings import Settings
 from anybudget.spaces import SearchSpace
 from anybudget.storage.run_folder import RunFolder
 
@@ -121,9 +122,9 @@ class Run:
         """See `RunContext.new_evaluator`."""
         return self.context.new_evaluator()
 
-    def strategy(self, name: str) -> Strategy:
-        """See `make_strategy`."""
-        return make_strategy(self.context, name)
+    def strategy(self, strategy: str | type[Strategy], settings: Settings | None = None) -> Strategy:
+        """A strategy of this run by its registered name or class; set as the recipe says, if not by `settings`."""
+        return make_strategy(self.context, strategy, settings=settings)
 
     def train_supernet(self) -> None:
         """See `stages.supernet.train`."""
@@ -149,13 +150,13 @@ class Run:
         """See `stages.search.generate`."""
         return search.generate(self.context, budgets)
 
-    def search_with(self, name: str, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+    def search_with(self, strategy: StrategyChoice, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """See `stages.search.search_with`."""
-        return search.search_with(self.context, name, budgets)
+        return search.search_with(self.context, strategy, budgets)
 
-    def compare(self, names: Sequence[str], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
+    def compare(self, strategies: Sequence[StrategyChoice], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
         """See `stages.search.compare`."""
-        return search.compare(self.context, names, budgets)
+        return search.compare(self.context, strategies, budgets)
 
     def rank(self, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
         """See `stages.rank.rank`."""

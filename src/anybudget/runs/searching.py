@@ -2,62 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from anybudget.architecture import Architecture
-from anybudget.generator.network import ArchitectureGenerator
+from anybudget.errors import ConfigError
 from anybudget.runs.answers import architecture_of, read_object, with_hint
 from anybudget.runs.context import RunContext
-from anybudget.runs.strategies import STRATEGIES, Parts
 from anybudget.runs.work import Work
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
-from anybudget.search.base import Strategy
+from anybudget.search import STRATEGIES
+from anybudget.search.base import SearchContext, Strategy, TrainedGenerator
+from anybudget.settings import Settings
 from anybudget.storage.records import Record
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 
+StrategyChoice = str | type[Strategy] | Strategy
+"""A strategy by its registered name, as a class, or made already."""
 
-def make_strategy(run: RunContext, name: str, work: Work | None = None, *, part: str = "") -> Strategy:
-    """A search strategy as the recipe sets it, with its own evaluator; the generator's counts its training in.
+
+def names_of(strategies: Sequence[StrategyChoice]) -> list[str]:
+    """The names of strategies, each of which is there and comes once.
+
+    Raises:
+        ConfigError: says which are known.
+    """
+    if not strategies:
+        raise ConfigError(f"no strategy given; known are {', '.join(STRATEGIES)}")
+    for given in strategies:
+        if isinstance(given, str):
+            _ = STRATEGIES[given]
+    names = [given if isinstance(given, str) else given.name for given in strategies]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError(f"strategy {repeated[0]} is named more than once")
+    return names
+
+
+def make_strategy(
+    run: RunContext,
+    strategy: StrategyChoice,
+    work: Work | None = None,
+    *,
+    part: str = "",
+    settings: Settings | None = None,
+) -> Strategy:
+    """A search strategy with an evaluator of its own; one that has been made already is returned as it is.
 
     Args:
         run: the run.
-        name: which, by its registered name.
+        strategy: a registered name, a class, or a strategy.
         work: what it is searching for, so that it is saved; None saves nothing.
         part: tells several strategies of one work apart.
-    """
+        settings: how it searches; as the recipe says if not given.
 
-    def context(name: str) -> TrainingContext:
+    Raises:
+        ConfigError: there is no such strategy, or these are no settings of it.
+    """
+    if isinstance(strategy, Strategy):
+        return strategy
+    (name,) = names_of([strategy])
+    kind = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
+    return kind(search_context(run, work, part=part), settings or run.recipe.search.settings_of(kind, name))
+
+
+def search_context(run: RunContext, work: Work | None = None, *, part: str = "") -> SearchContext:
+    """What strategies of a run search with; see `make_strategy`. What only some need is loaded when it is asked for."""
+
+    def training_context(name: str) -> TrainingContext:
         # A search runs in one process, whatever trained the supernet.
         processes = Processes(run.device)
         if work is None:
             return TrainingContext(processes=processes, progress=run.progress)
         return work.training_context(part=f"{part} {name}", processes=processes)
 
-    parts = Parts(
-        run.recipe,
-        run.data,
-        run.costs,
-        run.cost,
-        run.new_evaluator(work.journal(part) if work else None),
-        run.progress,
-        lambda: _trained_generator(run),
-        lambda: _pool(run),
-        context,
+    return SearchContext(
+        evaluator=run.new_evaluator(work.journal(part) if work else None),
+        costs=run.costs,
+        seed=run.recipe.seed,
+        min_use=run.recipe.search.min_use,
+        progress=run.progress,
+        cost_name=run.cost.name,
+        data=run.data,
+        generator=lambda: _trained_generator(run),
+        pool=lambda: _pool(run),
+        training_context=training_context,
     )
-    return STRATEGIES[name](parts)
 
 
-def _trained_generator(run: RunContext) -> tuple[ArchitectureGenerator, Spending]:
+def _trained_generator(run: RunContext) -> TrainedGenerator:
     """The generator, and what its training cost."""
     trained = run.generator
     with with_hint(f"delete {run.folder.path / 'stages.json'} and run again to train anew"):
         spent = read_object(run, run.folder.path / "generator.json")
         evaluations, images = int(spent.number("evaluations")), int(spent.number("images"))
-        return trained, Spending(evaluations, images, spent.number("macs"), spent.number("seconds"))
+        spending = Spending(evaluations, images, spent.number("macs"), spent.number("seconds"))
+        return TrainedGenerator(trained, spending)
 
 
 def _pool(run: RunContext) -> list[Architecture]:
-    """The candidate pool of greedy training, best first; empty where none was kept."""
+    """The candidate pool of the supernet's training, best first; empty where it kept none."""
     rows, path = run.folder.read_lines("pool.jsonl"), str(run.folder.path / "pool.jsonl")
     members = CandidatePool.from_rows(rows, len(rows), path)
     for number, row in enumerate(rows, start=1):

@@ -1,12 +1,12 @@
-"""`Strategy`: budgets in, architectures out; and `Candidate`, what every strategy returns."""
+"""`Strategy`: budgets in, architectures out; what it searches with, and the `Candidate` that answers a budget set."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,11 +15,67 @@ from anybudget.budgets import BudgetSet, least_unused_percent
 from anybudget.costs import CostModel
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import attainable, check_jointly_reachable
-from anybudget.errors import BudgetError
-from anybudget.evaluation.evaluator import Evaluator
+from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation.metrics import Metrics
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Progress, SilentProgress
+from anybudget.settings import Settings
+
+if TYPE_CHECKING:
+    from anybudget.data import DataSource
+    from anybudget.evaluation.evaluator import Evaluator
+    from anybudget.generator.network import ArchitectureGenerator
+    from anybudget.training.loop import TrainingContext
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """An architecture generator and what its training cost."""
+
+    network: ArchitectureGenerator
+    spent: Spending
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """What a strategy may search with. Only the evaluator and the costs are always there.
+
+    Args:
+        evaluator: scores architectures; give every strategy one of its own to compare what they spend.
+        costs: every cost model of the space, by name.
+        seed: draws everything that is random; every query starts from it.
+        min_use: the least share of a budget that has to be used, 0 to 1.
+        progress: where long work says how far it is.
+        cost_name: the cost that distributions are conditioned on; the first if not given.
+        data: what is trained on, by strategies that train.
+        generator: the trained generator of this supernet.
+        pool: the candidate pool of the supernet's training, best first; empty where it kept none.
+        training_context: who watches a training, by its name.
+    """
+
+    evaluator: Evaluator
+    costs: Mapping[str, CostModel]
+    seed: int = 0
+    min_use: float = 0.0
+    progress: Progress = field(default_factory=SilentProgress)
+    cost_name: str | None = None
+    data: DataSource | None = None
+    generator: Callable[[], TrainedGenerator] | None = None
+    pool: Callable[[], Sequence[Architecture]] | None = None
+    training_context: Callable[[str], TrainingContext] | None = None
+
+    @property
+    def cost(self) -> CostModel:
+        """The cost that distributions are conditioned on."""
+        return self.costs[self.cost_name or next(iter(self.costs))]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `find` found; the natural logarithm of its probability where it comes from a distribution."""
+
+    architecture: Architecture
+    log_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +128,30 @@ class Strategy(ABC):
     what the budgets together leave attainable of their first cost. The floor is the same for all strategies, 0 unless
     asked for, and dropped for a budget set that no network uses as much of.
 
-    Args:
-        evaluator: the evaluator; give every strategy one of its own to compare what they spend.
-        costs: every cost model of the space, by name.
-        min_use: the least share of a budget that has to be used, 0 to 1.
-        seed: draws everything that is random.
-        progress: where long work says how far it is.
+    A strategy has a `name`, and a `settings_type` with the default of every setting; it is made of a `SearchContext`
+    and such settings.
+
+    Raises:
+        ConfigError: the settings are of another strategy, or the context lacks what this one needs.
     """
 
     name: ClassVar[str]
+    settings_type: ClassVar[type[Settings]] = Settings
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        costs: Mapping[str, CostModel],
-        *,
-        min_use: float = 0.0,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> None:
-        self.evaluator = evaluator
-        self.space = evaluator.supernet.space
-        self.costs = costs
-        self.terms = {name: model.terms for name, model in costs.items()}
-        self.min_use = min_use
-        self.seed = seed
-        self.progress = progress or SilentProgress()
+    def __init__(self, context: SearchContext, settings: Settings | None = None) -> None:
+        self.settings = self.settings_type() if settings is None else settings
+        if not isinstance(self.settings, self.settings_type):
+            raise ConfigError(
+                f"strategy {self.name}: is set by {self.settings_type.__name__}, found {type(settings).__name__}"
+            )
+        self.context = context
+        self.evaluator = context.evaluator
+        self.space = context.evaluator.supernet.space
+        self.costs = context.costs
+        self.terms = {name: model.terms for name, model in context.costs.items()}
+        self.min_use = context.min_use
+        self.seed = context.seed
+        self.progress = context.progress
         self.training = Spending()
         self._feasible: dict[BudgetSet, FeasibleSampler] = {}
 
@@ -114,45 +168,48 @@ class Strategy(ABC):
         Raises:
             BudgetError: a budget set cannot be met by any architecture of the space.
         """
-        for budget_set in budgets:
-            check_jointly_reachable(self.terms, budget_set)
+        self.check(budgets)
         return [self.answer(budget_set) for budget_set in budgets]
 
-    def answer(self, budgets: BudgetSet) -> Candidate:
-        """The candidate for one budget set."""
+    def check(self, budgets: Sequence[BudgetSet]) -> None:
+        """Check that all budget sets can be met.
+
+        Raises:
+            BudgetError: one cannot be met by any architecture of the space.
+        """
+        for budget_set in budgets:
+            check_jointly_reachable(self.terms, budget_set)
+
+    def answer(self, budgets: BudgetSet, find: Callable[[BudgetSet], Found] | None = None) -> Candidate:
+        """The candidate for one budget set: what `find`, by default the strategy's own, finds for it."""
         started = time.perf_counter()
-        found = self.find(budgets)
-        costs = exact_costs(self.costs, found)
+        found = (find or self.find)(budgets)
+        costs = exact_costs(self.costs, found.architecture)
         if not budgets.allows(costs):
             raise BudgetError(f"{self.name}: found an architecture over {budgets}; this is a defect of the strategy")
-        (metrics,) = self.evaluator.scores([found])
+        (metrics,) = self.evaluator.scores([found.architecture])
         seconds = time.perf_counter() - started
         return Candidate(
             budgets,
-            found,
+            found.architecture,
             costs,
             metrics,
             self.evaluator.largest_class_percent,
-            self.log_probability(found),
+            found.log_probability,
             seconds,
         )
 
     @abstractmethod
-    def find(self, budgets: BudgetSet) -> Architecture:
-        """The best architecture found within the budgets, by the evaluator's primary metric.
+    def find(self, budgets: BudgetSet) -> Found:
+        """The best architecture found within the budgets, by validation top-1.
 
         Raises:
             BudgetError: no architecture meets the budgets.
         """
 
-    def log_probability(self, architecture: Architecture) -> float | None:  # noqa: ARG002 - most have no distribution
-        """Natural logarithm of the probability of what `find` just returned, where there is a distribution."""
-        return None
-
     def best(self, architectures: Sequence[Architecture]) -> Architecture:
-        """The one with the highest `Metrics.rank`; evaluates those that are new."""
-        scores = dict(zip(architectures, self.evaluator.scores(architectures), strict=True))
-        return max(scores, key=lambda a: scores[a].rank)
+        """The one with the highest top-1, and the lowest loss among equals; evaluates those that are new."""
+        return best_first(dict(zip(architectures, self.evaluator.scores(architectures), strict=True)))[0]
 
     def feasible(self, budgets: BudgetSet) -> FeasibleSampler:
         """What may be evaluated for these budgets, and random networks of it.
@@ -172,6 +229,11 @@ class Strategy(ABC):
     def allowed(self, architecture: Architecture, budgets: BudgetSet) -> bool:
         """Whether an architecture meets the budgets exactly, and uses as much of them as `min_use` asks for."""
         return self.feasible(budgets).allows(architecture)
+
+
+def best_first(scores: Mapping[Architecture, Metrics]) -> list[Architecture]:
+    """Scored architectures in order of `Metrics.rank`."""
+    return sorted(scores, key=lambda architecture: scores[architecture].rank, reverse=True)
 
 
 def exact_costs(costs: Mapping[str, CostModel], architecture: Architecture) -> dict[str, float]:

@@ -2,91 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.costs import CostModel
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.pareto import pareto_front, quiet_pymoo
-from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.metrics import title
-from anybudget.runtime.progress import Progress
-from anybudget.search.base import Strategy, exact_costs
-from anybudget.search.breeding import new_and_allowed
+from anybudget.search.base import Found, exact_costs
+from anybudget.search.population import PopulationSettings, PopulationStrategy, next_generation
 from anybudget.spaces import SearchSpace
 
+Member = tuple[Architecture, float, dict[str, float]]
+"""A member of a front: architecture, top-1 in percent, and every cost by name."""
 
-class NSGA2Strategy(Strategy):
+
+class NSGA2Settings(PopulationSettings):
+    """`[search.nsga2]`: see `PopulationSettings`."""
+
+    from_pool: bool = True
+
+
+class NSGA2Strategy(PopulationStrategy):
     """Evolves the whole front of validation error against the budgeted costs, and returns its most accurate member.
 
     The objectives are the error in percent and every budgeted cost as a share of its limit. Offspring that were
     evaluated before or exceed a budget take no place in a generation: others are bred until it is full, and where
     attempts run out, random architectures within the budgets fill it up. So every generation evaluates `population`
-    architectures as long as as many are found; the search ends early when none is left. After `find`, `front` holds
-    what no other evaluated architecture dominates: architecture, top-1 in percent, and every cost by name; sorted
-    by the first budget's cost.
-
-    Args:
-        evaluator: the evaluator.
-        costs: every cost model of the space, by name.
-        population: architectures per generation.
-        generations: how many there are, the first included; at most `population * generations` architectures.
-        mutation: probability of every choice of a child to be replaced, 0 to 1.
-        start: the first population in order of preference, such as a `CandidatePool`; those over a budget are left
-            out, missing ones are random.
-        min_use: see `Strategy`.
-        seed: draws everything that is random; every query starts from it.
-        progress: where long work says how far it is.
+    architectures as long as as many are found; the search ends early when none is left.
 
     Source: GreedyNAS §4.2, which starts from the candidate pool; Deb et al. 2002 (NSGA-II).
     Differs: no architecture comes twice, and breeding a generation is bounded.
     """
 
     name = "nsga2"
+    settings_type = NSGA2Settings
+    settings: NSGA2Settings
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        costs: Mapping[str, CostModel],
-        *,
-        population: int = 50,
-        generations: int = 20,
-        mutation: float = 0.1,
-        start: Iterable[Architecture] = (),
-        min_use: float = 0.0,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> None:
-        super().__init__(evaluator, costs, min_use=min_use, seed=seed, progress=progress)
-        self.population = population
-        self.generations = generations
-        self.mutation = mutation
-        self.start = tuple(start)
-        self.front: list[tuple[Architecture, float, dict[str, float]]] = []
-
-    def find(self, budgets: BudgetSet) -> Architecture:
+    def find(self, budgets: BudgetSet) -> Found:
         """See `Strategy.find`; of equally accurate architectures, one that no other undercuts in cost."""
+        return Found(self.best([architecture for architecture, _, _ in self.front(budgets)]))
+
+    def front(self, budgets: BudgetSet) -> list[Member]:
+        """What no other evaluated architecture dominates, sorted by the cost of the first budget.
+
+        Raises:
+            BudgetError: no architecture meets the budgets.
+        """
         rng = np.random.default_rng(self.seed)
         sampler = self.feasible(budgets)
-        first = sampler.population(self.population, rng, self.start)
-        algorithm = self._algorithm(first, _Breeding(self, budgets, sampler, first, rng), 1 + len(budgets.limits()))
+        first = self.first_generation(sampler, rng)
+        algorithm = self._algorithm(first, _Mating(self, sampler, first, rng), 1 + len(budgets.limits()))
         evaluated: dict[Architecture, float] = {}
-        with self.progress.task("nsga2", self.generations) as task:
-            for _ in range(self.generations):
+        with self.progress.task("nsga2", self.settings.generations) as task:
+            for _ in range(self.settings.generations):
                 asked = algorithm.ask()
                 if asked is None:
                     break  # nothing new is left
                 evaluated.update(self._evaluate(algorithm.problem, asked, budgets))
                 algorithm.tell(infills=asked)
                 task.advance(1, f"{title(self.evaluator.metric)} {max(evaluated.values()):.2f}%")
-        self.front = self._front(evaluated, budgets)
-        return self.best([architecture for architecture, _, _ in self.front])
+        return self._undominated(evaluated, budgets)
 
-    def _algorithm(self, first: Sequence[Architecture], breeding: _Breeding, objectives: int) -> Any:
+    def _algorithm(self, first: Sequence[Architecture], mating: _Mating, objectives: int) -> Any:
         """pymoo's NSGA-II over arrays of choice indices."""
         quiet_pymoo()
         from pymoo.algorithms.moo.nsga2 import NSGA2  # type: ignore[import-untyped]
@@ -95,9 +76,11 @@ class NSGA2Strategy(Strategy):
         last = np.array([len(decision.choices) - 1 for decision in self.space.decisions])
         problem = Problem(n_var=len(last), n_obj=objectives, xl=np.zeros_like(last), xu=last)
         choices = np.array([architecture.choices for architecture in first])
-        algorithm = NSGA2(pop_size=self.population, sampling=choices, mating=breeding, eliminate_duplicates=False)
+        algorithm = NSGA2(
+            pop_size=self.settings.population, sampling=choices, mating=mating, eliminate_duplicates=False
+        )
         # By default it would stop when the front hardly moves; here the number of generations is the user's.
-        algorithm.setup(problem, termination=("n_gen", self.generations), seed=self.seed)
+        algorithm.setup(problem, termination=("n_gen", self.settings.generations), seed=self.seed)
         return algorithm
 
     def _evaluate(self, problem: Any, asked: Any, budgets: BudgetSet) -> dict[Architecture, float]:
@@ -112,9 +95,7 @@ class NSGA2Strategy(Strategy):
         Assigner().eval(StaticProblem(problem, F=objectives), asked)
         return dict(zip(architectures, top1, strict=True))
 
-    def _front(
-        self, evaluated: Mapping[Architecture, float], budgets: BudgetSet
-    ) -> list[tuple[Architecture, float, dict[str, float]]]:
+    def _undominated(self, evaluated: Mapping[Architecture, float], budgets: BudgetSet) -> list[Member]:
         """What no other of `evaluated` dominates in top-1 and the budgeted costs."""
         found = [(a, top1, exact_costs(self.costs, a)) for a, top1 in evaluated.items()]
         points = [[-top1, *(costs[budget.cost] for budget in budgets)] for _, top1, costs in found]
@@ -122,32 +103,25 @@ class NSGA2Strategy(Strategy):
         return sorted((found[index] for index in pareto_front(points)), key=lambda member: member[2][first])
 
 
-class _Breeding:
+class _Mating:
     """Makes children of two parents from NSGA-II's tournaments; what pymoo calls a mating."""
 
     def __init__(
         self,
         strategy: NSGA2Strategy,
-        budgets: BudgetSet,
         sampler: FeasibleSampler,
         first: Sequence[Architecture],
         rng: np.random.Generator,
     ) -> None:
-        self._strategy, self._budgets, self._sampler, self._rng = strategy, budgets, sampler, rng
+        self._strategy, self._sampler, self._rng = strategy, sampler, rng
         self._known = dict.fromkeys(first)
 
     def do(self, problem: Any, pop: Any, n_offsprings: int, **options: Any) -> Any:
         """A population of new architectures within the budgets; empty when none is found. Called by pymoo."""
         from pymoo.core.population import Population  # type: ignore[import-untyped]
 
-        children = new_and_allowed(
-            self._offspring(problem, pop, n_offsprings, options),
-            n_offsprings,
-            known=self._known,
-            allowed=lambda child: self._strategy.allowed(child, self._budgets),
-        )
-        self._known |= dict.fromkeys(children)
-        children += self._sampler.sample(n_offsprings - len(children), self._rng, known=self._known)
+        offspring = self._offspring(problem, pop, n_offsprings, options)
+        children = next_generation([(offspring, n_offsprings)], self._sampler, self._rng, self._known)
         self._known |= dict.fromkeys(children)
         if not children:
             return Population.empty()
@@ -163,7 +137,7 @@ class _Breeding:
             for parents in selection(problem, pop, pairs, n_parents=2, **options):
                 first, second = (_architecture(space, parent) for parent in parents)
                 crossed = space.crossover(first, second, self._rng)
-                yield space.mutate(crossed, self._rng, self._strategy.mutation)
+                yield space.mutate(crossed, self._rng, self._strategy.settings.mutation)
 
 
 def _architecture(space: SearchSpace, individual: Any) -> Architecture:

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.costs import CostModel
-from anybudget.evaluation.evaluator import Evaluator
-from anybudget.runtime.progress import Progress
-from anybudget.search.base import Strategy
+from anybudget.search.base import Found, Strategy
+from anybudget.settings import Count, Settings
+
+
+class RandomSettings(Settings):
+    """`[search.random]`: at most `count` architectures are evaluated for each budget set."""
+
+    count: Count = 50
 
 
 class RandomStrategy(Strategy):
     """Evaluates random architectures and returns the best: what every other strategy has to beat.
 
-    They are drawn uniformly from all that are allowed (see `Strategy` and `FeasibleSampler`), at most `count` for each
-    budget set. Without a `min_use` many of them are much smaller than a large budget allows.
+    They are drawn uniformly from all that are allowed (see `Strategy` and `FeasibleSampler`). Without a `min_use` many
+    of them are much smaller than a large budget allows.
     """
 
     name = "random"
+    settings_type = RandomSettings
+    settings: RandomSettings
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        costs: Mapping[str, CostModel],
-        *,
-        count: int = 50,
-        min_use: float = 0.0,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> None:
-        super().__init__(evaluator, costs, min_use=min_use, seed=seed, progress=progress)
-        self.count = count
-
-    def find(self, budgets: BudgetSet) -> Architecture:
+    def find(self, budgets: BudgetSet) -> Found:
         """See `Strategy.find`."""
-        drawn = self.feasible(budgets).sample(self.count, np.random.default_rng(self.seed))
+        drawn = self.feasible(budgets).sample(self.settings.count, np.random.default_rng(self.seed))
         with self.progress.task("random", len(drawn)) as task:
             self.evaluator.scores(drawn, task)
-        return self.best(drawn)
+        return Found(self.best(drawn))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count as counted
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.decoding.reachability import check_jointly_reachable
 from anybudget.search.additive import AdditiveModel, fit_additive
-from anybudget.search.base import Candidate, Strategy
-from anybudget.search.breeding import new_and_allowed
-from anybudget.search.generator import GeneratorStrategy
+from anybudget.search.base import Candidate, Found, SearchContext, Strategy, best_first
+from anybudget.search.generator import GeneratorSettings, GeneratorStrategy
+from anybudget.search.population import new_and_allowed
+from anybudget.settings import Count, Natural, Settings
 from anybudget.spaces import SearchSpace
 
 PARENTS = 10
@@ -25,6 +25,14 @@ ATTEMPTS = 10
 """How many children may be made for each of these."""
 
 
+class RefinedSettings(GeneratorSettings):
+    """`[search.refined]`: what the generator does at first, then `rounds` of `per_round` offspring per budget set."""
+
+    candidates: Count = 20
+    rounds: Natural = 8
+    per_round: Count = 8
+
+
 class RefinedStrategy(Strategy):
     """The generator's candidates for all budget sets, then a few rounds of promising offspring of the best.
 
@@ -32,58 +40,56 @@ class RefinedStrategy(Strategy):
     budget: losses are less noisy, top-1 is what counts. For every budget set the best within it, by either,
     are crossed and mutated, and of the children that meet the budgets those with the best sum of both predictions are
     evaluated. The answer to a budget set is the best network within it that was evaluated for any of them; it may use
-    less     of the budget than the generator's own candidates do.
-
-    Args:
-        generator: gives the candidates to start from; its evaluator evaluates, and what it was trained for counts.
-        rounds: how many there are.
-        per_round: how many children are evaluated for each budget set in a round.
+    less of the budget than the generator's own candidates do.
     """
 
     name = "refined"
+    settings_type = RefinedSettings
+    settings: RefinedSettings
 
-    def __init__(self, generator: GeneratorStrategy, *, rounds: int = 8, per_round: int = 8) -> None:
-        super().__init__(
-            generator.evaluator,
-            generator.costs,
-            min_use=generator.min_use,
-            seed=generator.seed,
-            progress=generator.progress,
-        )
-        self.generator = generator
-        self.rounds = rounds
-        self.per_round = per_round
-        self.training = generator.training
-        self._evaluated: dict[Architecture, None] = {}
+    def __init__(self, context: SearchContext, settings: Settings | None = None) -> None:
+        super().__init__(context, settings)
+        first = GeneratorSettings(priors=self.settings.priors, candidates=self.settings.candidates)
+        self.generator = GeneratorStrategy(context, first)
+        self.training = self.generator.training
 
     def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
         """See `Strategy.search`; all budget sets share what is evaluated."""
-        for budget_set in budgets:
-            check_jointly_reachable(self.terms, budget_set)
-        self._evaluated = {}
+        self.check(budgets)
+        evaluated = self._evaluated_for(budgets)
+        return [self.answer(budget_set, lambda asked: self._best_of(evaluated, asked)) for budget_set in budgets]
+
+    def find(self, budgets: BudgetSet) -> Found:
+        """See `Strategy.find`."""
+        return self._best_of(self._evaluated_for([budgets]), budgets)
+
+    def _best_of(self, evaluated: Collection[Architecture], budgets: BudgetSet) -> Found:
+        return Found(best_within(self, budgets, evaluated)[0])
+
+    def _evaluated_for(self, budgets: Sequence[BudgetSet]) -> Collection[Architecture]:
+        """The generator's candidates for all budget sets and rounds of offspring, evaluated, to choose from."""
+        evaluated: dict[Architecture, None] = {}
         rng = np.random.default_rng(self.seed)
-        with self.progress.task(self.name, (1 + self.rounds) * len(budgets)) as task:
+
+        def evaluate(architectures: Iterable[Architecture]) -> None:
+            new = dict.fromkeys(architectures)
+            self.evaluator.scores(list(new))
+            evaluated.update(new)
+            task.advance()
+
+        with self.progress.task(self.name, (1 + self.settings.rounds) * len(budgets)) as task:
             for budget_set in budgets:
-                self._evaluate(list(self.generator.decode(budget_set)))
-                task.advance()
-            for _ in range(self.rounds):
-                models = self._models()
+                evaluate(self.generator.decode(budget_set))
+            for _ in range(self.settings.rounds):
+                models = self._models(evaluated)
                 for budget_set in budgets:
-                    self._evaluate(promising(self, budget_set, self._evaluated, models, self.per_round, rng))
-                    task.advance()
-        return [self.answer(budget_set) for budget_set in budgets]
+                    evaluate(promising(self, budget_set, evaluated, models, self.settings.per_round, rng))
+        return evaluated
 
-    def find(self, budgets: BudgetSet) -> Architecture:
-        """See `Strategy.find`; `search` has evaluated what there is to choose from."""
-        return best_within(self, budgets, self._evaluated)[0]
-
-    def _evaluate(self, architectures: list[Architecture]) -> None:
-        self.evaluator.scores(architectures)
-        self._evaluated.update(dict.fromkeys(architectures))
-
-    def _models(self) -> list[AdditiveModel]:
-        scores = self.evaluator.scores(list(self._evaluated))
-        choices = np.array([architecture.choices for architecture in self._evaluated])
+    def _models(self, evaluated: Collection[Architecture]) -> list[AdditiveModel]:
+        """One model of the losses and one of top-1."""
+        scores = self.evaluator.scores(list(evaluated))
+        choices = np.array([architecture.choices for architecture in evaluated])
         figures = [-score.loss for score in scores], [score.value for score in scores]
         return [fit_additive(self.space, choices, standardised(values)) for values in figures]
 
@@ -140,5 +146,4 @@ def standardised(values: Sequence[float]) -> NDArray[np.float64]:
 def best_within(strategy: Strategy, budgets: BudgetSet, evaluated: Collection[Architecture]) -> list[Architecture]:
     """The evaluated networks that meet the budgets, best first: by `Metrics.rank`."""
     fitting = [architecture for architecture in evaluated if strategy.allowed(architecture, budgets)]
-    scores = dict(zip(fitting, strategy.evaluator.scores(fitting), strict=True))
-    return sorted(fitting, key=lambda a: scores[a].rank, reverse=True)
+    return best_first(dict(zip(fitting, strategy.evaluator.scores(fitting), strict=True)))

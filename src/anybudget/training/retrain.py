@@ -8,7 +8,8 @@ from anybudget.data import DataSource
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
 from anybudget.training.loop import TrainingContext
-from anybudget.training.sgd import Schedule, StepResult, run_epochs, train_on
+from anybudget.training.settings import Schedule
+from anybudget.training.sgd import StepResult, run_epochs, train_on
 
 
 def train_network(

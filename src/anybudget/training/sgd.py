@@ -17,29 +17,12 @@ from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
+from anybudget.training.settings import Schedule
 
 # A loss this many times that of guessing is not noise: the weights have left the region where they can recover.
 DIVERGED = 5.0
 # How many steps in a row it takes to say so.
 PATIENCE = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Stochastic gradient descent with momentum and a cosine learning rate from `learning_rate` to 0.
-
-    Every batch is forwarded in `accumulate` parts, see `train_on`.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float = 0.9
-    weight_decay: float = 4e-5
-    nesterov: bool = False
-    warmup_epochs: float = 0.0
-    accumulate: int = 1
-    augmentation: Augmentation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +82,7 @@ def run_epochs(
         weight_decay=schedule.weight_decay,
         nesterov=schedule.nesterov,
     )
-    batches = TrainingBatches(data, data.train, schedule.batch_size, seed, schedule.augmentation)
+    batches = TrainingBatches(data, data.train, schedule.batch_size, seed, _augmentation(schedule))
     steps = batches.per_epoch
     factor = cosine_factor(schedule.epochs * steps, round(schedule.warmup_epochs * steps))
     scheduler = torch.optim.lr_scheduler.LambdaLR(plain, factor)
@@ -128,6 +111,11 @@ def run_epochs(
         }
 
     loop.run(model, {"optimiser": plain, "schedule": scheduler, "watch": watch, **(parts or {})}, step, row, finished)
+
+
+def _augmentation(schedule: Schedule) -> Augmentation | None:
+    changes = schedule.crop_padding or schedule.flip
+    return Augmentation(schedule.crop_padding, schedule.flip) if changes else None
 
 
 class _Watch:

@@ -29,7 +29,8 @@ from anybudget.spaces import PathEncoding
 from anybudget.storage.checkpoint import NumpyRandom
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
-from anybudget.training.sgd import Schedule, StepResult, merge, run_epochs, train_on
+from anybudget.training.settings import Schedule
+from anybudget.training.sgd import StepResult, merge, run_epochs, train_on
 
 
 def train_supernet(
@@ -39,7 +40,6 @@ def train_supernet(
     schedule: Schedule,
     *,
     paths_per_step: int | Literal["round"] = 1,
-    score_images: int = 1000,
     same_paths: bool = True,
     seed: int = 0,
     context: TrainingContext | None = None,
@@ -50,7 +50,7 @@ def train_supernet(
     path; their gradients are added up before the one update, as FairNAS does. With "round" these are the paths of one
     whole round of the sampler, which makes strict fairness hold in each update; else a round may span several steps.
     The sum is not divided: weights that all paths share get `paths_per_step` times the gradient of one path, so the
-    learning rate has to be lower than for one path. A sampler that scores paths does so on
+    learning rate has to be lower than for one path. A sampler that scores paths does so on its
     `score_images` validation images, equally many of each class, drawn anew every time, with the norms of the batch.
 
     Several processes train the same paths in a step, each on its share of the batch, and normalise by all of it.
@@ -73,7 +73,7 @@ def train_supernet(
     processes = context.processes
     spent = TrainingSpending()
     count_macs = build_costs(supernet.space, ("macs",))["macs"].cost
-    score = PathScorer(supernet, data, score_images, seed, spent, processes)
+    score = PathScorer(supernet, data, sampler.score_images, seed, spent, processes)
     paths = PathQueue(sampler, np.random.default_rng(seed), score)
     failed: list[PathEncoding] = []
     """Paths of the last step whose loss was no number."""

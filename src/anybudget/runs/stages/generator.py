@@ -5,7 +5,6 @@ from __future__ import annotations
 from anybudget.data import TrainingBatches
 from anybudget.generator.training import MixtureLoss, train_generator
 from anybudget.runs.context import RunContext
-from anybudget.runs.strategies import generator_schedule
 
 
 def train(run: RunContext) -> None:
@@ -16,7 +15,7 @@ def train(run: RunContext) -> None:
         # Joins the processes, so that each loads the supernet onto its own device.
         context = work.training_context(rows.append, run.recipe.generator.rollbacks)
         supernet, generator = run.supernet, run.build_generator()
-        schedule, seed = generator_schedule(run.recipe), run.recipe.seed
+        schedule, seed = run.recipe.generator, run.recipe.seed
         batches = TrainingBatches(data, data.validation, schedule.batch_size, seed)
         loss = MixtureLoss(supernet)
         spent = train_generator(generator, loss, run.cost.terms, batches, schedule, seed=seed, context=context)

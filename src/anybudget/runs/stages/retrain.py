@@ -17,7 +17,6 @@ from anybudget.nets.blocks import channels_last
 from anybudget.runs.answers import ANSWERS, architecture_of, read_answers, read_object, with_hint
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
-from anybudget.runs.schedules import schedule_of
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
 from anybudget.spaces import BlockSpec, derive
 from anybudget.storage.records import Record
@@ -56,7 +55,7 @@ def retrain(
     """
     section = run.recipe.retrain
     inherit = section.inherit if inherit is None else inherit
-    schedule = schedule_of(section if epochs is None else section.model_copy(update={"epochs": epochs}))
+    schedule = section if epochs is None else section.model_copy(update={"epochs": epochs})
     name = f"retrain/{architecture.short_id}"
     run.space.validate(architecture)
     _result_of(run, architecture)  # a damaged one is to be noticed before the work, not after

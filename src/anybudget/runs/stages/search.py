@@ -8,8 +8,7 @@ from typing import Any
 from anybudget.budgets import BudgetSet
 from anybudget.runs.answers import append_answers, read_answers
 from anybudget.runs.context import RunContext
-from anybudget.runs.searching import make_strategy
-from anybudget.runs.strategies import check_names
+from anybudget.runs.searching import StrategyChoice, make_strategy, names_of
 from anybudget.runs.work import Work
 from anybudget.search import compare as comparison
 from anybudget.search.base import Candidate
@@ -42,35 +41,46 @@ def _generate(run: RunContext, work: Work, budgets: Sequence[BudgetSet]) -> list
     return candidates
 
 
-def search_with(run: RunContext, name: str, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+def search_with(run: RunContext, strategy: StrategyChoice, budgets: Sequence[BudgetSet]) -> list[Candidate]:
     """Answer budget sets with any strategy; adds them to `search/NAME.jsonl`.
+
+    Args:
+        run: the run.
+        strategy: a registered name, a class, or a strategy that has been made (`make_strategy`).
+        budgets: what is asked for.
 
     Raises:
         ConfigError: there is no such strategy.
         BudgetError: a budget set cannot be met.
     """
-    check_names([name])
+    (name,) = names_of([strategy])
     run.check_budgets(budgets)
     with run.evaluating(f"search {name}") as work:
         path = f"search/{name}.jsonl"
         answered = read_answers(run, path)  # first: see `_generate`
-        candidates = make_strategy(run, name, work).search(budgets)
+        candidates = make_strategy(run, strategy, work).search(budgets)
         append_answers(run, candidates, answered, path)
     return candidates
 
 
-def compare(run: RunContext, names: Sequence[str], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
+def compare(run: RunContext, strategies: Sequence[StrategyChoice], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
     """Answer the same budget sets with several strategies, each with an evaluator of its own.
 
     Writes `compare.json`; the report draws it.
 
+    Args:
+        run: the run.
+        strategies: registered names, classes, or strategies that have been made (`make_strategy`).
+        budgets: what each is asked for.
+
     Raises:
-        ConfigError: there is no such strategy.
+        ConfigError: there is no such strategy, or two have one name.
         BudgetError: a budget set cannot be met.
     """
-    check_names(names)
+    names = names_of(strategies)
     run.check_budgets(budgets)
     with run.evaluating("compare") as work:
-        found = comparison.compare([make_strategy(run, name, work, part=name) for name in names], budgets)
+        made = [make_strategy(run, given, work, part=name) for given, name in zip(strategies, names, strict=True)]
+        found = comparison.compare(made, budgets)
         run.folder.write_result("compare.json", found)
     return found

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from anybudget.runs.context import RunContext
-from anybudget.runs.schedules import schedule_of
-from anybudget.training.samplers import SAMPLERS, GreedySampler, GreedySettings
+from anybudget.training import SAMPLERS
 from anybudget.training.supernet import length_of, train_supernet
 
 
 def train(run: RunContext) -> None:
     """Train the supernet.
 
-    Writes `supernet.csv`, `supernet.json` (what it cost), `supernet.safetensors`, and `pool.jsonl` if greedy.
+    Writes `supernet.csv`, `supernet.json` (what it cost), `supernet.safetensors`, and `pool.jsonl` of a
+    sampler that has a pool.
 
     Raises:
         ConfigError: a batch of this or a later training cannot be cut into the parts that the recipe asks for.
@@ -22,18 +22,15 @@ def train(run: RunContext) -> None:
     with run.stage("supernet") as work:
         context = work.training_context(rows.append, section.rollbacks)
         supernet = run.build_supernet()
-        schedule = schedule_of(section)
-        greedy = GreedySettings(**section.greedy.model_dump())
         several = 1 if section.same_paths else run.processes.count
-        length = length_of(data, schedule, section.paths_per_step, several)
-        sampler = SAMPLERS[section.sampler](run.space, greedy, length)
+        length = length_of(data, section, section.paths_per_step, several)
+        sampler = SAMPLERS[section.sampler](run.space, section.sampler_settings, length)
         spent = train_supernet(
             supernet,
             sampler,
             data,
-            schedule,
+            section,
             paths_per_step=section.paths_per_step,
-            score_images=greedy.score_images,
             same_paths=section.same_paths,
             seed=run.recipe.seed,
             context=context,
@@ -41,6 +38,6 @@ def train(run: RunContext) -> None:
         run.replace("supernet")
         run.folder.write_csv("supernet.csv", rows)
         run.folder.write_json("supernet.json", spent.to_dict())
-        if isinstance(sampler, GreedySampler):
+        if sampler.pool is not None:
             run.folder.write_lines("pool.jsonl", sampler.pool.to_rows())
         run.folder.save_weights("supernet.safetensors", supernet)

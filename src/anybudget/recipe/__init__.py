@@ -1,0 +1,17 @@
+"""Recipes: TOML in, validated and typed settings out; an unknown key is an error.
+
+Tables of what is registered, such as `[search.NAME]`, are read by the settings of the registered class.
+"""
+
+from anybudget.recipe.reading import RUNTIME_KEYS, load_recipe, parse_recipe, reproducibility_settings, resolved
+from anybudget.recipe.sections import Recipe, TrainingSection
+
+__all__ = [
+    "RUNTIME_KEYS",
+    "Recipe",
+    "TrainingSection",
+    "load_recipe",
+    "parse_recipe",
+    "reproducibility_settings",
+    "resolved",
+]

@@ -1,0 +1,176 @@
+"""Recipes as files: TOML with a base and overrides, to validated settings and back to plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from anybudget.errors import BudgetError, ConfigError, reason, shown
+from anybudget.reading import UnreadableError, read_text
+from anybudget.recipe.assembly import recipe_type, registered_settings
+from anybudget.recipe.problems import problems
+from anybudget.recipe.sections import Recipe
+from anybudget.storage.toml import read_toml, read_value
+
+RUNTIME_KEYS = ("threads", "device", "devices", "nodes", "checkpoint_seconds")
+"""Keys that say how a run is carried out, not what it does: it may be resumed under others."""
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a TOML recipe and apply `key=value` overrides, such as `supernet.epochs=3`.
+
+    A recipe with `base = "other.toml"` holds only what differs from that one, which is found relative to it and lies
+    within the folder above its own.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, a key is unknown, or a value is wrong; names the key.
+    """
+    data = _read(path)
+    if "base" in data:
+        base = data.pop("base")
+        try:
+            below = _read(_base_path(path, base))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: base: {error}") from None
+        if "base" in below:
+            raise ConfigError(f"{path}: base: {base} has a base itself; one level is enough")
+        data = _merged(below, data)
+    for override in overrides:
+        _apply(data, override)
+    return parse_recipe(data, str(path))
+
+
+def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
+    """Validate plain data as a recipe; `source` names it in errors.
+
+    Raises:
+        ConfigError: every wrong key or value, in one message.
+    """
+    kind = recipe_type(data)
+    try:
+        recipe = kind.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {'; '.join(problems(error, kind))}") from None
+    try:
+        recipe.budget_sets()
+        recipe.build_space()
+    except BudgetError as error:
+        raise BudgetError(f"{source}: search.budgets: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{source}: space: {error}") from None
+    contradictions = list(recipe.contradictions())
+    if contradictions:
+        raise ConfigError(f"{source}: {'; '.join(contradictions)}")
+    return recipe
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with every default filled in, as plain data."""
+    return recipe.model_dump(mode="json")
+
+
+def reproducibility_settings(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides the results, as plain data: all but `RUNTIME_KEYS` and where the images lie.
+
+    Which images these are is said by their digest (see `anybudget.runs.data_identity`), wherever they lie.
+    """
+    return recipe.model_dump(mode="json", exclude={**dict.fromkeys(RUNTIME_KEYS, True), "data": {"source"}})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = read_text(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe; {_likely_recipe(path)}") from None
+    except IsADirectoryError:
+        run = (path / "recipe.toml").is_file()
+        raise ConfigError(
+            f"{path}: cannot read the recipe: "
+            + (
+                f"this is a run folder; to resume the run: anybudget run {path / 'recipe.toml'} --out {path}"
+                if run
+                else "Is a directory; give a TOML file such as recipes/demo.toml"
+            )
+        ) from None
+    except (OSError, UnreadableError) as error:
+        raise ConfigError(
+            f"{path}: cannot read the recipe: {reason(error)}; give a TOML file such as recipes/demo.toml"
+        ) from None
+    return read_toml(text, path)
+
+
+def _likely_recipe(path: Path) -> str:
+    """What may have been meant by a path where no recipe is."""
+    found: dict[str, Path] = {}
+    for folder in (path.parent, path.parent / "recipes", Path("recipes")):
+        found |= {other.stem: other for other in sorted(folder.glob("*.toml")) if other.stem not in found}
+    close = get_close_matches(path.name.removesuffix(".toml"), found, n=1)
+    return f"did you mean {found[close[0]]}?" if close else "the project's own are in recipes/"
+
+
+def _base_path(path: Path, base: Any) -> Path:
+    """Where the base of the recipe at `path` is: a recipe that is handed on must not read files of all the machine."""
+    if not isinstance(base, str) or not base.endswith(".toml") or Path(base).is_absolute():
+        raise ConfigError(
+            f'expected the path of a recipe, relative to this one, such as "../demo.toml", found {shown(base)}'
+        )
+    found = path.parent / base
+    try:
+        inside = found.resolve().is_relative_to(path.parent.resolve().parent)
+    except (OSError, ValueError, RuntimeError) as error:  # a null byte, or links in a circle
+        raise ConfigError(f"{shown(base)}: cannot be a path: {reason(error)}") from None
+    if not inside:
+        raise ConfigError(
+            f"{shown(base)}: leads out of {path.parent.resolve().parent}, the folder above this recipe's own; "
+            "copy the base there"
+        )
+    return found
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with every key of `above` put over it, table by table."""
+    found = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = _merged(found[key], value) if both else value
+    return found
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Set one key of plain data as `--set` says it; the type of the key decides how the value is read."""
+    key, separator, text = override.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not separator or not all(path):
+        raise ConfigError(f"--set {shown(override)}: write key=value, such as supernet.epochs=3")
+    try:
+        override.encode()  # what the shell hands over need not be UTF-8, but a recipe is
+        value = read_value(".".join(path), text, _kind(path, data))
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"--set {shown(override)}: {reason(error)}; give it in UTF-8") from None
+    except ConfigError as error:
+        raise ConfigError(f"--set {shown(override)}: {error}") from None
+    for part in path[:-1]:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {shown(override)}: {shown(part)} is a value, not a table")
+    data[path[-1]] = value
+
+
+def _kind(path: Sequence[str], data: Mapping[str, Any]) -> Any:
+    """The type of the key at `path` in a recipe with this `data`; None where there is no such key."""
+    if list(path) == ["space", "name"]:
+        return str
+    if len(path) > 2 and (settings := registered_settings(path[0], path[1])) is not None:
+        kind: Any = settings
+        path = path[2:]
+    else:
+        kind = recipe_type(data)
+    for part in path:
+        if not isinstance(kind, type) or not issubclass(kind, BaseModel) or part not in kind.model_fields:
+            return None
+        kind = kind.model_fields[part].annotation
+    return kind

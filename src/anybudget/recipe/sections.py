@@ -1,0 +1,275 @@
+"""The sections of a recipe: each table as typed, frozen settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from anybudget.budgets import BudgetSet, unknown_cost
+from anybudget.costs import cost_names
+from anybudget.errors import shown
+from anybudget.evaluation.metrics import METRICS, TOP1
+from anybudget.generator.settings import GeneratorSchedule
+from anybudget.runtime.batch_parts import batch_problem
+from anybudget.search.base import Strategy
+from anybudget.settings import Channels, Count, Fraction, Images, Natural, NonNegative, Settings, Share
+from anybudget.spaces import SPACES, SearchSpace
+from anybudget.spaces import Settings as SpaceSettings
+from anybudget.spaces.blocks import ActivationName, underivable
+from anybudget.training import SAMPLERS
+from anybudget.training.settings import Schedule
+
+UNKNOWN_NAME = "unknown_name"
+"""The type of a problem that a registry says in full, with the value; `key` is the rest of the location."""
+
+
+def _paths_per_step(value: Any) -> Any:
+    """A whole number, or the word for all paths of a round."""
+    if value == "round" or (type(value) is int and 1 <= value <= 10**9):
+        return value
+    raise PydanticCustomError("paths_per_step", 'input should be a whole number from 1 to 1000000000, or "round"')
+
+
+PathsPerStep = Annotated[int | Literal["round"], PlainValidator(_paths_per_step)]
+
+
+def _metric_name(name: str) -> str:
+    """A metric by its registered name."""
+    if name in METRICS:
+        return name
+    raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": METRICS.unknown(name)})
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
+
+
+def _sampler(value: Any) -> Any:
+    """The name of a registered path sampler."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "input should be a valid string")
+    if value not in SAMPLERS:
+        raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": SAMPLERS.unknown(value)})
+    return value
+
+
+class DataSection(Settings):
+    """`[data]`: where the images come from and how they are split.
+
+    `skip_unreadable` is how many images of class folders may be left out because they cannot be decoded; each is named
+    in a warning. `val` says what a folder `val` beside `train` is where there is no `test`: the test split, with
+    validation images drawn from `train`, or the validation split. Both have no effect on other sources.
+    """
+
+    source: Annotated[str, Field(min_length=1)] = "fashion-mnist-subset"
+    validation_fraction: Fraction = 0.15
+    test_fraction: Fraction = 0.15
+    skip_unreadable: Natural = 0
+    val: Literal["test", "validation"] = "test"
+
+    def problems(self, table: str) -> Iterator[str]:
+        """See `Settings.problems`."""
+        if self.validation_fraction + self.test_fraction >= 1:
+            yield (
+                f"{table}.validation_fraction: {self.validation_fraction} and {table}.test_fraction "
+                f"{self.test_fraction} leave nothing to train on; choose them so that their sum is below 1"
+            )
+
+
+class TrainingSection(Schedule):
+    """What the sections of supernet training and retraining have beside the schedule.
+
+    `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
+    learning rate.
+    """
+
+    rollbacks: Natural = 0
+
+    def misfits(self, table: str, image_size: int, processes: int) -> Iterator[str]:
+        """What in the table cannot be done to images of so many pixels, or by so many processes."""
+        problem = batch_problem(self.batch_size, processes, self.accumulate, section=table)
+        if problem:
+            yield problem
+        if self.crop_padding >= image_size:
+            yield (
+                f"{table}.crop_padding: {self.crop_padding} pixels around images of {image_size} (space.input_size) "
+                "would give crops without any image; take fewer"
+            )
+
+
+class SupernetSection(TrainingSection):
+    """`[supernet]`: how the shared weights are trained.
+
+    The `sampler` is the name of a registered path sampler, whose settings are in `[supernet.NAME]`. A step trains
+    `paths_per_step` paths on one batch and adds up their gradients; with "round" it trains a whole round: a fair one,
+    or the paths that greedy filtering keeps. With `same_paths = false` several processes train paths of their own in a
+    step.
+    """
+
+    sampler: Annotated[str, PlainValidator(_sampler)] = "fair"
+    paths_per_step: PathsPerStep = 1
+    same_paths: bool = True
+
+    @property
+    def sampler_settings(self) -> Settings:
+        """The settings of the sampler: its table, or its defaults."""
+        return table_of(self, SAMPLERS[self.sampler].settings_type, self.sampler)
+
+    def problems(self, table: str) -> Iterator[str]:
+        """See `Settings.problems`."""
+        yield from super().problems(table)
+        if self.paths_per_step == "round" and not SAMPLERS[self.sampler].has_rounds:
+            yield (
+                f'{table}.paths_per_step: "round" needs a sampler with rounds, and {shown(self.sampler)} draws paths '
+                f"one at a time; give a number of paths, or another {table}.sampler"
+            )
+
+
+class GeneratorSection(GeneratorSchedule):
+    """`[generator]`: how the architecture generator is built and trained; it is conditioned on `cost`."""
+
+    cost: str = "macs"
+    hidden: Channels = 32
+    random_prior: bool = True
+    rollbacks: Natural = 0
+
+
+class SearchSection(Settings):
+    """`[search]`: which budgets are asked for, and how candidates are evaluated.
+
+    Networks are chosen by `metric`, a figure where higher is better.
+    `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
+    random baseline alone, whose networks are to be of about the same cost: the least share that each of them uses.
+
+    `[search.NAME]` has the settings of the strategy of that name.
+    """
+
+    budgets: Annotated[list[str], Field(min_length=1)]
+    min_use: Share = 0.0
+    metric: MetricName = TOP1
+    calibration_images: Images = 1024
+    random_baseline: Natural = 50
+    random_window: Share = 0.9
+
+    def settings_of(self, strategy: type[Strategy], name: str) -> Settings:
+        """The settings of a strategy: its table `[search.name]`, or its defaults."""
+        return table_of(self, strategy.settings_type, name)
+
+
+class RetrainSection(TrainingSection):
+    """`[retrain]`: which found networks are trained, and how; `picks` are positions in `search.budgets` from 1.
+
+    `activation` and `se_reduction` change the network that is trained (see `anybudget.spaces.derive`): it is no longer
+    the one that was searched, has no inherited weights, and may cost more than was asked for.
+    """
+
+    picks: list[Count] = Field(default=[])
+    inherit: bool = False
+    activation: Literal[ActivationName, ""] = ""
+    se_reduction: Natural = 0
+
+
+class Recipe(Settings):
+    """Everything a run needs to know.
+
+    Training runs in `devices` processes on each of `nodes` machines, in `precision` (32-true, bf16-mixed or 16-mixed),
+    and saves itself every `checkpoint_seconds`; 0 after every step.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    device: Annotated[str, Field(min_length=1)] = "auto"
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpoint_seconds: NonNegative = 300.0
+    data: DataSection = DataSection()
+    space: SpaceSettings
+    supernet: SupernetSection
+    generator: GeneratorSection = GeneratorSection()
+    search: SearchSection
+    retrain: RetrainSection
+
+    def build_space(self) -> SearchSpace:
+        """The search space of `[space]`.
+
+        Raises:
+            ConfigError: the settings contradict each other.
+        """
+        return SPACES[space_name(self.space)](self.space)
+
+    def budget_sets(self) -> list[BudgetSet]:
+        """The budgets of `[search]`, parsed."""
+        return [BudgetSet.parse(text, cost_names()) for text in self.search.budgets]
+
+    def contradictions(self) -> Iterator[str]:
+        """What the settings say against each other, each with the keys and what would do."""
+        kind, _, index = self.device.partition(":")
+        if index and kind != "cpu" and self.devices > 1:
+            yield (
+                f"device: {self.device} is one device, and the {self.devices} processes of devices need one each; take "
+                f'device = "{kind}", or devices = 1'
+            )
+        processes = self.devices * self.nodes
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if isinstance(section, Settings):
+                yield from all_problems(section, name)
+            if isinstance(section, TrainingSection):
+                yield from section.misfits(name, self.space.input_size, processes)
+        problem = batch_problem(self.generator.batch_size, processes, section="generator")
+        if problem:
+            yield problem
+        if self.generator.cost not in cost_names():
+            yield f"generator.cost: {unknown_cost(self.generator.cost, cost_names())}"
+        yield from self._left_undone()
+        picks, budgets = self.retrain.picks, self.search.budgets
+        for pick in dict.fromkeys(picks):
+            if pick > len(budgets):
+                yield f"retrain.picks: {pick} is beyond the {len(budgets)} budgets of search.budgets"
+            elif picks.count(pick) > 1:
+                yield f"retrain.picks: {pick} is listed more than once; list each budget once"
+        if self.retrain.inherit and (self.retrain.activation or self.retrain.se_reduction):
+            yield (
+                "retrain.inherit: a network with retrain.activation or retrain.se_reduction has no weights to inherit; "
+                "set inherit = false, or leave both out"
+            )
+
+    def _left_undone(self) -> Iterator[str]:
+        """What of `[retrain]` could not be done to the networks of the space."""
+        section = self.retrain
+        if not (section.activation or section.se_reduction):
+            return
+        space = self.build_space()
+        searched = [factor for factor in space.factors if factor.decisions]
+        # The first and the last operation: of all, at most one builds nothing.
+        sizes = [[len(space.decisions[decision].choices) for decision in factor.decisions] for factor in searched]
+        first = [factor.spec(*(0 for _ in of)) for factor, of in zip(searched, sizes, strict=True)]
+        last = [factor.spec(*(size - 1 for size in of)) for factor, of in zip(searched, sizes, strict=True)]
+        for text in underivable(
+            [*first, *last], activation=section.activation or None, se_reduction=section.se_reduction
+        ):
+            yield f"retrain.{text}; leave it out for the space {space.name}"
+
+
+def space_name(value: Any) -> Any:
+    """Which space a table `[space]` describes; `unified` when it does not say."""
+    return value.get("name", "unified") if isinstance(value, Mapping) else getattr(value, "name", None)
+
+
+def table_of(section: Settings, settings_type: type[Settings], name: str) -> Settings:
+    """The table `name` within a section as settings of this type; the defaults where it has none."""
+    found = getattr(section, name, None)
+    return found if isinstance(found, settings_type) else settings_type()
+
+
+def all_problems(section: Settings, table: str) -> Iterator[str]:
+    """What the values of a table, and of the tables within it, say against each other."""
+    yield from section.problems(table)
+    for name in type(section).model_fields:
+        inner = getattr(section, name)
+        if isinstance(inner, Settings):
+            yield from all_problems(inner, f"{table}.{name}")
