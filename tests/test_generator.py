@@ -121,7 +121,7 @@ def test_training_follows_the_budget(supernet: UnifiedSupernet, data: DataSplits
     before = gap()
     rows: list[dict[str, float]] = []
     weights = {name: value.clone() for name, value in supernet.state_dict().items()}
-    schedule = dataclasses.replace(SCHEDULE, epochs=60)
+    schedule = SCHEDULE.model_copy(update={"epochs": 60})
     train_for(generator, supernet, data, schedule, context=TrainingContext(log=rows.append))
     assert gap() < 0.1 < before
     assert len(rows) == 60
@@ -132,7 +132,7 @@ def test_training_follows_the_budget(supernet: UnifiedSupernet, data: DataSplits
 
 @pytest.mark.parametrize("straight_through", [False, True])
 def test_same_seed_same_generator(supernet: UnifiedSupernet, data: DataSplits, straight_through: bool) -> None:
-    schedule = dataclasses.replace(SCHEDULE, straight_through=straight_through, networks_per_step=2)
+    schedule = SCHEDULE.model_copy(update={"straight_through": straight_through, "networks_per_step": 2})
     first, second = make(supernet.space), make(supernet.space)
     for generator in (first, second):
         train_for(generator, supernet, data, schedule, seed=7)
@@ -157,7 +157,7 @@ def test_every_step_has_the_networks_and_budgets_that_were_asked_for(
         return forward(self, budget, prior)
 
     monkeypatch.setattr(ArchitectureGenerator, "forward", spy)
-    schedule = dataclasses.replace(SCHEDULE, epochs=1, budgets_per_step=3, networks_per_step=3)
+    schedule = SCHEDULE.model_copy(update={"epochs": 1, "budgets_per_step": 3, "networks_per_step": 3})
     spent = train_for(make(supernet.space), supernet, data, schedule)
     steps = len(data.validation) // schedule.batch_size
     assert [len(budgets) for budgets in asked] == [3] * steps
