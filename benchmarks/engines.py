@@ -30,7 +30,7 @@ from anybudget.data.loading import fashion_mnist_subset
 from anybudget.evaluation.engines import cluster
 from anybudget.evaluation.engines.ray import RayEngine
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
-from anybudget.evaluation.engines.worker_pool import Part, Worker, WorkerPool, share_out
+from anybudget.evaluation.engines.worker_pool import Part, WorkerPool, share_out
 from anybudget.evaluation.evaluator import GROUP, SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
 from anybudget.nets import build_supernet
@@ -53,14 +53,14 @@ LARGE_JUDGE = 11_024 * 224 * 224 * 3 + 100e6
 class IdleWorker:
     """Answers at once, so that only the way there and back is measured."""
 
-    worker_info = Worker.worker_info
+    def pid(self) -> int:
+        """The process id."""
+        return os.getpid()
 
-    def scores(self, architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
+    def scores(self, architectures: Part) -> tuple[int, int, dict[Architecture, Metrics]]:
         """Whatever is asked."""
-        return {
-            architecture: Metrics(1.0, {"top1_percent": 50.0, "balanced_accuracy_percent": 50.0})
-            for architecture in architectures
-        }
+        score = Metrics(1.0, {"top1_percent": 50.0, "balanced_accuracy_percent": 50.0})
+        return 0, os.getpid(), dict.fromkeys(architectures, score)
 
 
 @dataclass
@@ -87,11 +87,11 @@ def make_evaluator() -> tuple[SubnetEvaluator, list[Architecture]]:
 def dispatch() -> tuple[float, float, float]:
     """Seconds of the driver's processor for a group and for an evaluation in it, and from asking to the answer."""
     kind: Any = ray.remote(IdleWorker)
-    pool = WorkerPool(lambda: kind.options(num_cpus=0).remote(), 1)
+    pool = WorkerPool([kind.options(num_cpus=0).remote()])
     dummies = [Architecture("unified", (index,) * 20) for index in range(GROUP)]
     busy, wall = {}, {}
     for size in (1, GROUP):
-        parts = [Part(dummies[:size]) for _ in range(PARTS)]
+        parts = [dummies[:size] for _ in range(PARTS)]
         list(pool.evaluate(parts[:20]))
         started, processor = time.perf_counter(), time.process_time()
         list(pool.evaluate(parts))
@@ -107,12 +107,12 @@ def cut(architectures: Sequence[Architecture], workers: int) -> list[Part]:
 
 
 def largest(parts: Sequence[Part]) -> int:
-    return max(len(part.architectures) for part in parts)
+    return max(len(part) for part in parts)
 
 
 def here(evaluator: SubnetEvaluator, parts: Sequence[Part]) -> None:
     for part in parts:
-        evaluator.scores(part.architectures)
+        evaluator.scores(part)
 
 
 def through(engine: RayEngine, architectures: Sequence[Architecture]) -> None:
@@ -125,14 +125,14 @@ def evaluated(architectures: Sequence[Architecture]) -> dict[Architecture, Metri
 
 
 def plainly(pool: Executor, parts: Sequence[Part]) -> None:
-    list(pool.map(evaluated, [part.architectures for part in parts]))
+    list(pool.map(evaluated, parts))
 
 
 def makespan(parts: Sequence[Part], workers: int, costs: Costs, each: Callable[[int], float]) -> float:
     """Seconds until the last of parts is evaluated: one driver hands out to whoever is idle."""
     idle, driver, last = [0.0] * min(workers, len(parts)), 0.0, 0.0
     for part in parts:
-        size = len(part.architectures)
+        size = len(part)
         driver = max(driver, heapq.heappop(idle)) + costs.group + size * costs.evaluation
         last = max(last, driver + costs.trip + size * each(size))
         heapq.heappush(idle, driver + costs.trip + size * each(size))
@@ -193,10 +193,7 @@ def main() -> None:
     )
     sizes = {w: largest(parts) for w, parts in cuts.items()}
     measured = {sizes[w]: found[f"here {w}"] / count for w in cuts}
-    nodes = {
-        w: [node for part in cuts[w] for node in build_prefix_tree(evaluator.supernet, part.architectures)]
-        for w in cuts
-    }
+    nodes = {w: [node for part in cuts[w] for node in build_prefix_tree(evaluator.supernet, part)] for w in cuts}
     blocks = {sizes[w]: sum(node.count() for node in nodes[w]) for w in cuts}
     model(console, Costs(group, evaluation, trip, cluster_seconds + ready), measured, blocks, snapshot.size)
 
@@ -231,7 +228,7 @@ def model(console: Console, costs: Costs, measured: dict[int, float], blocks: di
     for name, each, sent in cases:
         for number in POPULATIONS:
             people = [Architecture("model", (index,)) for index in range(number)]
-            alone = sum(len(p.architectures) * each(len(p.architectures)) for p in cut(people, 1))
+            alone = sum(len(p) * each(len(p)) for p in cut(people, 1))
             for workers in WORKERS:
                 parts = cut(people, workers)
                 took = makespan(parts, workers, costs, each)

@@ -354,11 +354,11 @@ def test_little_room(killed: Path, capsys: pytest.CaptureFixture[str], monkeypat
         path.stat().st_size for path in (LAST, PREVIOUS)
     )  # two are there, and the third is written beside them
     for free, state in ((needed - 1, "problem"), (needed, "ok")):
-        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: usage(free))
+        monkeypatch.setattr("psutil.disk_usage", lambda _, free=free: usage(free))
         assert examined(capsys, killed)["disk"][0] == state
     shutil.rmtree(LAST.parent)
     assert examined(capsys, killed)["disk"][0] == "ok"
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(1000))
+    monkeypatch.setattr("psutil.disk_usage", lambda _: usage(1000))
     found = examined(capsys, killed)["disk"]
     assert found[0] == "problem"
     assert found[1].endswith("free some space")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import signal
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +34,7 @@ from anybudget.evaluation import evaluator as evaluation
 from anybudget.evaluation.engines import cluster, engine_factory, worker_pool
 from anybudget.evaluation.engines.ray import RayEngine, RayFactory
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
-from anybudget.evaluation.engines.worker_pool import DEATHS, Part, WorkerInfo, WorkerPool, share_out
+from anybudget.evaluation.engines.worker_pool import DEATHS, Part, Worker, WorkerPool, installed_versions, share_out
 from anybudget.evaluation.evaluator import Evaluator, SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
 from anybudget.nets import Supernet, build_supernet
@@ -171,7 +169,7 @@ def test_evolution_finds_the_same(engine: RayEngine, net: Supernet, splits: Data
 
 
 @pytest.mark.slow
-def test_a_search_that_is_stopped_goes_on_from_its_journal(
+def test_a_search_that_is_stopped_resumes_from_its_journal(
     engine: RayEngine,
     evaluator: SubnetEvaluator,
     net: Supernet,
@@ -182,7 +180,7 @@ def test_a_search_that_is_stopped_goes_on_from_its_journal(
     monkeypatch.setattr(evaluation, "GROUP", 5)
     architectures = sample(net, 40)
 
-    def evaluator(request: StopRequest) -> Evaluator:
+    def journalled(request: StopRequest) -> Evaluator:
         journal = Journal(tmp_path / "journal", {"seed": 0}, request=request)
         return Evaluator(net, splits, calibration_images=CALIBRATION, batch_size=16, journal=journal, engine=engine)
 
@@ -191,12 +189,12 @@ def test_a_search_that_is_stopped_goes_on_from_its_journal(
     assert not list(engine([]))
     pids = engine.pids
     with pytest.raises(Stopped):
-        evaluator(asked).scores(architectures)
+        journalled(asked).scores(architectures)
     assert engine.pids == []
     assert all(map(gone, pids))
     kept = len((tmp_path / "journal").read_text().splitlines()) - 1
     assert 0 < kept < len(architectures)
-    resumed = evaluator(StopRequest())
+    resumed = journalled(StopRequest())
     asked_for: list[int] = []
 
     def counting(groups: Sequence[Sequence[Architecture]]) -> Iterator[Mapping[Architecture, Metrics]]:
@@ -228,7 +226,7 @@ def test_the_command_starts_and_ends_its_own_workers(tmp_path: Path, capsys: pyt
         return [{key: value for key, value in row.items() if key != "seconds"} for row in json.loads(text)]
 
     assert untimed(ran.stdout) == untimed(here)
-    assert "ray" not in ran.stderr.lower()
+    assert "ray" not in ran.stderr.lower(), ran.stderr
 
 
 # Without workers.
@@ -238,8 +236,8 @@ def test_the_command_starts_and_ends_its_own_workers(tmp_path: Path, capsys: pyt
 def test_groups_are_shared_out_evenly(sizes: list[int], workers: int) -> None:
     groups = [[Architecture("space", (group, index)) for index in range(size)] for group, size in enumerate(sizes)]
     parts = share_out(groups, workers)
-    assert [a for part in parts for a in part.architectures] == [a for group in groups for a in group]
-    lengths = [len(part.architectures) for part in parts]
+    assert [a for part in parts for a in part] == [a for group in groups for a in group]
+    lengths = [len(part) for part in parts]
     assert 0 < min(lengths) <= max(lengths) <= max(sizes)
     if len(sizes) == 1:
         assert max(lengths) == ceil(sizes[0] / workers)
@@ -266,30 +264,40 @@ def test_a_snapshot_holds_what_scores_depend_on_and_no_more(evaluator: SubnetEva
     assert snapshot.size == images * (64 + 8) + sum(t.nbytes for t in net.state_dict().values())
 
 
-def worker_pool_of(starts: Iterator[Any], size: int) -> WorkerPool:
-    return WorkerPool(lambda: next(starts), size)
+class Actor:
+    """What stands for a worker's handle: answers at once, by this function; an answer is a value or an error."""
+
+    def __init__(self, work: Callable[[Part], Any]) -> None:
+        self.scores = SimpleNamespace(remote=lambda part: self._answer(work, part))
+        self.pid = SimpleNamespace(remote=lambda: Answer(value=1, error=None))
+
+    @staticmethod
+    def _answer(work: Callable[[Part], Any], part: Part) -> Answer:
+        try:
+            return Answer(value=(0, 1, work(part)), error=None)
+        except Exception as error:
+            return Answer(value=None, error=error)
 
 
-def actor(work: Callable[[Sequence[Architecture]], Any], worker_info: Callable[[], Any] | None = None) -> Any:
-    """What stands for a worker's handle: answers at once, by these functions."""
+class Answer(SimpleNamespace):
+    """What stands for the reference to an answer."""
 
-    def remote(function: Callable[..., Any]) -> Any:
-        def call(*arguments: Any) -> Any:
-            future: Future[Any] = Future()
-            try:
-                future.set_result(function(*arguments))
-            except Exception as error:
-                future.set_exception(error)
-            return SimpleNamespace(future=lambda: future)
-
-        return SimpleNamespace(remote=call)
-
-    greeting = WorkerInfo(1, "here", worker_pool._versions())
-    return SimpleNamespace(worker_info=remote(worker_info or (lambda: greeting)), scores=remote(lambda a: work(a)))
+    __hash__ = object.__hash__
 
 
-def dies(*_: object) -> Any:
-    raise ActorDiedError
+@pytest.fixture
+def ready_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray as far as a pool needs it, for `Actor`."""
+
+    def get(answer: Answer) -> Any:
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    def wait(answers: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return answers[:1], answers[1:]
+
+    monkeypatch.setattr(worker_pool, "ray", SimpleNamespace(get=get, wait=wait))
 
 
 def answers(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
@@ -303,89 +311,74 @@ def parts() -> list[Part]:
     return share_out([PARTS], 3)
 
 
+@pytest.mark.usefixtures("ready_made")
 def test_work_that_kills_every_worker_is_given_up() -> None:
-    def bad(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
-        return dies() if PARTS[2] in architectures else answers(architectures)
+    """Ray has had it done again as often as it may: the message names the work, and what came before is kept."""
 
-    started = []
-
-    def starts() -> Iterator[Any]:
-        while True:
-            started.append(None)
-            yield actor(bad)
+    def bad(architectures: Part) -> dict[Architecture, Metrics]:
+        if PARTS[2] in architectures:
+            raise ActorDiedError
+        return answers(architectures)
 
     found: dict[Architecture, Metrics] = {}
-    evaluated = worker_pool_of(starts(), 2).evaluate(parts())
+    evaluated = WorkerPool([Actor(bad), Actor(bad)]).evaluate(parts())
     with pytest.raises(RunError, match=rf"{PARTS[2].short_id} to {PARTS[3].short_id}.*--engine local"):
         found.update(answer for scores in evaluated for answer in scores.items())
-    assert len(started) == 2 + DEATHS - 1
-    assert found.items() <= answers(PARTS).items()
+    assert found == answers(PARTS[:2])
 
 
-def test_workers_that_died_idle_cost_the_work_nothing() -> None:
-    """All of a pool are gone when new work comes: each is found out, none of the work is given up."""
-    dead = DEATHS + 2
-    alive = [True]
+def test_ray_is_told_how_often_work_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
 
-    def mortal(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
-        return answers(architectures) if alive[0] else dies()
+    def options(**given: Any) -> Any:
+        asked.update(given)
+        return SimpleNamespace(remote=lambda *_: Actor(answers))
 
-    def greet() -> WorkerInfo:
-        return WorkerInfo(1, "here", worker_pool._versions()) if alive[0] else dies()
-
-    def starts() -> Iterator[Any]:
-        for _ in range(dead):
-            yield actor(mortal, greet)
-        while True:
-            yield actor(answers)
-
-    workers = worker_pool_of(starts(), dead)
-    first = [Part([a]) for a in PARTS]
-    assert sum(map(len, workers.evaluate(first))) == len(PARTS)
-    alive[0] = False
-    (scores,) = workers.evaluate([Part(PARTS)])
-    assert scores == answers(PARTS)
-    assert len(workers.members) == dead
+    monkeypatch.setattr(worker_pool, "ray", SimpleNamespace(remote=lambda _: SimpleNamespace(options=options)))
+    assert len(WorkerPool.start("snapshot", 3, num_cpus=2).actors) == 3
+    assert asked["max_task_retries"] == DEATHS - 1
+    assert asked["max_restarts"] > 0  # those that die idle are there again when work comes
+    assert asked["num_cpus"] == 2
 
 
+@pytest.mark.usefixtures("ready_made")
 def test_workers_that_cannot_start_end_the_search() -> None:
-    def starts() -> Iterator[Any]:
-        while True:
-            yield actor(answers, dies)
+    def dies(_: Part) -> Any:
+        raise ActorDiedError
 
-    with pytest.raises(RunError, match=r"no worker can be started.*--engine local"):
-        list(worker_pool_of(starts(), 2).evaluate(parts()))
+    with pytest.raises(RunError, match=r"none can be started.*Is anybudget installed.*--engine local"):
+        list(WorkerPool([Actor(dies)] * 2).evaluate(parts()))
 
 
 def test_other_versions_are_refused() -> None:
-    strange = WorkerInfo(1, "far", {**worker_pool._versions(), "torch": "0.4.1"})
-    with pytest.raises(ConfigError, match=r"far: .* torch 0\.4\.1 \(here "):
-        list(worker_pool_of(iter([actor(answers, lambda: strange)]), 1).evaluate(parts()))
+    strange = Worker(0, [], {**installed_versions(), "torch": "0.4.1"})
+    with pytest.raises(ConfigError, match=r"other versions are installed there: .* torch .* \(here 0\.4\.1\)"):
+        strange.scores(PARTS)
+    assert Worker(0, [], installed_versions()).pid() == os.getpid()
 
 
-def test_the_evaluates_own_errors_come_through() -> None:
-    def fails(_: Sequence[Architecture]) -> Any:
+@pytest.mark.usefixtures("ready_made")
+def test_the_evaluators_own_errors_come_through() -> None:
+    def fails(_: Part) -> Any:
         raise RayTaskError("scores", "a long traceback", RunError("what is wrong"))
 
     with pytest.raises(RunError, match=r"^what is wrong$"):
-        list(worker_pool_of(iter([actor(fails)]), 1).evaluate(parts()))
+        list(WorkerPool([Actor(fails)]).evaluate(parts()))
 
 
+@pytest.mark.usefixtures("ready_made")
 def test_the_user_is_told_when_no_worker_comes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    late: Future[Any] = Future()
-    waiting = actor(answers)
-    waiting.worker_info.remote = lambda: SimpleNamespace(future=lambda: late)
-    monkeypatch.setattr(worker_pool, "PATIENCE", 0.01)
+    calls = iter(range(100))
 
-    def give(record: logging.LogRecord) -> bool:
-        if "no worker has started" in record.getMessage():
-            late.set_result(WorkerInfo(1, "here", worker_pool._versions()))
-        return True
+    def wait(answers: list[Any], *, timeout: float, **_: Any) -> tuple[list[Any], list[Any]]:
+        come = timeout > 0 and next(calls) > 3
+        return (answers[:1], answers[1:]) if come else ([], answers)
 
-    monkeypatch.setattr(worker_pool.log, "filters", [give])
-    assert sum(map(len, worker_pool_of(iter([waiting]), 1).evaluate(parts()))) == len(PARTS)
+    monkeypatch.setattr(worker_pool.ray, "wait", wait)
+    monkeypatch.setattr(worker_pool, "PATIENCE", 0.0)
+    assert sum(map(len, WorkerPool([Actor(answers)]).evaluate(parts()))) == len(PARTS)
     assert caplog.text.count("no worker has started") == 1
 
 

@@ -18,7 +18,9 @@ from anybudget.recipe import load_recipe
 from anybudget.runs import doctor
 from anybudget.runs import threads as run_threads
 from anybudget.runs.run import Run
+from anybudget.runs.threads import RunThreads
 from anybudget.runtime import threads
+from anybudget.runtime.process_state import computing_threads
 from anybudget.runtime.threads import ThreadTimes, candidates, fastest_threads, probed_threads, set_by_caller
 from conftest import RECIPE, write_images
 
@@ -71,26 +73,37 @@ def contents(run: Run) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("nobody_says")
-@pytest.mark.parametrize(("count", "sampler"), [(1, "greedy"), (2, "fair")], ids=["one", "two"])
-def test_a_run_that_is_timed_is_the_one_with_that_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, sampler: str
-) -> None:
+def test_a_run_that_is_timed_is_the_one_with_that_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greedy training, which has the most state, to the last bit."""
     seen: list[int] = []
-    monkeypatch.setattr(run_threads, "fastest_threads", found(count, seen))
-    timed = made(tmp_path, "timed", "threads=0", f"supernet.sampler={sampler}")
-    said = made(tmp_path, "said", f"threads={count}", f"supernet.sampler={sampler}")
+    monkeypatch.setattr(run_threads, "fastest_threads", found(1, seen))
+    timed = made(tmp_path, "timed", "threads=0", "supernet.sampler=greedy")
+    said = made(tmp_path, "said", "threads=1", "supernet.sampler=greedy")
     for run in (timed, said):
         run.train_supernet()
         run.train_generator()
         assert torch.get_num_threads() == 2
-    assert seen == [count]  # the generator takes what the supernet found
+    assert seen == [1]  # the generator takes what the supernet found
     assert contents(timed) == contents(said)
     assert json.loads((tmp_path / "timed" / "threads.json").read_text()) == {
-        "threads": count,
+        "threads": 1,
         "milliseconds": {"1": 100.0, "2": 200.0},
         "cores": 2,
     }
     assert not (tmp_path / "said" / "threads.json").exists()
+
+
+@pytest.mark.usefixtures("nobody_says")
+def test_the_number_is_kept_and_used_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads_of = RunThreads(made(tmp_path, "run", "threads=0").folder, 0)
+    monkeypatch.setattr(run_threads, "fastest_threads", lambda *_: ThreadTimes({1: 0.2, 2: 0.1, 4: 0.1}, 1))
+    assert (threads_of.kept(), threads_of.count()) == (None, 0)
+    with computing_threads(2):
+        threads_of.choose(lambda: 0.0)
+        assert torch.get_num_threads() == 1
+    assert (threads_of.kept(), threads_of.count()) == (1, 1)
+    monkeypatch.setattr(run_threads, "fastest_threads", lambda *_: 1 / 0)
+    threads_of.choose(lambda: 0.0)  # decided already
 
 
 @pytest.mark.usefixtures("nobody_says")

@@ -11,9 +11,8 @@ Whoever reaches the ports of a Ray cluster can run code on it: keep them within 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import ray
 
@@ -21,10 +20,11 @@ from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.evaluation.engines import HasEvaluator, cluster
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
-from anybudget.evaluation.engines.worker_pool import Worker, WorkerPool, share_out
+from anybudget.evaluation.engines.worker_pool import WorkerPool, share_out
 from anybudget.evaluation.evaluator import SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
 from anybudget.nets import Supernet
+from anybudget.runtime.threads import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class RayEngine:
         done = False
         try:
             pool = self._pool if self._pool and ray.is_initialized() else self._start()
-            yield from pool.evaluate(share_out(groups, len(pool.members)))
+            yield from pool.evaluate(share_out(groups, len(pool.actors)))
             done = True
         finally:
             if not done:
@@ -81,8 +81,8 @@ class RayEngine:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers that are ready, each on its machine."""
-        return [member.pid for member in self._pool.members if member.pid is not None] if self._pool else []
+        """Process ids of the workers that have answered, each on its machine."""
+        return list(self._pool.pids.values()) if self._pool else []
 
     def close(self) -> None:
         """End the workers, and the cluster if it was started here."""
@@ -106,15 +106,12 @@ class RayEngine:
         if not workers:
             needed = "a GPU" if gpus else f"{snapshot.threads} cores, one for each thread,"
             raise ConfigError(f"no machine of the Ray cluster has {needed} for a worker; set threads in the recipe")
-        sent = ray.put(snapshot)
-        kind: Any = ray.remote(Worker)
-        options = {"num_cpus": snapshot.threads, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
-        self._pool = WorkerPool(lambda: kind.options(**options).remote(sent), workers)
+        self._pool = WorkerPool.start(ray.put(snapshot), workers, num_cpus=snapshot.threads, num_gpus=gpus)
         return self._pool
 
     def _local_workers(self, snapshot: EvaluatorSnapshot) -> int:
         """How many workers to make room for on this machine."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         workers = self._workers or max(1, cores // snapshot.threads)
         if self._workers is None and workers == 1 < cores and snapshot.device == "cpu":
             log.warning(
