@@ -268,7 +268,7 @@ class Actor:
     """What stands for a worker's handle: answers at once, by this function; an answer is a value or an error."""
 
     def __init__(self, work: Callable[[Part], Any]) -> None:
-        self.scores = SimpleNamespace(remote=lambda part: self._answer(work, part))
+        self.scores = SimpleNamespace(remote=lambda part, _: self._answer(work, part))
         self.pid = SimpleNamespace(remote=lambda: Answer(value=1, error=None))
 
     @staticmethod
@@ -321,7 +321,7 @@ def test_work_that_kills_every_worker_is_given_up() -> None:
         return answers(architectures)
 
     found: dict[Architecture, Metrics] = {}
-    evaluated = WorkerPool([Actor(bad), Actor(bad)]).evaluate(parts())
+    evaluated = WorkerPool([Actor(bad), Actor(bad)], None).evaluate(parts())
     with pytest.raises(RunError, match=rf"{PARTS[2].short_id} to {PARTS[3].short_id}.*--engine local"):
         found.update(answer for scores in evaluated for answer in scores.items())
     assert found == answers(PARTS[:2])
@@ -347,14 +347,14 @@ def test_workers_that_cannot_start_end_the_search() -> None:
         raise ActorDiedError
 
     with pytest.raises(RunError, match=r"none can be started.*Is anybudget installed.*--engine local"):
-        list(WorkerPool([Actor(dies)] * 2).evaluate(parts()))
+        list(WorkerPool([Actor(dies)] * 2, None).evaluate(parts()))
 
 
 def test_other_versions_are_refused() -> None:
-    strange = Worker(0, [], {**installed_versions(), "torch": "0.4.1"})
+    strange = Worker(0, {**installed_versions(), "torch": "0.4.1"})
     with pytest.raises(ConfigError, match=r"other versions are installed there: .* torch .* \(here 0\.4\.1\)"):
-        strange.scores(PARTS)
-    assert Worker(0, [], installed_versions()).pid() == os.getpid()
+        strange.scores(PARTS, [])
+    assert Worker(0, installed_versions()).pid() == os.getpid()
 
 
 @pytest.mark.usefixtures("ready_made")
@@ -363,7 +363,7 @@ def test_the_evaluators_own_errors_come_through() -> None:
         raise RayTaskError("scores", "a long traceback", RunError("what is wrong"))
 
     with pytest.raises(RunError, match=r"^what is wrong$"):
-        list(WorkerPool([Actor(fails)]).evaluate(parts()))
+        list(WorkerPool([Actor(fails)], None).evaluate(parts()))
 
 
 @pytest.mark.usefixtures("ready_made")
@@ -378,7 +378,7 @@ def test_the_user_is_told_when_no_worker_comes(
 
     monkeypatch.setattr(worker_pool.ray, "wait", wait)
     monkeypatch.setattr(worker_pool, "PATIENCE", 0.0)
-    assert sum(map(len, WorkerPool([Actor(answers)]).evaluate(parts()))) == len(PARTS)
+    assert sum(map(len, WorkerPool([Actor(answers)], None).evaluate(parts()))) == len(PARTS)
     assert caplog.text.count("no worker has started") == 1
 
 

@@ -47,13 +47,11 @@ class Worker:
 
     Args:
         number: which worker this is, also after it has been started anew.
-        snapshot: a list of the reference to the evaluator, which is fetched with the first work: a process of other
-            versions may not be able to.
         versions: of whoever asks for scores.
     """
 
-    def __init__(self, number: int, snapshot: list[Any], versions: dict[str, str]) -> None:
-        self._number, self._snapshot, self._versions = number, snapshot, versions
+    def __init__(self, number: int, versions: dict[str, str]) -> None:
+        self._number, self._versions = number, versions
         self._evaluator: SubnetEvaluator | None = None
 
     def pid(self) -> int:
@@ -70,11 +68,17 @@ class Worker:
             )
         return os.getpid()
 
-    def scores(self, architectures: Part) -> tuple[int, int, Mapping[Architecture, Metrics]]:
-        """The worker's number, its process id, and the scores of one part of the work."""
+    def scores(self, architectures: Part, evaluator: list[Any]) -> tuple[int, int, Mapping[Architecture, Metrics]]:
+        """The worker's number, its process id, and the scores of one part of the work.
+
+        Args:
+            architectures: the part.
+            evaluator: holds the reference to an `EvaluatorSnapshot`. It is fetched once, and only by a process of the
+                same versions, since others may not be able to.
+        """
         pid = self.pid()
         if self._evaluator is None:
-            snapshot: EvaluatorSnapshot = ray.get(self._snapshot[0])
+            snapshot: EvaluatorSnapshot = ray.get(evaluator[0])
             self._evaluator = snapshot.unpack()
         return self._number, pid, self._evaluator.scores(architectures)
 
@@ -107,10 +111,11 @@ class WorkerPool:
 
     Args:
         actors: the handles of the workers, in the order of their numbers.
+        evaluator: the reference to an `EvaluatorSnapshot` in Ray's store, which stays there as long as this is kept.
     """
 
-    def __init__(self, actors: Sequence[Any]) -> None:
-        self.actors = list(actors)
+    def __init__(self, actors: Sequence[Any], evaluator: Any) -> None:
+        self.actors, self._evaluator = list(actors), evaluator
         self.pids: dict[int, int] = {}
         """The process ids of the workers that have answered, by their number."""
         self._started = [actor.pid.remote() for actor in self.actors]
@@ -118,12 +123,12 @@ class WorkerPool:
         self._told = False
 
     @classmethod
-    def start(cls, snapshot: Any, size: int, **resources: Any) -> WorkerPool:
-        """Start `size` workers, each with these resources, such as `num_cpus=2`; they evaluate what is in the store."""
+    def start(cls, evaluator: Any, size: int, **resources: Any) -> WorkerPool:
+        """Start `size` workers, each with these resources, such as `num_cpus=2`."""
         kind: Any = ray.remote(Worker).options(
             max_restarts=RESTARTS, max_task_retries=DEATHS - 1, scheduling_strategy="SPREAD", **resources
         )
-        return cls([kind.remote(number, [snapshot], installed_versions()) for number in range(size)])
+        return cls([kind.remote(number, installed_versions()) for number in range(size)], evaluator)
 
     def evaluate(self, parts: Sequence[Part]) -> Iterator[Mapping[Architecture, Metrics]]:
         """The scores of parts, as they come.
@@ -138,7 +143,7 @@ class WorkerPool:
         def hand_out(actor: Any) -> None:
             if waiting:
                 part = waiting.popleft()
-                at_work[actor.scores.remote(part)] = actor, part
+                at_work[actor.scores.remote(part, [self._evaluator])] = actor, part
 
         for actor in self.actors:
             hand_out(actor)
