@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostTerms, build_costs
+from anybudget.decoding import decoder, limited, trellis
+from anybudget.decoding.candidates import candidates_of
 from anybudget.decoding.decoder import decode
+from anybudget.decoding.feasible import FeasibleSampler
+from anybudget.decoding.limit import Limit
+from anybudget.decoding.limited import LimitedSearch
 from anybudget.decoding.reachability import check_jointly_reachable, check_reachable, optimum, reachable
 from anybudget.errors import BudgetError
 from anybudget.spaces import UnifiedSpace
@@ -189,3 +194,61 @@ def test_a_refused_limit_and_the_bound_differ_in_print(imagenet_space: UnifiedSp
         check_reachable(terms, BudgetSet((Budget("macs", low - 1),)))
     assert f"{low:,.0f} to {high:,.0f}" in str(caught.value)
     assert f"{low - 1:,.0f}" in str(caught.value)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**6), st.booleans(), st.booleans(), st.floats(0.05, 1.0), st.integers(1, 4))
+def test_the_integer_program_agrees_with_the_search(
+    seed: int, pairwise: bool, whole: bool, share: float, count: int
+) -> None:
+    """What a trellis cannot hold goes to the program: here all of it does."""
+    scores, terms, everything = random_problem(seed, pairwise=pairwise, whole=whole)
+    limit = max(1.0, sorted(terms["a"].cost(c) for c in everything)[round(share * (len(everything) - 1))])
+    least = float(np.median([terms["b"].cost(c) for c in everything]))
+    limits = [Limit(terms["a"], limit), Limit.floor(terms["b"], least)]
+    pairs = {(0, 3): np.random.default_rng(seed).normal(size=(len(scores[0]), len(scores[3])))}
+    found = LimitedSearch(limits, pairs).best(scores, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trellis, "_MOST_EDGES", 0)
+        assert trellis.Trellis.of([terms["a"]]) is None
+        expected = LimitedSearch(limits, pairs).best(scores, count)
+        values = [terms["a"].cost(c) for c in everything]
+        assert reachable(terms, "a") == pytest.approx((min(values), max(values)))
+    assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-5)
+    assert all(limit.allows(choices) for choices, _ in [*found, *expected] for limit in limits)
+
+
+def test_what_the_search_cannot_prove_the_program_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every value near another: a beam of one path proves nothing."""
+    rng = np.random.default_rng(0)
+    terms = CostTerms(0.0, tuple(rng.integers(1, 50, 12).astype(float) for _ in range(6)))
+    scores = [row / 50 + 0.01 * rng.random(12) for row in terms.unary]
+    limit = Limit(terms, 0.6 * reachable({"a": terms}, "a")[1])
+    expected = LimitedSearch([limit]).best(scores)
+    monkeypatch.setattr(limited, "_WIDTHS", (1,))
+    asked = []
+    solve = limited.IntegerProgram.solve
+    monkeypatch.setattr(limited.IntegerProgram, "solve", lambda self: asked.append(1) or solve(self))
+    (found,) = LimitedSearch([limit]).best(scores)
+    assert asked
+    assert found[1] == pytest.approx(expected[0][1], abs=1e-5)
+
+
+def test_one_decoder_answers_as_new_ones_do_and_proves_the_budgets_once(
+    imagenet_space: UnifiedSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = build_costs(imagenet_space)
+    terms = {name: model.terms for name, model in costs.items()}
+    rng = np.random.default_rng(0)
+    budgets = BudgetSet(tuple(Budget(name, sum(reachable(terms, name)) / 2) for name in ("macs", "params")))
+    rows = [[np.log(rng.dirichlet(np.ones(80))) for _ in imagenet_space.decisions] for _ in range(3)]
+    alone = [decode(scores, terms, budgets)[0].choices for scores in rows]
+    proofs: list[int] = []
+    check = decoder.check_reachable
+    monkeypatch.setattr(decoder, "check_reachable", lambda *args: proofs.append(1) or check(*args))
+    kept = decoder.Decoder(terms, budgets)
+    assert [kept.decode(scores)[0].choices for scores in rows] == alone
+    sampler = FeasibleSampler(imagenet_space, costs, budgets)
+    proofs.clear()
+    assert len(candidates_of(rows, sampler, candidates=12, seed=0)) == 12
+    assert len(proofs) == 1
