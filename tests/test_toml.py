@@ -38,6 +38,8 @@ def value(recipe: Path, override: str) -> Any:
         ("supernet.sampler=uniform", "uniform"),
         ("supernet.learning_rate=1e-2", 0.01),
         ("supernet.nesterov=true", True),
+        ("supernet.paths_per_step=4", 4),
+        ("supernet.paths_per_step=round", "round"),
         ('search.budgets=["macs<=1M", "params<=2k",]', ["macs<=1M", "params<=2k"]),
         ("retrain.picks=[2, 1,]", [2, 1]),
     ],

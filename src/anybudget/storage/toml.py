@@ -40,13 +40,13 @@ def read_value(key: str, text: str, kind: Any) -> Any:
         key: the dotted key, for messages.
         text: what was typed.
         kind: the type of the key, or None where it is not known. A key that takes a text takes `text` as it stands,
-            so that paths and numbers need no quotes; in quotes it is read as TOML.
+            so that paths and numbers need no quotes; in quotes it is read as TOML, and where the key takes numbers, too.
 
     Raises:
         ConfigError: the key takes no text, or the text begins with a quote, and `text` is no TOML value.
     """
     text = text.strip()
-    if _takes(kind, str) and not text.startswith(_QUOTES):
+    if _takes(kind, str) and not text.startswith(_QUOTES) and not (_takes_more(kind) and _is_toml(text)):
         return text
     try:
         found = parse_toml(f"value = {text}")
@@ -142,6 +142,11 @@ def _takes(kind: Any, wanted: type) -> bool:
     if get_origin(kind) is Literal:
         return any(isinstance(value, wanted) for value in get_args(kind))
     return kind is wanted or get_origin(kind) is wanted or (wanted is list and get_origin(kind) is tuple)
+
+
+def _takes_more(kind: Any) -> bool:
+    """Whether a value can be a number or a list."""
+    return any(_takes(kind, other) for other in (bool, int, float, list))
 
 
 def _word(kind: Any) -> str:
