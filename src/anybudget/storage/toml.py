@@ -40,7 +40,7 @@ def read_value(key: str, text: str, kind: Any) -> Any:
         key: the dotted key, for messages.
         text: what was typed.
         kind: the type of the key, or None where it is not known. A key that takes a text takes `text` as it stands,
-            so that paths and numbers need no quotes; in quotes it is read as TOML, and where the key takes numbers, too.
+            so that paths and numbers need no quotes; in quotes, or where it takes numbers, too, it is read as TOML.
 
     Raises:
         ConfigError: the key takes no text, or the text begins with a quote, and `text` is no TOML value.
