@@ -1,0 +1,126 @@
+"""What the documents show is run: every command, every block of Python, every example of a docstring."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import anybudget
+from anybudget.recipe import load_recipe
+from conftest import call
+from test_docs import DOCUMENTS, ROOT, commands
+
+SMALLER = {
+    "docs/python.md": {
+        "(240, 3, 32, 32)": "(60, 3, 8, 8)",
+        "arange(240)": "arange(60)",
+        "input_size=32": "input_size=8",
+    },
+    "docs/spaces.md": {},
+    "docs/strategies.md": {},
+}
+"""Pages with Python, and what is made smaller in them for the test. The README's needs a run: see `test_docs.py`."""
+FEW_STEPS = [
+    "supernet.epochs=1",
+    "generator.epochs=1",
+    "search.candidates=3",
+    "search.priors=1",
+    "search.calibration_images=64",
+    "search.random_baseline=2",
+    "retrain.epochs=1",
+    "threads=1",
+    "device=cpu",
+]
+SHORTER = {"run": [part for text in FEW_STEPS for part in ("--set", text)], "rank": ["--paths", "4", "--images", "9"]}
+PLACEHOLDERS = {"RUN", "RECIPE"}
+
+
+def python_blocks(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def test_every_page_with_python_is_run() -> None:
+    found = {str(path.relative_to(ROOT)) for path in DOCUMENTS if python_blocks(path)}
+    assert found == {*SMALLER, "README.md"}
+
+
+@pytest.mark.parametrize("page", SMALLER)
+def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    """In a process of its own, since it may register things, and one block after another."""
+    script = "\n".join(python_blocks(ROOT / page))
+    for shown, small in SMALLER[page].items():
+        assert shown in script
+        script = script.replace(shown, small)
+    (tmp_path / "page.py").write_text(script)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    answer = subprocess.run(
+        [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_a_space_in_toml_is_a_recipe_s_table(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "spaces.md").read_text(), re.DOTALL)
+    (tmp_path / "recipe.toml").write_text(f'name = "shown"\n{block}')
+    assert load_recipe(tmp_path / "recipe.toml").build_space().size() > 1
+
+
+def shown() -> Iterator[Any]:
+    for path in DOCUMENTS:
+        for command in commands(path):
+            if not PLACEHOLDERS & set(command):
+                marks = [pytest.mark.slow] if command[0] == "run" or "ray" in command else []
+                yield pytest.param(command, marks=marks, id=f"{path.stem}: {' '.join(command)}")
+
+
+@pytest.mark.parametrize("command", shown())
+def test_a_command_that_is_shown_runs(command: list[str], workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is written, with fewer steps; `runs/demo` is a small run."""
+    (workshop / "run").rename(workshop / "demo")
+    (workshop / "runs").mkdir()
+    (workshop / "demo").rename(workshop / "runs" / "demo")
+    (workshop / "recipes").symlink_to(ROOT / "recipes")
+    rng = np.random.default_rng(0)
+    for place in range(100):
+        folder = workshop / "path" / "to" / "images" / f"class{place % 5}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (28, 28, 3)).astype(np.uint8)).save(folder / f"{place}.png")
+    few = rng.integers(0, 255, (300, 28, 28)).astype(np.uint8)
+    np.savez(workshop / "few.npz", x=few, y=np.arange(300) % 10, xt=few[:50], yt=np.arange(50) % 10)
+    arguments = [*command, *SHORTER.get(command[0], [])]
+    if command[0] == "run" and not any(part.startswith("data.source=") for part in command):
+        arguments += ["--set", "data.source=few.npz"]
+    code, _, err = call(capsys, *arguments)
+    assert code == 0, err
+
+
+SOURCE = Path(anybudget.__file__).parent
+WITH_EXAMPLES = sorted(
+    ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in SOURCE.rglob("*.py")
+    if ">>> " in path.read_text()
+)
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert not found.failed
+
+
+@pytest.mark.parametrize("name", anybudget.__all__)
+def test_what_is_public_has_an_example(name: str) -> None:
+    assert ">>> " in (getattr(anybudget, name).__doc__ or ""), f"anybudget.{name} has no example in its docstring"
