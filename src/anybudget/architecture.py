@@ -18,6 +18,11 @@ class Architecture:
     `choices` holds one choice index per decision of the space named `space`, in the space's canonical form, so that
     two architectures are equal exactly when they describe the same network. Make one with `SearchSpace.canonical`,
     `SearchSpace.sample` or `Architecture.from_json`; `SearchSpace.validate` checks that it fits a space.
+
+    Example:
+        >>> network = Architecture("nas-bench-macro", (2, 2, 0))
+        >>> Architecture.from_json(network.to_json()) == network
+        True
     """
 
     space: str

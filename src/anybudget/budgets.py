@@ -22,7 +22,12 @@ _EXAMPLE = 'write budgets like "macs<=2M" or "macs<=2M, params<=100k"'
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One hard upper limit: `cost <= limit`, in the unit of the cost model named `cost`."""
+    """One hard upper limit: `cost <= limit`, in the unit of the cost model named `cost`.
+
+    Example:
+        >>> str(Budget("macs", 240_000))
+        'macs<=240k'
+    """
 
     cost: str
     limit: float
@@ -46,6 +51,10 @@ class BudgetSet:
 
     The order in which they are given means nothing, so `budgets` is sorted by the names of the costs: sets that ask for
     the same are equal, have the same hash and print alike, and a search answers them alike.
+
+    Example:
+        >>> BudgetSet.parse("macs<=2.3M, params<=100k").limits()
+        {'macs': 2300000.0, 'params': 100000.0}
     """
 
     budgets: tuple[Budget, ...]

@@ -26,7 +26,16 @@ def reason(error: BaseException) -> str:
 
 
 class AnyBudgetError(Exception):
-    """Base of every error that is the user's to mend; the command line prints it and exits with code 2."""
+    """Base of every error that is the user's to mend; the command line prints it and exits with code 2.
+
+    Example:
+        >>> from anybudget import BudgetSet
+        >>> try:
+        ...     BudgetSet.parse("macs<=lots")
+        ... except AnyBudgetError as error:
+        ...     print(type(error).__name__)
+        BudgetError
+    """
 
 
 class ConfigError(AnyBudgetError):

@@ -23,11 +23,13 @@ class Registry(Mapping[str, T]):
     A name is known in one of three ways: it is built in, an installed package has an entry point of that name in the
     registry's group, or `register` was called. Built-in names come first, then those of packages, then registered ones.
 
-        SHAPES = Registry[type[Shape]]("shape", "anybudget.shapes", {"circle": "anybudget.shapes.circle:Circle"})
-
-        @SHAPES.register
-        class Square(Shape):
-            name = "square"
+    Example:
+        >>> class Circle: name = "circle"
+        >>> SHAPES = Registry[type]("shape", "anybudget.shapes", {})
+        >>> SHAPES.register(Circle) is SHAPES["circle"]
+        True
+        >>> list(SHAPES)
+        ['circle']
 
     Args:
         kind: what messages call one of the things, such as "search space".

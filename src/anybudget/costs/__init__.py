@@ -50,6 +50,15 @@ def build_costs(
     Raises:
         BudgetError: there is no such cost.
         ConfigError: a table's settings, or a file that they name, do not fit the space.
+
+    Example:
+        >>> from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
+        >>> shapes = {"input_size": 8, "input_channels": 1, "classes": 3, "stem_width": 4}
+        >>> space = UnifiedSpace(UnifiedSettings(**shapes, stages=stages((4, 2, 1))))
+        >>> costs = build_costs(space)
+        >>> architecture = space.from_kernels([[3, 5], [3, 3, 7]])
+        >>> costs["params"].cost(architecture) > 0
+        True
     """
     tables, known = tables or {}, cost_names(tables or ())
     found: dict[str, CostModel] = {}

@@ -48,6 +48,11 @@ def load_splits(
 
     Raises:
         DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
+
+    Example:
+        >>> data = load_splits("fashion-mnist-subset", seed=0)
+        >>> data.classes, data.input_shape
+        (10, (1, 28, 28))
     """
     settings = DataSettings(seed, validation_fraction, test_fraction, image_size)
     if skip_unreadable < 0:

@@ -101,6 +101,16 @@ class DataSource(ABC):
 
     All that trains, evaluates or keeps a record uses this and nothing else, so that where images lie is the source's
     own affair. A new source sets the attributes and says `test`; `anybudget.testing.check_source` checks it.
+
+    Example:
+        >>> import torch
+        >>> from anybudget import from_tensors
+        >>> data = from_tensors(torch.rand(60, 1, 8, 8), torch.arange(60) % 3)
+        >>> isinstance(data, DataSource)
+        True
+        >>> images, labels = next(data.validation.batches(4))
+        >>> images.shape, labels.shape
+        (torch.Size([4, 1, 8, 8]), torch.Size([4]))
     """
 
     class_names: tuple[str, ...]

@@ -31,6 +31,10 @@ class DataSettings:
 
     Raises:
         DataError: a value is out of range, or nothing would be left to train on.
+
+    Example:
+        >>> DataSettings(validation_fraction=0.2).test_fraction
+        0.15
     """
 
     seed: int = 0

@@ -31,6 +31,16 @@ def build_supernet(space: SearchSpace) -> Supernet:
 
     Raises:
         ConfigError: the space names no supernet, or one that is not registered.
+
+    Example:
+        >>> import torch
+        >>> from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
+        >>> shapes = {"input_size": 8, "input_channels": 1, "classes": 3, "stem_width": 4}
+        >>> space = UnifiedSpace(UnifiedSettings(**shapes, stages=stages((4, 2, 1))))
+        >>> supernet = build_supernet(space)
+        >>> path = space.from_kernels([[3, 5], [3, 3, 7]])
+        >>> supernet(torch.rand(2, 1, 8, 8), path).shape
+        torch.Size([2, 3])
     """
     name = getattr(space, "supernet", None)
     if name is None:

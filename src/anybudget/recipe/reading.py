@@ -28,6 +28,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown, or a value is wrong; names the key.
+
+    Example:
+        >>> load_recipe(Path("recipes/small/nas-bench-macro.toml"), ["supernet.epochs=3"]).supernet.epochs
+        3
     """
     data = _read(path)
     if "base" in data:

@@ -176,6 +176,13 @@ class Recipe(Settings):
 
     Training runs in `devices` processes on each of `nodes` machines, in `precision` (32-true, bf16-mixed or 16-mixed),
     and saves itself every `checkpoint_seconds`; 0 after every step.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from anybudget import load_recipe
+        >>> recipe = load_recipe(Path("recipes/small/nas-bench-macro.toml"))
+        >>> recipe.seed, recipe.build_space().size()
+        (0, 729)
     """
 
     name: Annotated[str, Field(min_length=1)]

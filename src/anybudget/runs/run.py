@@ -32,9 +32,12 @@ class Run:
     """A run: `create` or `open` one, run all its stages or single ones, and ask it for architectures.
 
     Example:
-        >>> run = Run.create(load_recipe("recipes/demo.toml"), Path("runs/demo"))  # doctest: +SKIP
+        >>> from anybudget import load_recipe
+        >>> run = Run.create(load_recipe(Path("recipes/small/nas-bench-macro.toml")), Path("runs/small"))
+        >>> run.space.networks()
+        567
         >>> run.run_all()  # doctest: +SKIP
-        >>> run.generate([BudgetSet.parse("macs<=1M")])[0].architecture  # doctest: +SKIP
+        >>> run.generate([BudgetSet.parse("macs<=15M")])[0].architecture  # doctest: +SKIP
 
     Args:
         context: what the stages share.

@@ -90,6 +90,16 @@ class SearchSpace(ABC):
     A new space names itself and its `settings_type`, and sets `decisions` and `factors` in a constructor that takes
     the settings. Override `canonical` and `networks` where several choices describe one network, `fair_round` where
     the slots of a decision depend on each other.
+
+    Example:
+        >>> from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
+        >>> shapes = {"input_size": 8, "input_channels": 1, "classes": 3, "stem_width": 4}
+        >>> space = UnifiedSpace(UnifiedSettings(**shapes, stages=stages((4, 2, 1))))
+        >>> space.size()
+        6400
+        >>> architecture = space.sample(np.random.default_rng(0))
+        >>> len(space.block_specs(architecture)) > len(space.decisions)
+        True
     """
 
     name: ClassVar[str]

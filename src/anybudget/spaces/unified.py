@@ -46,6 +46,15 @@ class UnifiedSpace(SearchSpace):
         ConfigError: kernels or expansion rates make no space.
 
     Source: SGNAS §3.3 and supplement, Table 6.
+
+    Example:
+        >>> from anybudget.spaces import stages
+        >>> shapes = {"input_size": 8, "input_channels": 1, "classes": 3, "stem_width": 4}
+        >>> space = UnifiedSpace(UnifiedSettings(**shapes, stages=stages((4, 2, 1))))
+        >>> [len(decision.choices) for decision in space.decisions]
+        [80, 80]
+        >>> space.describe(space.from_kernels([[7, 3], [3, 3, 7]]))[0]
+        ['3x3', '7x7', 'skip', 'skip', 'skip', 'skip']
     """
 
     name = "unified"
