@@ -35,8 +35,8 @@ SMALLER = {
 FEW_STEPS = [
     "supernet.epochs=1",
     "generator.epochs=1",
-    "search.candidates=3",
-    "search.priors=1",
+    "search.generator.candidates=3",
+    "search.generator.priors=1",
     "search.calibration_images=64",
     "search.random_baseline=2",
     "retrain.epochs=1",
@@ -44,6 +44,18 @@ FEW_STEPS = [
     "device=cpu",
 ]
 SHORTER = {"run": [part for text in FEW_STEPS for part in ("--set", text)], "rank": ["--paths", "4", "--images", "9"]}
+OTHER_TABLES = """
+[supernet]
+epochs = 1
+batch_size = 16
+learning_rate = 0.1
+[search]
+budgets = ["macs<=1M"]
+[retrain]
+epochs = 1
+batch_size = 16
+learning_rate = 0.1
+"""
 PLACEHOLDERS = {"RUN", "RECIPE"}
 
 
@@ -74,7 +86,7 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
 
 def test_a_space_in_toml_is_a_recipe_s_table(tmp_path: Path) -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "spaces.md").read_text(), re.DOTALL)
-    (tmp_path / "recipe.toml").write_text(f'name = "shown"\n{block}')
+    (tmp_path / "recipe.toml").write_text(f'name = "shown"\n{block}{OTHER_TABLES}')
     assert load_recipe(tmp_path / "recipe.toml").build_space().size() > 1
 
 
