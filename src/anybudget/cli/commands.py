@@ -112,13 +112,12 @@ def space(
 ) -> None:
     """Show the size of a search space, what its networks cost, and whether budgets are reachable."""
     from anybudget.budgets import BudgetSet
-    from anybudget.costs import build_costs
     from anybudget.decoding.reachability import space_summary
     from anybudget.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     searched = loaded.build_space()
-    costs = build_costs(searched)
+    costs = loaded.build_costs(searched, recipe.parent)
     given = [BudgetSet.parse(text, costs) for text in budget] if budget else loaded.budget_sets()
     summary = space_summary(searched, costs, given, seed=loaded.seed)
     if as_json:

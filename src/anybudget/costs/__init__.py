@@ -70,6 +70,8 @@ def build_costs(
             found[name] = COSTS[kind].from_context(CostContext(space, settings, folder or Path(), name))
         except ConfigError as error:
             raise ConfigError(f"costs.{name}: {error}") from None
+        if found[name].name != name:
+            raise ConfigError(f"costs.{name}: kind {kind!r} has one name only: its table is [costs.{found[name].name}]")
     return found
 
 

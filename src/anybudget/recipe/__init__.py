@@ -3,6 +3,7 @@
 Tables of what is registered, such as `[search.NAME]`, are read by the settings of the registered class.
 """
 
+from anybudget.recipe.costs import with_copies
 from anybudget.recipe.reading import RUNTIME_KEYS, load_recipe, parse_recipe, reproducibility_settings, resolved
 from anybudget.recipe.sections import Recipe, TrainingSection
 
@@ -14,4 +15,5 @@ __all__ = [
     "parse_recipe",
     "reproducibility_settings",
     "resolved",
+    "with_copies",
 ]

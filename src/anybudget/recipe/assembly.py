@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, PlainValidator, create_model
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, create_model
 
 from anybudget.errors import ConfigError
-from anybudget.recipe.sections import UNKNOWN_NAME, Recipe, space_name
+from anybudget.recipe.costs import costs_section
+from anybudget.recipe.sections import Recipe, space_name
+from anybudget.recipe.tagged import refused, tagged
 from anybudget.registry import Registry
 from anybudget.search import STRATEGIES
 from anybudget.settings import Settings
@@ -33,6 +34,8 @@ def recipe_type(data: Mapping[str, Any]) -> type[Recipe]:
     fields: dict[str, Any] = {section: _section(section, data.get(section)) for section in TABLES}
     if "space" in data:
         fields["space"] = space_section(data["space"])
+    if "costs" in data:
+        fields["costs"] = costs_section(data["costs"])
     return _with_sections(**fields)
 
 
@@ -44,8 +47,8 @@ def space_section(value: Any) -> Any:
     """
     name = space_name(value)
     if isinstance(name, str) and name in SPACES:
-        return _tagged(SPACES[name].settings_type, "name", name)
-    return Annotated[SpaceSettings, PlainValidator(_without_space)]
+        return tagged(SPACES[name].settings_type, "name", name)
+    return refused(SpaceSettings, "name", SPACES.unknown(name))
 
 
 def registered_settings(section: str, name: str) -> type[Settings] | None:
@@ -79,18 +82,3 @@ def _with_tables(section: type[BaseModel], **tables: type[Settings]) -> type[Bas
 def _with_sections(**sections: Any) -> type[Recipe]:
     fields: dict[str, Any] = {name: (section, ...) for name, section in sections.items()}
     return create_model("Recipe", __base__=Recipe, **fields)
-
-
-@cache
-def _tagged(kind: type[BaseModel], key: str, tag: str) -> type[BaseModel]:
-    """The settings of a registered class as a table of a recipe: with the key that names the class."""
-    fields: dict[str, Any] = {key: (Literal[tag], tag)}
-    return create_model(f"{kind.__name__}Section", __base__=kind, **fields)
-
-
-def _without_space(value: Any) -> Any:
-    """Refuse a table `[space]` that names no space."""
-    if isinstance(value, Mapping):
-        problem = SPACES.unknown(space_name(value))
-        raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": ".name", "problem": problem})
-    raise PydanticCustomError("dict_type", "not a table")

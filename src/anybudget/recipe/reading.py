@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from anybudget.errors import BudgetError, ConfigError, reason, shown
 from anybudget.reading import UnreadableError, read_text
 from anybudget.recipe.assembly import recipe_type, registered_settings
+from anybudget.recipe.costs import place_files
 from anybudget.recipe.problems import problems
 from anybudget.recipe.sections import Recipe
 from anybudget.storage.toml import read_toml, read_value
@@ -24,7 +25,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe and apply `key=value` overrides, such as `supernet.epochs=3`.
 
     A recipe with `base = "other.toml"` holds only what differs from that one, which is found relative to it and lies
-    within the folder above its own.
+    within the folder above its own. Paths of files in `[costs]` are relative to the recipe that says them.
 
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown, or a value is wrong; names the key.
@@ -37,15 +38,23 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if "base" in data:
         base = data.pop("base")
         try:
-            below = _read(_base_path(path, base))
+            base_path = _base_path(path, base)
+            below = _read(base_path)
         except ConfigError as error:
             raise ConfigError(f"{path}: base: {error}") from None
         if "base" in below:
             raise ConfigError(f"{path}: base: {base} has a base itself; one level is enough")
+        place_files(below, base_path.parent, _merged(below, data))
         data = _merged(below, data)
     for override in overrides:
         _apply(data, override)
-    return parse_recipe(data, str(path))
+    place_files(data, path.parent, data)
+    recipe = parse_recipe(data, str(path))
+    try:
+        recipe.build_costs(recipe.build_space(), path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return recipe
 
 
 def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
@@ -54,7 +63,10 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
     Raises:
         ConfigError: every wrong key or value, in one message.
     """
-    kind = recipe_type(data)
+    try:
+        kind = recipe_type(data)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
     try:
         recipe = kind.model_validate(data)
     except ValidationError as error:
@@ -166,7 +178,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _kind(path: Sequence[str], data: Mapping[str, Any]) -> Any:
     """The type of the key at `path` in a recipe with this `data`; None where there is no such key."""
-    if list(path) == ["space", "name"]:
+    if list(path) == ["space", "name"] or (len(path) == 3 and (path[0], path[2]) == ("costs", "kind")):
         return str
     if len(path) > 2 and (settings := registered_settings(path[0], path[1])) is not None:
         kind: Any = settings

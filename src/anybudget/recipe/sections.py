@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from anybudget.budgets import BudgetSet, unknown_cost
-from anybudget.costs import cost_names
+from anybudget.costs import COSTS, CostModel, CostSettings, build_costs, cost_names
 from anybudget.errors import shown
 from anybudget.evaluation.metrics import METRICS, TOP1
 from anybudget.generator.settings import GeneratorSchedule
@@ -171,6 +172,10 @@ class RetrainSection(TrainingSection):
     se_reduction: Natural = 0
 
 
+class CostsSection(Settings):
+    """`[costs]`: a table `[costs.NAME]` for each cost that is not counted in every run; `kind` names its class."""
+
+
 class Recipe(Settings):
     """Everything a run needs to know.
 
@@ -195,6 +200,7 @@ class Recipe(Settings):
     checkpoint_seconds: NonNegative = 300.0
     data: DataSection = DataSection()
     space: SpaceSettings
+    costs: CostsSection = CostsSection()
     supernet: SupernetSection
     generator: GeneratorSection = GeneratorSection()
     search: SearchSection
@@ -208,9 +214,26 @@ class Recipe(Settings):
         """
         return SPACES[space_name(self.space)](self.space)
 
+    def cost_tables(self) -> dict[str, tuple[str, CostSettings]]:
+        """The registered class and the settings of every table `[costs.NAME]`."""
+        tables = {name: getattr(self.costs, name) for name in type(self.costs).model_fields}
+        return {name: (table.kind, table) for name, table in tables.items()}
+
+    def cost_names(self) -> list[str]:
+        """The costs that the networks of a run have."""
+        return cost_names(type(self.costs).model_fields)
+
+    def build_costs(self, space: SearchSpace, folder: Path) -> dict[str, CostModel]:
+        """The cost models of `space`, by name; paths of files that are not absolute are relative to `folder`.
+
+        Raises:
+            ConfigError: the settings of a cost, or a file that they name, do not fit the space.
+        """
+        return build_costs(space, tables=self.cost_tables(), folder=folder)
+
     def budget_sets(self) -> list[BudgetSet]:
         """The budgets of `[search]`, parsed."""
-        return [BudgetSet.parse(text, cost_names()) for text in self.search.budgets]
+        return [BudgetSet.parse(text, self.cost_names()) for text in self.search.budgets]
 
     def contradictions(self) -> Iterator[str]:
         """What the settings say against each other, each with the keys and what would do."""
@@ -230,8 +253,8 @@ class Recipe(Settings):
         problem = batch_problem(self.generator.batch_size, processes, section="generator")
         if problem:
             yield problem
-        if self.generator.cost not in cost_names():
-            yield f"generator.cost: {unknown_cost(self.generator.cost, cost_names())}"
+        if self.generator.cost not in self.cost_names():
+            yield f"generator.cost: {unknown_cost(self.generator.cost, self.cost_names())}"
         yield from self._left_undone()
         picks, budgets = self.retrain.picks, self.search.budgets
         for pick in dict.fromkeys(picks):
@@ -260,6 +283,12 @@ class Recipe(Settings):
             [*first, *last], activation=section.activation or None, se_reduction=section.se_reduction
         ):
             yield f"retrain.{text}; leave it out for the space {space.name}"
+        for name, (kind, _) in self.cost_tables().items():
+            if not COSTS[kind].counts_any:
+                yield (
+                    f"retrain.{'activation' if section.activation else 'se_reduction'}: [costs.{name}] is known for "
+                    "networks of the space only, and not for a derived one; leave out one of the two"
+                )
 
 
 def space_name(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from anybudget.budgets import BudgetSet, exact_quantity, unknown_cost
-from anybudget.costs import CostModel, build_costs
+from anybudget.costs import CostModel
 from anybudget.data import DataFacts, DataSource, Listing, identify
 from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.errors import ConfigError
@@ -20,7 +20,7 @@ from anybudget.evaluation.metrics import check_metric
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
-from anybudget.recipe import Recipe, reproducibility_settings, resolved
+from anybudget.recipe import Recipe, reproducibility_settings, resolved, with_copies
 from anybudget.runs.data_identity import IN_PYTHON, DataTie
 from anybudget.runs.data_loading import check_fit, load_files, placed, registered_data
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
@@ -54,7 +54,7 @@ class RunContext:
 
     Args:
         folder: the run folder.
-        recipe: its recipe.
+        recipe: its recipe; the run keeps copies of the files that it names.
         progress: where work reports.
         engine: what evaluates candidates elsewhere than in this process.
         data: where the data lie now, if that has just been said, which the next work keeps in `data.json`; or the data
@@ -70,7 +70,9 @@ class RunContext:
         engine: EngineFactory | None = None,
         data: str | DataSource | None = None,
     ) -> None:
-        self.folder, self.recipe, self.progress = folder, recipe, progress or SilentProgress()
+        self.folder, self.progress = folder, progress or SilentProgress()
+        self._given_recipe = recipe
+        self.recipe, self.files = with_copies(recipe)
         self.engine = engine
         self.moved = placed(data) if isinstance(data, str) else None
         self.handed = None if isinstance(data, str) else data
@@ -85,7 +87,7 @@ class RunContext:
         Raises:
             RunError: the folder cannot be written, or holds something that is no run.
         """
-        RunFolder.create(self.folder.path, resolved(self.recipe))
+        RunFolder.create(self.folder.path, resolved(self.recipe), self.files)
 
     def forget(self, *parts: str) -> None:
         """Load these parts again when they are next asked for."""
@@ -126,8 +128,13 @@ class RunContext:
 
     @property
     def costs(self) -> dict[str, CostModel]:
-        """Every registered cost of the space."""
-        return self._part("costs", lambda: build_costs(self.space))
+        """The costs of the recipe, by name.
+
+        Raises:
+            ConfigError: a table of costs does not fit the space, or its file cannot be read.
+        """
+        # As it was given: until the run has begun, files are where that recipe says.
+        return self._part("costs", lambda: self._given_recipe.build_costs(self.space, self.folder.path))
 
     @property
     def cost(self) -> CostModel:

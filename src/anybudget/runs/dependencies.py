@@ -8,6 +8,7 @@ TRAINED = ("seed", "precision", "data", "space", "supernet")
 SCORED = (*TRAINED, "search.calibration_images")
 ANSWERED = (
     *SCORED,
+    "costs",
     "generator",
     "search.metric",
     "search.budgets",
@@ -19,7 +20,7 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "supernet": TRAINED,
     "generator": (*TRAINED, "generator"),
     "search": ANSWERED,
-    "random": (*SCORED, "search.budgets", "search.random_baseline", "search.random_window"),
+    "random": (*SCORED, "costs", "search.budgets", "search.random_baseline", "search.random_window"),
     "retrain": (*ANSWERED, "retrain"),
 }
 """Keys, or tables with all of their keys, by stage. A key of none (`name`, `search.evolution`) changes no stage."""
@@ -52,10 +53,16 @@ def later(stage: str) -> list[str]:
     return [other for other in READS if other in found - {stage}]
 
 
-def affected(changed: Sequence[str]) -> dict[str, list[str]]:
-    """The stages that depend on changed keys, and which these are; `changed` has lines such as `differences` gives."""
+def affected(changed: Sequence[str], cost: str) -> dict[str, list[str]]:
+    """The stages that depend on changed keys, and which these are.
+
+    Args:
+        changed: lines such as `differences` gives.
+        cost: the one that the generator is conditioned on, which depends on its table alone.
+    """
     found: dict[str, list[str]] = {}
-    for stage, keys in DEPENDS.items():
+    for stage, always in DEPENDS.items():
+        keys = (*always, f"costs.{cost}") if stage == "generator" else always
         lines = [line for line in changed if any(_is_within(line.partition(":")[0], key) for key in keys)]
         if lines:
             found[stage] = lines

@@ -38,8 +38,9 @@ def create_run(
     if data is not None:
         section = recipe.data.model_copy(update={"source": IN_PYTHON})
         recipe = recipe.model_copy(update={"data": section})
-    folder = RunFolder.create(path, resolved(recipe))
-    run = RunContext(folder, recipe, progress, data=data)
+    run = RunContext(RunFolder(path), recipe, progress, data=data)
+    run.begin()
+    folder, recipe = run.folder, run.recipe
     if not folder.writes and not folder.exists():  # the main process is about to begin it
         return run
     # Parsed first, so that a run from before a key existed has its default.
@@ -69,7 +70,7 @@ def _change(run: RunContext, changed: Sequence[str]) -> None:
         RunError: the search space is another, or trained weights that are there, finished or not, depend on a
             changed key.
     """
-    folder, stages = run.folder, affected(changed)
+    folder, stages = run.folder, affected(changed, run.recipe.generator.cost)
     spaces = [said for said in changed if said.startswith("space.name:")]
     if spaces:
         raise RunError(f"{folder.path}: holds a run with another search space ({spaces[0]}); choose another --out")
@@ -85,7 +86,7 @@ def _change(run: RunContext, changed: Sequence[str]) -> None:
     with folder.locked():
         again = folder.forget(stages)
         folder.keep("recipe.toml", copy=True)
-        folder.write_recipe(resolved(run.recipe))
+        folder.write_recipe(resolved(run.recipe), run.files)
     said = f"runs {', '.join(again)} again, keeping all other stages" if again else "keeps all finished stages"
     log.warning("%s: %s changed; the run %s", folder.path, "; ".join(changed), said)
 

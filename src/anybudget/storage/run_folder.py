@@ -107,8 +107,13 @@ class RunFolder:
             raise RunError(f"{self.path / name}: cannot be read: {error}") from None
 
     @classmethod
-    def create(cls, path: Path, recipe: Mapping[str, Any]) -> RunFolder:
-        """Make the folder and write the resolved recipe and provenance, unless they are there already.
+    def create(cls, path: Path, recipe: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> RunFolder:
+        """Make the folder and write the resolved recipe, its files and provenance, unless they are there already.
+
+        Args:
+            path: the run folder.
+            recipe: as plain data.
+            files: what the recipe's paths name, by these paths, relative to the folder.
 
         Raises:
             RunError: the folder cannot be written, or holds something that is no run.
@@ -123,7 +128,7 @@ class RunFolder:
             if not run.exists():
                 if any(path.iterdir()):
                     raise RunError(f"{path}: the folder is not empty and holds no run; choose another --out")
-                run._begin(recipe)
+                run._begin(recipe, files or {})
         except (OSError, RunError) as error:
             for folder in made:  # the innermost first; those that were not made after all are passed over
                 with suppress(OSError):
@@ -135,15 +140,18 @@ class RunFolder:
             raise RunError(f"{path}: cannot write the run folder: {reason(error)}; {remedy(error)}") from None
         return run
 
-    def _begin(self, recipe: Mapping[str, Any]) -> None:
-        """Write what makes a folder a run: both files or, where one fails, none."""
+    def _begin(self, recipe: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Write what makes a folder a run: all files or, where one fails, none."""
         try:
             self.write_json("provenance.json", provenance(recipe))
-            self.write_recipe(recipe)
+            self.write_recipe(recipe, files)
         except RunError:
             # Left behind, it would make the folder one that is not empty and holds no run.
-            for name in ("recipe.toml", "provenance.json"):
+            for name in ("recipe.toml", "provenance.json", *files):
                 (self.path / name).unlink(missing_ok=True)
+            for name in files:
+                with suppress(OSError):
+                    (self.path / name).parent.rmdir()
             raise
 
     @classmethod
@@ -186,8 +194,10 @@ class RunFolder:
             self.write_json("stages.json", noted)
         return again
 
-    def write_recipe(self, recipe: Mapping[str, Any]) -> Path:
-        """Write the resolved recipe."""
+    def write_recipe(self, recipe: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> Path:
+        """Write the resolved recipe, after the files that its paths name."""
+        for name, content in (files or {}).items():
+            self.write_bytes(name, content)
         return self.write_text("recipe.toml", tomli_w.dumps(recipe))
 
     def finished(self, stage: str) -> bool:

@@ -59,7 +59,7 @@ def retrain(
     name = f"retrain/{architecture.short_id}"
     run.space.validate(architecture)
     _result_of(run, architecture)  # a damaged one is to be noticed before the work, not after
-    specs = _specs(run, architecture, inherit)
+    specs, derived = _specs(run, architecture, inherit), bool(section.activation or section.se_reduction)
     rows: list[dict[str, float]] = []
     started = time.perf_counter()
     # Weights that are inherited decide the result, as those that evaluate do.
@@ -72,8 +72,10 @@ def retrain(
         train_network(network, run.data, schedule, name=task, seed=run.recipe.seed, context=context)
         result = {
             "architecture": architecture.to_dict(),
-            "costs": {name: model.count(specs) for name, model in run.costs.items()},
-            "derived": bool(section.activation or section.se_reduction),
+            "costs": {
+                name: model.count(specs) if derived else model.cost(architecture) for name, model in run.costs.items()
+            },
+            "derived": derived,
             **_measured(run, "validation", network, run.data.validation),
             **_measured(run, "test", network, run.data.test()),
             "inherited": inherit,
