@@ -1,4 +1,4 @@
-"""How a batch is cut: equal shares for the processes, and equal parts of a share, one after the other."""
+"""Cuts a batch: into equal shares for the processes, and a share into equal parts, one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice of the device that networks run on."""
+"""Chooses the device that networks run on."""
 
 from __future__ import annotations
 

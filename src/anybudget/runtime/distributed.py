@@ -1,4 +1,4 @@
-"""How training is spread: the device, the precision, and the processes that share each batch."""
+"""Data-parallel training: the device, the precision, and the processes that share each batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Processes:
-    """One process on one device in full precision; what training uses unless it is given another.
+    """Data-parallel training by one process on one device in full precision: what training uses if given no other.
 
     All processes draw the same batches and paths from the same seeds, and each trains on its share of every batch. So
     all have the same state at every step, whatever their number, and a run may resume with another number of them.

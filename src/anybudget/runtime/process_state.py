@@ -1,4 +1,4 @@
-"""What belongs to the whole process, torch's random numbers and threads, set for a while and put back."""
+"""Sets torch's random numbers and threads, which belong to the whole process, for a while, and puts them back."""
 
 from __future__ import annotations
 

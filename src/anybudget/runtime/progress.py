@@ -1,4 +1,4 @@
-"""The small interface through which long work reports its progress; the command line draws it, tests ignore it."""
+"""Reports the progress of long work: an interface that the command line draws, and that library calls leave silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping politely: the first Ctrl-C or SIGTERM asks long work to save itself, the second ends it at once."""
+"""Stops long work on Ctrl-C or SIGTERM: the first asks it to save itself, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _current: list[StopRequest] = []
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Within, the first SIGINT or SIGTERM only notes the wish, and a second one raises `Stopped` wherever work is.
+    """Within, the first SIGINT or SIGTERM is noted as a request, and a second one raises `Stopped` wherever work is.
 
     Work within work shares the request. Elsewhere than in the main thread signals cannot be caught: nothing is noted,
     and they do what they always do.
