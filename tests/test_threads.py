@@ -136,17 +136,17 @@ def test_another_number_is_taken_with_a_notice(
 ) -> None:
     run = made(tmp_path, "run", "threads=0")
     run.folder.write_json("threads.json", {"threads": 1})
-    with run.work("nothing"):
+    with run.context.work("nothing"):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
     assert "threads" not in caplog.text
     monkeypatch.setattr(run_threads, "set_by_caller", lambda: "OMP_NUM_THREADS")
-    with run.work("nothing"):
+    with run.context.work("nothing"):
         assert torch.get_num_threads() == 2
     assert "computes with threads = 2, as OMP_NUM_THREADS says, and was begun with 1; results may" in caplog.text
     caplog.set_level(logging.WARNING)
     said = made(tmp_path, "run", "threads=2")
-    with said.work("nothing"):
+    with said.context.work("nothing"):
         assert torch.get_num_threads() == 2
     assert "computes with threads = 2, as the recipe says, and was begun with 1" in caplog.text
 
@@ -156,7 +156,10 @@ def test_another_number_is_taken_with_a_notice(
 def test_a_damaged_number_is_said(tmp_path: Path, content: str) -> None:
     run = made(tmp_path, "run", "threads=0")
     (tmp_path / "run" / "threads.json").write_text(content)
-    with pytest.raises(RunError, match=r"threads\.json: .*or delete it to compute with as many threads"), run.work("x"):
+    with (
+        pytest.raises(RunError, match=r"threads\.json: .*or delete it to compute with as many threads"),
+        run.context.work("x"),
+    ):
         raise AssertionError
     (check,) = [check for check in doctor.examine_run(tmp_path / "run") if check.check == "threads"]
     assert check.state == "problem"

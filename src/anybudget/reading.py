@@ -73,6 +73,18 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableError(reason(error)) from None
 
 
+def resolved_path(path: Path) -> Path:
+    """Where a path leads, links followed.
+
+    Raises:
+        UnreadableError: it can be no path, or its links lead in a circle.
+    """
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnreadableError(reason(error)) from None
+
+
 def read_text(path: Path) -> str:
     """All of a regular file in UTF-8, every end of a line as a line feed.
 

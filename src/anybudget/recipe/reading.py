@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from anybudget.errors import BudgetError, ConfigError, reason, shown
-from anybudget.reading import UnreadableError, read_text
+from anybudget.reading import UnreadableError, read_text, resolved_path, unreadable_as
 from anybudget.recipe.assembly import recipe_type, registered_settings
 from anybudget.recipe.costs import place_files
 from anybudget.recipe.problems import problems
@@ -135,10 +135,8 @@ def _base_path(path: Path, base: Any) -> Path:
             f'expected the path of a recipe, relative to this one, such as "../demo.toml", found {shown(base)}'
         )
     found = path.parent / base
-    try:
-        inside = found.resolve().is_relative_to(path.parent.resolve().parent)
-    except (OSError, ValueError, RuntimeError) as error:  # a null byte, or links in a circle
-        raise ConfigError(f"{shown(base)}: cannot be a path: {reason(error)}") from None
+    with unreadable_as(ConfigError, shown(base), "cannot be a path"):
+        inside = resolved_path(found).is_relative_to(path.parent.resolve().parent)
     if not inside:
         raise ConfigError(
             f"{shown(base)}: leads out of {path.parent.resolve().parent}, the folder above this recipe's own; "
