@@ -12,8 +12,8 @@ from anybudget.costs import CostTerms
 from anybudget.decoding.decoder import Decoder
 from anybudget.decoding.reachability import extremes, position
 from anybudget.errors import ConfigError
-from anybudget.generator.distributions import GeneratorSchedule
 from anybudget.generator.network import ArchitectureGenerator
+from anybudget.generator.settings import GeneratorSchedule
 from anybudget.generator.training import train_generator
 from anybudget.training.batches import ListedBatches
 from anybudget.training.loop import TrainingContext

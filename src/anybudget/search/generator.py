@@ -30,7 +30,7 @@ class GeneratorStrategy(Strategy):
 
     Source: SGNAS §3.2.
     Differs: the paper takes the most probable operation of every sub-block for one prior, whatever that costs. Here an
-    integer program decodes within all budgets, for several priors, and the evaluator chooses among the candidates:
+    exact search decodes within all budgets, for several priors, and the evaluator chooses among the candidates:
     a budget is a hard limit.
     """
 
