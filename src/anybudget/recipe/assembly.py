@@ -34,7 +34,7 @@ def recipe_type(data: Mapping[str, Any]) -> type[Recipe]:
     fields: dict[str, Any] = {section: _section(section, data.get(section)) for section in TABLES}
     if "space" in data:
         fields["space"] = space_section(data["space"])
-    if "costs" in data:
+    if data.get("costs"):
         fields["costs"] = costs_section(data["costs"])
     return _with_sections(**fields)
 

@@ -27,7 +27,7 @@ def costs_section(value: Any) -> type[CostsSection]:
     Raises:
         ConfigError: a cost has a name that no budget can have.
     """
-    if not value or not isinstance(value, Mapping):
+    if not isinstance(value, Mapping):
         return CostsSection
     for name in value:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
