@@ -23,6 +23,7 @@ _GRID = 16
 _ZOOMS = 4
 _SWEEPS = 2
 _FACTORS = (0.5, 0.8, 1.25, 2.0)
+"""Of the cheapest prices: what is left of a path has cheapest prices of its own, and these come near them."""
 _ROUNDING = 1e-9
 """Relative to the numbers that are added up: differences below it are rounding."""
 
