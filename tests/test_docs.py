@@ -29,7 +29,8 @@ def commands(path: Path) -> list[list[str]]:
     """Every `anybudget ...` line in a code block or at the start of a recipe's comment, continuation lines joined."""
     text = "\n".join(code_blocks(path)).replace("\\\n", " ")
     lines = re.findall(r"^(?:\.venv/bin/)?anybudget .*$", text, re.MULTILINE)
-    return [shlex.split(line, comments=True)[1:] for line in lines]
+    words = [shlex.split(line, comments=True)[1:] for line in lines]
+    return [found[2:] if found[0] == "--import" else found for found in words]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

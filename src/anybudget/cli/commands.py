@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -33,6 +34,7 @@ from anybudget.cli.tables import (
     printable,
 )
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shorten, shown
+from anybudget.search import STRATEGIES
 
 if TYPE_CHECKING:
     from anybudget.budgets import BudgetSet
@@ -49,7 +51,7 @@ app = typer.Typer(
 STOPPED, TERMINATED, BROKEN_PIPE = 130, 143, 141
 """Exit codes after Ctrl-C, SIGTERM and SIGPIPE, as shells have them: 128 and the number of the signal."""
 
-STRATEGY_HELP = "generator, refined, random, evolution, nsga2, direct, linear."
+STRATEGY_HELP = ", ".join(STRATEGIES.builtin) + "; or one that a package or --import adds."
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
@@ -85,6 +87,32 @@ DataOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Ray's workers; as many as there are cores if not given.")
 ]
+
+
+@app.callback()
+def begin(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="A Python module to import first, for what it registers; repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Train one supernet, ask for any budget, get a network."""
+    if modules:
+        sys.path.append(str(Path.cwd()))  # last, so that a file here replaces no package
+    for module in modules or ():
+        try:
+            import_module(module)
+        except AnyBudgetError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"--import {shown(module)}: cannot be imported: {type(error).__name__}: {reason(error)}; name a module "
+                "as Python's import does, in this folder or installed"
+            ) from error
 
 
 @app.command()

@@ -33,11 +33,12 @@ from anybudget.storage import journal
 from anybudget.storage.files import UNFINISHED
 from anybudget.storage.records import read_curve, read_json, read_json_lines
 from anybudget.storage.run_folder import RunFolder, conflict, package_version
+from anybudget.training import SAMPLERS
 
 PACKAGES = ("anybudget", "torch", "numpy", "scipy", "pymoo", "lightning-fabric", "ray")
 
 POOL = "pool.jsonl"
-"""What greedy training leaves besides."""
+"""What a sampler with a pool leaves besides."""
 
 STAGE_FILES = {
     "supernet": ("supernet.csv", "supernet.json", "supernet.safetensors", POOL),
@@ -272,15 +273,15 @@ class _Examination:
                 if self.run and finished and name.endswith(".safetensors"):
                     yield self._weights(name, self.run)
                 else:
-                    yield from self._file(name, again, required=finished and (name != POOL or self._greedy))
+                    yield from self._file(name, again, required=finished and (name != POOL or self._has_pool))
         yield from self._networks()
         yield from self._others()
         yield from self._unfinished()
         yield self._disk()
 
     @property
-    def _greedy(self) -> bool:
-        return self.recipe is not None and self.recipe.supernet.sampler == "greedy"
+    def _has_pool(self) -> bool:
+        return self.recipe is not None and SAMPLERS[self.recipe.supernet.sampler].has_pool
 
     def _work(self) -> Check:
         holder = self.folder.holder()

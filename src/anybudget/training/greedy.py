@@ -105,6 +105,7 @@ class GreedySampler(PathSampler):
     name = "greedy"
     settings_type = GreedySettings
     has_rounds = True
+    has_pool = True
     settings: GreedySettings
     pool: CandidatePool
 

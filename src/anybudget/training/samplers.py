@@ -40,8 +40,8 @@ class PathSampler(ABC):
     """Chooses the paths that supernet training visits.
 
     A sampler has a `name`, and a `settings_type` with the default of every setting. `has_rounds` says whether the paths
-    of one call of `paths` belong together, so that one step may train all of them. The `pool` of good
-    candidates, if there is one, is saved with the supernet.
+    of one call of `paths` belong together, so that one step may train all of them. With `has_pool` its
+    `pool` of good candidates is saved with the supernet, and searches may start from it.
 
     Args:
         space: the search space.
@@ -55,6 +55,7 @@ class PathSampler(ABC):
     name: ClassVar[str]
     settings_type: ClassVar[type[Settings]] = Settings
     has_rounds: ClassVar[bool] = False
+    has_pool: ClassVar[bool] = False
     pool: CandidatePool | None = None
 
     def __init__(self, space: SearchSpace, settings: Settings | None = None, length: Length = UNKNOWN_LENGTH) -> None:
