@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
+from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
+from anybudget.costs import COSTS, BlockCost, CostContext, CostModel, CostSettings, CostTerms
 from anybudget.search import STRATEGIES
 from anybudget.search.base import Found, Strategy
 from anybudget.settings import Settings as OwnSettings
-from anybudget.spaces import SPACES, ChoiceBlockSpace, PathEncoding, Settings
+from anybudget.spaces import SPACES, BlockSpec, ChoiceBlockSpace, PathEncoding, Settings
 from anybudget.spaces.blocks import Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec
 from anybudget.spaces.settings import Count
 from anybudget.training import SAMPLERS
@@ -80,3 +84,51 @@ class ClimbStrategy(Strategy):
             if self.allowed(other, budgets):
                 best = self.best([best, other])
         return Found(best)
+
+
+@COSTS.register
+class KernelCost(BlockCost):
+    """The sum of all kernel areas: a formula per block, counted in every run."""
+
+    name, unit = "kernel_px", "px"
+
+    @staticmethod
+    def formula(spec: BlockSpec) -> int:
+        """Pixels of all kernels."""
+        return sum(convolution.kernel**2 for convolution in spec.convolutions())
+
+
+class EnergySettings(CostSettings):
+    """Millijoules of a multiply-add: without it, there is no such cost."""
+
+    per_million_macs: float
+
+
+@COSTS.register
+class EnergyCost(CostModel):
+    """Energy in proportion to the multiply-adds; a recipe sets it by `[costs.energy_mJ]`."""
+
+    name, unit = "energy_mJ", "mJ"
+    settings_type = EnergySettings
+    counts_any = False
+
+    def __init__(self, macs: CostModel, settings: EnergySettings) -> None:
+        super().__init__(macs.space)
+        self._macs, self._factor = macs, settings.per_million_macs / 2**20
+
+    @classmethod
+    def from_context(cls, context: CostContext) -> Self:
+        """From the table of the recipe."""
+        assert isinstance(context.settings, EnergySettings)
+        return cls(COSTS["macs"](context.space), context.settings)
+
+    def cost(self, architecture: Architecture) -> float:
+        """In millijoules."""
+        return self._macs.cost(architecture) * self._factor
+
+    @property
+    def terms(self) -> CostTerms:
+        """Those of the multiply-adds, scaled."""
+        terms = self._macs.terms
+        pairs = {pair: table * self._factor for pair, table in terms.pairwise.items()}
+        return CostTerms(terms.constant * self._factor, tuple(row * self._factor for row in terms.unary), pairs)

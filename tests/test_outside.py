@@ -1,7 +1,10 @@
 """What is registered from outside the package, after it was imported, works like what is built in."""
 
 import importlib
+import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from anybudget.costs import COSTS, build_costs
 from anybudget.errors import ConfigError
 from anybudget.nets import SUPERNETS, build_supernet
 from anybudget.recipe import load_recipe
@@ -19,11 +23,11 @@ from anybudget.runs.run import Run
 from anybudget.search import STRATEGIES
 from anybudget.search.base import SearchContext
 from anybudget.spaces import SPACES
-from anybudget.testing import check_sampler, check_space, check_strategy, check_supernet
+from anybudget.testing import check_cost_model, check_sampler, check_space, check_strategy, check_supernet
 from anybudget.training import SAMPLERS
 from conftest import call, small_mbconv
 
-REGISTRIES: list[Registry[object]] = [SPACES, SUPERNETS, SAMPLERS, STRATEGIES]  # type: ignore[list-item]
+REGISTRIES: list[Registry[object]] = [SPACES, SUPERNETS, COSTS, SAMPLERS, STRATEGIES]  # type: ignore[list-item]
 
 
 @pytest.fixture
@@ -184,3 +188,49 @@ def test_a_module_that_cannot_be_imported_is_named(
         assert code == 2
         assert f"--import '{module}': cannot be imported: " in said
         assert reason in said
+
+
+def test_costs_from_outside_conform(outside: ModuleType) -> None:
+    space = outside.TwinSpace(outside.TwinSettings())
+    tables = {"energy_mJ": ("energy_mJ", outside.EnergySettings(per_million_macs=4.0))}
+    costs = build_costs(space, tables=tables)
+    assert {"kernel_px", "energy_mJ"} <= set(costs)
+    assert "energy_mJ" not in build_costs(space)
+    for name in ("kernel_px", "energy_mJ"):
+        check_cost_model(costs[name])
+
+
+def test_the_command_line_answers_budgets_on_costs_from_outside(
+    outside: ModuleType, recipe_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outside
+    text = twin_recipe(recipe_file).read_text()
+    recipe_file.write_text(f"{text}\n[costs.energy_mJ]\nper_million_macs = 4.0\n")
+    budgets = ("--budget", "kernel_px<=45, energy_mJ<=1", "--budget", "kernel_px<=1")
+    code, out, err = call(capsys, "space", recipe_file, *budgets, "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    # The stem, and two layers of two pointwise and one depthwise convolution.
+    assert summary["costs"]["kernel_px"] == {"min": 32.0, "median": 48.0, "max": 64.0}
+    assert summary["costs"]["energy_mJ"]["max"] == summary["costs"]["macs"]["max"] * 4 / 2**20
+    assert [row["reachable"] for row in summary["budgets"]] == [True, False]
+
+
+def test_the_command_line_knows_what_installed_packages_bring(recipe_file: Path, tmp_path: Path) -> None:
+    """A package with entry points, as an installer leaves it, and a process of its own."""
+    package = tmp_path / "site" / "twin-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: twin\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(
+        "[anybudget.spaces]\ntwin = outside_module:TwinSpace\n"
+        "[anybudget.costs]\nkernel_px = outside_module:KernelCost\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-m", "anybudget", "space", twin_recipe(recipe_file), "--budget", "kernel_px<=45", "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(package.parent), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["space"] == "twin"
