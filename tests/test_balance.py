@@ -16,9 +16,8 @@ from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.evaluation.metrics import Tally, balanced_accuracy_percent
 from anybudget.evaluation.ranking.paths import rank_paths
 from anybudget.nets import UnifiedSupernet
-from anybudget.report.measured import read_measured
 from anybudget.storage.journal import Journal
-from anybudget.storage.records import Record
+from anybudget.storage.records import Measured, checked
 
 
 def test_answering_with_the_largest_class_is_worth_its_share_and_no_more() -> None:
@@ -103,8 +102,8 @@ def test_tables_show_balanced_accuracy_and_the_largest_class() -> None:
 
 
 def test_runs_from_before_it_was_measured_are_still_read() -> None:
-    assert read_measured(Record("x", json.loads(json.dumps(ROW)))).supernet_balanced_accuracy_percent is None
-    assert read_measured(Record("x", {**ROW, **MEASURED})).supernet_balanced_accuracy_percent == 51.25
+    assert checked(json.loads(json.dumps(ROW)), Measured, "x").supernet_balanced_accuracy_percent is None
+    assert checked({**ROW, **MEASURED}, Measured, "x").supernet_balanced_accuracy_percent == 51.25
 
 
 def test_every_file_of_a_run_holds_it(prepared: Path) -> None:

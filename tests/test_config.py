@@ -14,7 +14,7 @@ from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe, parse_recipe, resolved
 from anybudget.search import STRATEGIES
 from anybudget.spaces import UnifiedSpace
-from anybudget.storage.run_folder import differences
+from anybudget.storage.changes import differences
 from anybudget.testing import check_space, check_supernet
 
 RECIPE_FOLDER = Path(__file__).parents[1] / "recipes"

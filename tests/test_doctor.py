@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from anybudget.errors import RunError
 from anybudget.recipe import reproducibility_settings
 from anybudget.runs import doctor
+from anybudget.runs import environment as environments
 from anybudget.runs.run import Run
 from anybudget.storage import checkpoint as checkpoints
 from anybudget.storage.checkpoint import FileCheckpoint
@@ -68,7 +69,7 @@ def test_the_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     found = json.loads(out)
     assert (code, found["run"], found["checks"], found["problems"]) == (0, None, [], 0)
     environment = found["environment"]
-    assert set(environment["versions"]) == set(doctor.PACKAGES)
+    assert set(environment["versions"]) == set(environments.PACKAGES)
     assert environment["versions"]["torch"]
     assert environment["device"] in ("cpu", "cuda")
     assert environment["omp_num_threads"] == "3"
@@ -88,11 +89,11 @@ def test_what_a_system_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch)
         raise OSError("no such file")
 
     monkeypatch.setattr("psutil.disk_usage", silent)
-    monkeypatch.setattr(doctor, "package_version", lambda _: "not installed")
-    found = doctor.environment(Path.cwd())
+    monkeypatch.setattr(environments, "package_version", lambda _: "not installed")
+    found = environments.environment(Path.cwd())
     assert found["disk"]["free_bytes"] is None
-    assert any(name == "free disk" and text.startswith("unknown") for name, text in doctor.facts(found))
-    assert ("ray", "not installed") in list(doctor.facts(found))
+    assert any(name == "free disk" and text.startswith("unknown") for name, text in environments.facts(found))
+    assert ("ray", "not installed") in list(environments.facts(found))
 
 
 def test_accelerators_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +103,7 @@ def test_accelerators_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: device)
     monkeypatch.setattr("torch.version.cuda", "12.8")
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    found = dict(doctor.facts(doctor.environment(Path.cwd())))
+    found = dict(environments.facts(environments.environment(Path.cwd())))
     assert found["CUDA 12.8"] == "Big GPU, 9.0, 80.0 GiB"
     assert found["device that auto picks"] == "cuda"
     assert "mps" in found["MPS"]
@@ -113,7 +114,7 @@ def test_accelerators_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (3 * 2**29, "1.5 GiB"), (2**50, "1024.0 TiB")],
 )
 def test_sizes(count: int, text: str) -> None:
-    assert doctor.size(count) == text
+    assert environments.size(count) == text
 
 
 @pytest.mark.usefixtures("workshop")
@@ -297,7 +298,7 @@ def test_saved_training(killed: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert found.startswith(f"whole: epoch 2, step {step}, saved 20")
         assert found.endswith("; supernet: the same command resumes it")
     assert "a checkpoint takes about" in checks["disk"][1]
-    assert 0 < doctor._expected_checkpoint(Run.open(killed)) <= LAST.stat().st_size
+    assert 0 < doctor._expected_checkpoint(Run.open(killed).context) <= LAST.stat().st_size
     kept = {path: path.read_bytes() for path in (LAST, PREVIOUS)}
     assert goes_on()
     assert not LAST.exists()

@@ -12,7 +12,6 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.errors import ArchitectureError
-from anybudget.report.compared import read_comparison
 from anybudget.search.base import SearchContext, Strategy
 from anybudget.search.compare import compare
 from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
@@ -21,6 +20,7 @@ from anybudget.search.nsga2 import NSGA2Settings, NSGA2Strategy
 from anybudget.search.random import RandomSettings, RandomStrategy
 from anybudget.spaces import UnifiedSpace, stages
 from anybudget.spaces.files import read_architectures
+from anybudget.storage.records import Comparison, read_record
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing import PlantedEvaluator
 from conftest import tiny_macro
@@ -70,7 +70,7 @@ def test_a_comparison_says_the_floor(tmp_path: Path) -> None:
     assert found["floors"] == [{"macs": pytest.approx(0.8 * LIMIT)}]
     assert found["strategies"][1]["spent"]["evaluations"] == len(found["strategies"][1]["evaluated"])
     (tmp_path / "compare.json").write_text(json.dumps(found))
-    comparison = read_comparison(tmp_path / "compare.json")
+    comparison = read_record(tmp_path / "compare.json", Comparison)
     assert comparison is not None
     assert comparison.min_use == 0.8
 

@@ -390,14 +390,14 @@ def one(**changes: Any) -> dict[str, Any]:
         ("[]", r"compare\.json: expected a JSON object"),
         ({}, r'compare\.json: lacks "budgets"; found nothing'),
         *((without(compared(TWO), key), rf'compare\.json: lacks "{key}"') for key in compared(TWO)),
-        (compared(TWO, budgets={}), r'compare\.json: "budgets" must be a list of objects, found \{\}'),
+        (compared(TWO, budgets={}), r'compare\.json: "budgets" must be a list, found \{\}'),
         (compared(TWO, budgets=[3]), r'compare\.json: "budgets", item 1 must be an object, found 3'),
-        (compared(TWO, budgets=[{}]), r'"budgets", item 1: "budgets" must hold at least one budget'),
+        (compared(TWO, budgets=[{}]), r'"budgets", item 1 must hold at least one budget'),
         (compared(TWO, budgets=[{"macs": 0}]), r'item 1: the budget "macs" must be above 0, found 0'),
         (compared(TWO, cost=3), r'compare\.json: "cost" must be a text, found 3'),
         (compared(TWO, reference=None), r'compare\.json: "reference" must be an object, found None'),
         (compared(TWO, reference={"cost": 1}), r'"reference": lacks "top1_percent"; found cost'),
-        (compared(TWO) | {"strategies": {"a": 1}}, r'"strategies" must be a list of objects'),
+        (compared(TWO) | {"strategies": {"a": 1}}, r'"strategies" must be a list'),
         (
             compared([strategy("a")]) | {"strategies": [strategy("a"), None]},
             r'compare\.json: "strategies", item 2 must be an object, found None',
@@ -420,7 +420,7 @@ def one(**changes: Any) -> dict[str, Any]:
         (one(training=TRAINING | {"seconds": True}), r'"training": "seconds" must be a number, found True'),
         (one(evaluated=[{"cost": 1}]), r'"evaluated", item 1: lacks "top1_percent"; found cost'),
         (one(evaluated=[{"top1_percent": 1}, {"top1_percent": []}]), r'"evaluated", item 2: "top1_percent" must be'),
-        (one(evaluated=7), r'"evaluated" must be a list of objects, found 7'),
+        (one(evaluated=7), r'"evaluated" must be a list, found 7'),
     ],
 )
 def test_damage_is_named_with_its_place(tmp_path: Path, data: Any, message: str) -> None:

@@ -89,7 +89,7 @@ class Terminal(io.StringIO):
 
 def printed(monkeypatch: pytest.MonkeyPatch, name: str, file: io.StringIO, width: int | None) -> list[str]:
     """The lines that are printed, without colours."""
-    monkeypatch.setattr("anybudget.runs.doctor.facts", lambda _environment: FACTS)
+    monkeypatch.setattr("anybudget.runs.environment.facts", lambda _environment: FACTS)
     monkeypatch.setattr(terminal, "out", Stream(file=file, width=width, soft_wrap=True, highlight=False))
     PRINTED[name][0]()
     return Text.from_ansi(file.getvalue()).plain.splitlines()

@@ -16,6 +16,7 @@ import torch
 from anybudget.errors import RunError
 from anybudget.recipe import load_recipe
 from anybudget.runs import doctor
+from anybudget.runs import environment as environments
 from anybudget.runs import threads as run_threads
 from anybudget.runs.run import Run
 from anybudget.runs.threads import RunThreads
@@ -256,8 +257,8 @@ def test_the_doctor_says_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor, "set_by_caller", lambda: None)
     monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
     monkeypatch.setattr(doctor, "probed_threads", lambda: ThreadTimes({1: 0.001, 2: 0.0021}, 1))
-    environment: dict[str, Any] = doctor.environment(Path.cwd())
-    said = dict(doctor.facts(environment))["threads that auto takes"]
+    environment: dict[str, Any] = environments.environment(Path.cwd())
+    said = dict(environments.facts(environment))["threads that auto takes"]
     assert said == "1: a step of a small network takes 1.0 ms with 1, 2.1 ms with 2; real ones are timed anew"
     monkeypatch.setattr(doctor, "set_by_caller", lambda: "OMP_NUM_THREADS")
-    assert doctor.environment(Path.cwd())["auto_threads"]["why"] == "OMP_NUM_THREADS says so"
+    assert environments.environment(Path.cwd())["auto_threads"]["why"] == "OMP_NUM_THREADS says so"

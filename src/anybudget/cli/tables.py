@@ -151,7 +151,7 @@ def _as_text(cell: RenderableType) -> Text:
 
 def print_examination(found: Mapping[str, Any]) -> None:
     """Print what `examine` found: the installation, and a line for everything that was looked at in a run folder."""
-    from anybudget.runs.doctor import facts
+    from anybudget.runs.environment import facts
 
     table = _table("environment", ("", ""))
     table.show_header = False

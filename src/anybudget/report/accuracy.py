@@ -10,11 +10,10 @@ from markupsafe import Markup
 from anybudget.budgets import format_quantity
 from anybudget.costs import title_of
 from anybudget.report import svg
-from anybudget.report.contents import Answer
-from anybudget.report.measured import Measured
 from anybudget.report.scales import Scale, fit, moving_apart
 from anybudget.report.summary import BudgetGroup, BudgetRow, RandomSummary
 from anybudget.report.words import cost_value, limits
+from anybudget.storage.records import Answer, Measured
 
 _WIDTH, _HEIGHT = 960.0, 460.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 836.0, 36.0, 410.0

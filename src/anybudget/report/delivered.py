@@ -9,9 +9,9 @@ from markupsafe import Markup
 from anybudget.budgets import unused_percent
 from anybudget.costs import title_of
 from anybudget.report import svg
-from anybudget.report.contents import Answer
 from anybudget.report.scales import Scale, fit
 from anybudget.report.words import cost_value
+from anybudget.storage.records import Answer
 
 _WIDTH, _HEIGHT = 460.0, 400.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 370.0, 34.0, 350.0

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from anybudget.errors import shorten
 from anybudget.report import svg
-from anybudget.report.compared import StrategyResult
 from anybudget.report.scales import Scale, fit
 from anybudget.report.series import Series
+from anybudget.storage.records import StrategyResult
 
 BINS = 50
 """About as many bins as this; their edges are round numbers."""
@@ -57,7 +57,9 @@ def bins_of(values: Sequence[float]) -> Bins:
 def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
     """The histograms of the strategies that evaluated anything, one below the other; None where none did."""
     evaluated = [
-        (Series(i, strategy.name), strategy.evaluated) for i, strategy in enumerate(strategies) if strategy.evaluated
+        (Series(i, strategy.name), strategy.evaluated_top1)
+        for i, strategy in enumerate(strategies)
+        if strategy.evaluated
     ]
     if not evaluated:
         return None

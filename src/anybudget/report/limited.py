@@ -9,11 +9,10 @@ from markupsafe import Markup
 
 from anybudget.costs import title_of
 from anybudget.report import svg
-from anybudget.report.compared import Comparison
-from anybudget.report.measured import Measured
 from anybudget.report.scales import Scale, fit
 from anybudget.report.series import End, Series, names
 from anybudget.report.words import limits
+from anybudget.storage.records import Comparison, Measured
 
 _WIDTH, _HEIGHT = 960.0, 420.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 836.0, 36.0, 370.0

@@ -11,10 +11,10 @@ import jinja2
 from anybudget.budgets import format_quantity, unused_percent
 from anybudget.costs import shown_costs, title_of, unit_of
 from anybudget.report import accuracy, blocks, curves, delivered, strategies, times, words
-from anybudget.report.contents import STAGES, Answer, Retrained, RunContents, read_run
+from anybudget.report.contents import STAGES, RetrainedNetwork, RunContents, read_run
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
 from anybudget.storage.files import write_whole
-from anybudget.storage.records import Curve
+from anybudget.storage.records import Answer, Curve
 
 
 def write_report(run: Path) -> Path:
@@ -63,7 +63,7 @@ def render(contents: RunContents) -> str:
         sentences=_sentences(headline, groups),
         notices=_notices(contents, headline),
         comparisons=_comparisons(groups),
-        largest_class_percent=latest[-1].largest_class_percent if latest else None,
+        largest_class_percent=latest[-1].validation_largest_class_percent if latest else None,
         deliveries=_deliveries(contents.answers),
         strategies=strategies.section(contents.comparison),
         architectures=_architectures(latest),
@@ -176,9 +176,9 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
     ]
 
 
-def _costs(networks: Sequence[Answer] | Sequence[Retrained]) -> list[str]:
+def _costs(networks: Sequence[Answer] | Sequence[RetrainedNetwork]) -> list[str]:
     """Every cost that is said of any of the networks."""
-    return list(dict.fromkeys(cost for network in networks for cost in network.costs))
+    return list(dict.fromkeys(cost for network in networks for cost in network.result.costs))
 
 
 def _deliveries(answers: Sequence[Answer]) -> list[dict[str, Any]]:
@@ -224,16 +224,16 @@ def _architectures(latest: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
-def _retrained(index: int, network: Retrained, latest: Sequence[Answer]) -> dict[str, Any]:
+def _retrained(index: int, network: RetrainedNetwork, latest: Sequence[Answer]) -> dict[str, Any]:
     """A retrained network, the answers it was chosen from, and its curve beside its test top-1."""
-    asked = [answer for answer in latest if answer.architecture == network.architecture]
+    asked = [answer for answer in latest if answer.architecture == network.result.architecture]
     picture = network.curve and curves.draw(
         network.curve["epoch"],
         network.curve["train_top1_percent"],
         f"retrain-{index}",
         "Training top-1 (%)",
         percent=True,
-        reference=curves.Reference("test", network.test_top1_percent),
+        reference=curves.Reference("test", network.result.test_top1_percent),
     )
     return {"network": network, "asked": asked, "picture": picture}
 

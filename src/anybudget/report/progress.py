@@ -8,9 +8,9 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from anybudget.report import svg
-from anybudget.report.compared import StrategyResult
 from anybudget.report.scales import Scale, fit
 from anybudget.report.series import End, Series, names
+from anybudget.storage.records import StrategyResult
 
 STEPS = 150
 """A line has about this many steps at most; each is two points, and narrower ones could not be seen."""
@@ -25,7 +25,7 @@ Step = tuple[int, float]
 def draw(strategies: Sequence[StrategyResult], slug: str) -> Markup | None:
     """A step line for each strategy that evaluated anything; None where none did."""
     lines = [
-        (Series(index, strategy.name), improvements(strategy.evaluated), len(strategy.evaluated))
+        (Series(index, strategy.name), improvements(strategy.evaluated_top1), len(strategy.evaluated))
         for index, strategy in enumerate(strategies)
         if strategy.evaluated
     ]

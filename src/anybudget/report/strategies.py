@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anybudget.report import histogram, limited, progress, series
-from anybudget.report.compared import Comparison, Spent, StrategyResult
-from anybudget.report.measured import Measured
 from anybudget.report.words import duration, figure
+from anybudget.storage.records import Comparison, Measured, Spent, StrategyResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,8 @@ def section(comparison: Comparison | None) -> dict[str, Any] | None:
         "comparison": comparison,
         "legend": [(series.sample(look), look.name) for look in looks],
         "rows": [
-            (limits, _scores(row)) for limits, row in zip(comparison.budgets, _by_budget(strategies), strict=True)
+            (limits, _scores(row, comparison.metric))
+            for limits, row in zip(comparison.budgets, _by_budget(strategies), strict=True)
         ],
         "totals": _totals(strategies),
         "limited": limited.draw(comparison, "strategies-limits"),
@@ -51,9 +51,9 @@ def _by_budget(strategies: Sequence[StrategyResult]) -> list[tuple[Measured, ...
     return list(zip(*(strategy.candidates for strategy in strategies), strict=True))
 
 
-def _scores(candidates: Sequence[Measured]) -> list[Cell]:
-    """The top-1 of one budget set. What is over its budget is no answer, so it is never the best."""
-    scores = [candidate.supernet_top1_percent if candidate.within else None for candidate in candidates]
+def _scores(candidates: Sequence[Measured], metric: str) -> list[Cell]:
+    """The top-1 of one budget set, the best by `metric`. What is over its budget is no answer, so never the best."""
+    scores = [candidate.figure(metric) if candidate.within else None for candidate in candidates]
     return [
         Cell(f"{candidate.supernet_top1_percent:.2f}", best, _balanced(candidate), over=not candidate.within)
         for candidate, best in zip(candidates, _best(scores, 2), strict=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from anybudget.budgets import least_unused_percent
-from anybudget.report.contents import Answer, RunContents
-from anybudget.report.measured import Measured
+from anybudget.report.contents import RunContents
+from anybudget.storage.records import Answer, Measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from anybudget.architecture import Architecture
-from anybudget.budgets import Budget, BudgetSet
+from anybudget.budgets import BudgetSet
 from anybudget.errors import ArchitectureError, RunError
-from anybudget.report.measured import limits_of
 from anybudget.runs.context import RunContext
 from anybudget.search.base import Candidate
-from anybudget.storage.records import Record
+from anybudget.storage.records import Answer, checked, read_records
 
 ANSWERS = "candidates.jsonl"
 """What the generator has answered."""
 
+MEND_LINE = "mend or remove that line"
+
 Answers = list[tuple[BudgetSet, Architecture]]
 """Budget sets in the order they were answered, and what was found."""
-
-
-@contextmanager
-def with_hint(way_out: str) -> Iterator[None]:
-    """Within, a message on a damaged file ends with what to do about it."""
-    try:
-        yield
-    except RunError as error:
-        raise RunError(f"{error}; {way_out}") from None
 
 
 def read_answers(run: RunContext, name: str = ANSWERS) -> Answers:
@@ -37,10 +27,9 @@ def read_answers(run: RunContext, name: str = ANSWERS) -> Answers:
     Raises:
         RunError: a line is damaged, or its architecture is not one of the run's space.
     """
-    rows = enumerate(run.folder.read_lines(name), start=1)
-    records = [Record(f"{run.folder.path / name}, line {number}", row) for number, row in rows]
-    with with_hint("mend or remove that line"):
-        return [(_budgets(record), architecture_of(run, record)) for record in records]
+    path = run.folder.path / name
+    found = enumerate(read_records(path, Answer, MEND_LINE), start=1)
+    return [(a.budget_set, own(run, a.architecture, f"{path}, line {number}", MEND_LINE)) for number, a in found]
 
 
 def append_answers(run: RunContext, candidates: Sequence[Candidate], answered: Answers, name: str = ANSWERS) -> None:
@@ -50,32 +39,22 @@ def append_answers(run: RunContext, candidates: Sequence[Candidate], answered: A
     """
     last = dict(answered)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    run.folder.append_lines(
-        name,
-        [
-            {**c.to_dict(), "layers": run.space.describe(c.architecture), "answered": now}
-            for c in candidates
-            if last.get(c.budgets) != c.architecture
-        ],
-    )
+    new = [
+        {**c.to_dict(), "layers": run.space.describe(c.architecture), "answered": now}
+        for c in candidates
+        if last.get(c.budgets) != c.architecture
+    ]
+    run.folder.append_lines(name, [checked(values, Answer, name).to_json() for values in new])
 
 
-def architecture_of(run: RunContext, record: Record) -> Architecture:
-    """The architecture of a record, which has to be one of the run's space."""
-    found = record.architecture("architecture")
+def own(run: RunContext, architecture: Architecture, where: str, way_out: str) -> Architecture:
+    """An architecture from a file, which has to be one of the run's space.
+
+    Raises:
+        RunError: it is not; the message begins with `where` and ends with `way_out`.
+    """
     try:
-        run.space.validate(found)
+        run.space.validate(architecture)
     except ArchitectureError as error:
-        raise RunError(f"{record.where}: {error}") from None
-    return found
-
-
-def read_object(run: RunContext, path: Path) -> Record:
-    """The object in a JSON file of the run folder."""
-    return Record(str(path), run.folder.read_json(path.relative_to(run.folder.path).as_posix()))
-
-
-def _budgets(record: Record) -> BudgetSet:
-    """The budget set of an answer."""
-    limits = limits_of(record.record("budgets"), record.where)
-    return BudgetSet(tuple(Budget(cost, limit) for cost, limit in limits.items()))
+        raise RunError(f"{where}: {error}; {way_out}") from None
+    return architecture

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import math
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import psutil
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 
 from anybudget.errors import AnyBudgetError, RunError, reason
 from anybudget.nets import build_supernet
-from anybudget.recipe import Recipe, reproducibility_settings
+from anybudget.recipe import Recipe
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS, LISTING
+from anybudget.runs.environment import environment, free_bytes, size
 from anybudget.runs.opening import open_run
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import NETWORK, WEIGHTS
-from anybudget.runs.work import FOLDER
-from anybudget.runtime.device import pick_device
-from anybudget.runtime.threads import probed_threads, set_by_caller, usable_cores
-from anybudget.storage import checkpoint as checkpoints
-from anybudget.storage import journal
+from anybudget.runs.unfinished import Check, UnfinishedWork
 from anybudget.storage.files import UNFINISHED
-from anybudget.storage.records import read_curve, read_json, read_json_lines
-from anybudget.storage.run_folder import RunFolder, conflict, package_version
+from anybudget.storage.records import (
+    Answer,
+    Comparison,
+    GeneratorSpent,
+    Measured,
+    Network,
+    Provenance,
+    Ranking,
+    Retrained,
+    StageNote,
+    read_curve,
+    read_record,
+    read_records,
+)
+from anybudget.storage.records import Record as AnyRecord
+from anybudget.storage.run_folder import RunFolder
 from anybudget.training import SAMPLERS
-
-PACKAGES = ("anybudget", "torch", "numpy", "scipy", "pymoo", "lightning-fabric", "ray")
 
 POOL = "pool.jsonl"
 """What a sampler with a pool leaves besides."""
@@ -58,17 +62,6 @@ NETWORK_FILES = ("architecture.json", NETWORK, FACTS, "retrain.csv", WEIGHTS, "r
 COPIES = 3
 """How many checkpoints of one work are on disk while it saves itself: the last, the one before, and the new one."""
 
-State = Literal["ok", "note", "problem"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; what was found of a problem ends with what helps."""
-
-    check: str
-    state: State
-    found: str
-
 
 def examine(run: Path | None = None, data: str | None = None) -> dict[str, Any]:
     """What anybudget runs on, and whether a run folder is sound; nothing is changed.
@@ -87,77 +80,6 @@ def examine(run: Path | None = None, data: str | None = None) -> dict[str, Any]:
         "checks": [asdict(check) for check in checks],
         "problems": sum(check.state == "problem" for check in checks),
     }
-
-
-def environment(folder: Path) -> dict[str, Any]:
-    """Versions, devices, cores, memory, and the disk that `folder` is on."""
-    versions = {name: package_version(name) for name in PACKAGES}
-    cuda = torch.cuda.is_available()
-    return {
-        "versions": {name: None if found == "not installed" else found for name, found in versions.items()},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": str(pick_device("auto")),
-        "cuda": {
-            "version": torch.version.cuda,
-            "devices": [_cuda_device(index) for index in range(torch.cuda.device_count())] if cuda else [],
-        },
-        "mps": torch.backends.mps.is_available(),
-        "torch_threads": torch.get_num_threads(),
-        "cores": usable_cores(),
-        "auto_threads": _auto_threads(),
-        "memory": memory(),
-        "disk": {"folder": str(folder), "free_bytes": _free(folder)},
-        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-    }
-
-
-def _auto_threads() -> dict[str, Any]:
-    """What `threads = 0` comes to here, and why; a small network stands for one that is to be trained."""
-    caller, cores, device = set_by_caller(), usable_cores(), pick_device("auto")
-    if caller is None and device.type == "cpu" and cores > 1:
-        found = probed_threads()
-        return {"threads": found.count, "why": f"a step of a small network takes {found}; real ones are timed anew"}
-    why = f"{caller} says so" if caller else "there is one core" if device.type == "cpu" else f"{device} does the work"
-    return {"threads": torch.get_num_threads(), "why": why}
-
-
-def facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What `environment` has found, for people."""
-    for name, version in found["versions"].items():
-        yield name, version or "not installed"
-    yield "Python", found["python"]
-    yield "platform", found["platform"]
-    yield "device that auto picks", found["device"]
-    for device in found["cuda"]["devices"]:
-        yield (
-            "CUDA " + found["cuda"]["version"],
-            "{name}, {capability}, {memory}".format(**device, memory=size(device["total_bytes"])),
-        )
-    if found["mps"]:
-        yield "MPS", "there; take it with device = mps"
-    yield "torch threads, cores", f"{found['torch_threads']} of {found['cores']}"
-    yield "threads that auto takes", "{threads}: {why}".format(**found["auto_threads"])
-    for kind in ("free", "total"):
-        yield f"{kind} memory", size(found["memory"][f"{kind}_bytes"])
-    yield "free disk", f"{size(found['disk']['free_bytes'])}, at {found['disk']['folder']}"
-    yield "OMP_NUM_THREADS", found["omp_num_threads"] or "not set"
-
-
-def memory() -> dict[str, int]:
-    """Free and total memory of this machine in bytes."""
-    found = psutil.virtual_memory()
-    return {"free_bytes": found.available, "total_bytes": found.total}
-
-
-def size(count: int | None) -> str:
-    """A number of bytes for people."""
-    if count is None:
-        return "unknown"
-    if count < 1024:
-        return f"{count} bytes"
-    power = min(4, int(math.log(count, 1024)))
-    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
 
 
 def examine_run(path: Path, data: str | None = None) -> Iterator[Check]:
@@ -224,12 +146,13 @@ def _rows(path: Path) -> str:
 
 
 def _lines(path: Path) -> str:
-    return f"{sum(1 for _ in read_json_lines(path))} lines"
+    schema = SCHEMAS.get(path.name, Answer if path.parent.name == "search" else AnyRecord)
+    return f"{sum(1 for _ in read_records(path, schema))} lines"
 
 
 def _entries(path: Path) -> str:
-    record = read_json(path)
-    return f"{len(record.values) if record else 0} entries"
+    record = read_record(path, SCHEMAS.get(path.name, AnyRecord))
+    return f"{len(record.model_dump())} entries" if record else "0 entries"
 
 
 def _tensors(path: Path) -> str:
@@ -248,6 +171,18 @@ READERS: Mapping[str, Callable[[Path], str]] = {
 }
 """What a file holds, in words; they raise `RunError` where it is damaged."""
 
+SCHEMAS: Mapping[str, type[BaseModel]] = {
+    "candidates.jsonl": Answer,
+    "compare.json": Comparison,
+    "generator.json": GeneratorSpent,
+    "network.json": Network,
+    "provenance.json": Provenance,
+    "random.jsonl": Measured,
+    "rank.json": Ranking,
+    "result.json": Retrained,
+}
+"""What the objects of a file have to be; any object elsewhere."""
+
 
 class _Examination:
     """Looks at the files of one run folder; `recipe` is None where that is damaged."""
@@ -257,9 +192,8 @@ class _Examination:
         # Weights are looked at where there is always a device for them.
         self.run = RunContext(folder, recipe.model_copy(update={"device": "cpu"})) if recipe else None
         self.at_work = False
-        self.stages: Mapping[str, Any] = {}
-        self.sizes: dict[str, list[int]] = {}
-        """Bytes of the checkpoints that are there, by the name of the last one."""
+        self.stages: Mapping[str, StageNote] = {}
+        self.unfinished = UnfinishedWork(folder, recipe, self.run)
 
     def checks(self) -> Iterator[Check]:
         """All of them."""
@@ -297,20 +231,16 @@ class _Examination:
 
     def _noted_stages(self) -> Iterator[Check]:
         try:
-            found = read_json(self.path / "stages.json")
-            self.stages = found.values if found else {}
+            self.stages = self.folder.stages()
         except RunError as error:
-            yield Check("stages.json", "problem", f"{error}; delete it to run all stages again")
+            yield Check("stages.json", "problem", str(error))
 
     def _stage(self, stage: str) -> Check:
-        if stage not in self.stages:
+        noted = self.stages.get(stage)
+        if noted is None:
             command = f"{stage} {self.path}" if stage in ("supernet", "generator") else self._whole_run
             return Check(stage, "note", f"not finished; run: anybudget {command}")
-        try:
-            noted = self.stages[stage]
-            return Check(stage, "ok", f"finished {noted['finished']}, after {noted['seconds']:,.1f} s")
-        except (TypeError, KeyError, ValueError):
-            return Check(stage, "problem", "stages.json: damaged; delete it to run all stages again")
+        return Check(stage, "ok", f"finished {noted.finished}, after {noted.seconds:,.1f} s")
 
     @property
     def _whole_run(self) -> str:
@@ -372,83 +302,20 @@ class _Examination:
 
     def _unfinished(self) -> Iterator[Check]:
         """What is kept of work that has not ended, and what kills have left behind."""
-        folder = self.path / FOLDER
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            look = self._journal if path.suffix == ".jsonl" else self._checkpoint
-            if not path.name.startswith("."):
-                found = look(path)
-                # Work that goes on meanwhile removes its files when it is done.
-                if found.state != "problem" or path.exists():
-                    yield found
+        yield from self.unfinished.checks(self.stages)
         left = [path for path in self.path.rglob(f".*{UNFINISHED}") if path.is_file()]
         if left and not self.at_work:
             taken = size(sum(path.stat().st_size for path in left))
             said = f"{len(left)} unfinished file(s) of {taken}; the next work here removes them"
             yield Check("left by kills", "note", said)
 
-    def _checkpoint(self, path: Path) -> Check:
-        check = partial(Check, f"{FOLDER}/{path.name}")
-        last = path.with_name(path.name.removesuffix(".previous"))
-        previous = last.with_name(f"{last.name}.previous")
-        if last.suffix != ".checkpoint":
-            return check("note", "no file of anybudget")
-        try:
-            found = path.stat()
-            self.sizes.setdefault(last.name, []).append(found.st_size)
-            state = checkpoints.read(path)
-            settings = checkpoints.settings_of(path)
-        except (checkpoints.DamagedError, OSError) as error:
-            if path != last and _is_whole(last):
-                return check("note", f"{error}; not needed, as {last.name} is whole")
-            if path == last and _is_whole(previous):
-                return check("note", f"{error}; work resumes from {previous.name}, which is whole")
-            return check("problem", f"{error}; delete {last}* to start this work anew")
-        try:
-            where = f"epoch {state['loop']['epoch']}, step {state['loop']['step']}"
-        except (KeyError, TypeError):
-            where = "of a training unknown here"
-        saved = datetime.fromtimestamp(found.st_mtime).isoformat(" ", timespec="seconds")
-        return self._begun(check, settings, f"whole: {where}, saved {saved}")
-
-    def _journal(self, path: Path) -> Check:
-        check = partial(Check, f"{FOLDER}/{path.name}")
-        try:
-            found = journal.read(path)
-        except RunError as error:
-            return check("problem", str(error))
-        lost = f"; damaged from line {len(found.whole) + 1} on ({found.lost} line(s)), which is evaluated again"
-        return self._begun(check, found.settings, f"{len(found.entries)} scores{lost if found.lost else ''}")
-
-    def _begun(self, check: Callable[[State, str], Check], settings: Mapping[str, Any], said: str) -> Check:
-        """Whether work that was begun with these settings can be resumed."""
-        stage = settings.get("stage")
-        if stage in self.stages:
-            return check("note", f"{said}; left by the stage {stage}, which is finished: may be deleted")
-        changed = self._changes(settings)
-        if changed:
-            return check("problem", f"{said}, with {changed}")
-        return check("note", f"{said}; {stage}: the same command resumes it")
-
-    def _changes(self, settings: Mapping[str, Any]) -> str:
-        """In what the run differs from what work was begun with, and what helps; "" if in nothing."""
-        now = dict(settings)
-        if self.recipe and isinstance(settings.get("recipe"), dict):
-            now["recipe"] = reproducibility_settings(self.recipe)
-        weights = "supernet.safetensors"
-        if "supernet" in settings and (self.path / weights).is_file():
-            now["supernet"] = self.folder.digest(weights)
-        with suppress(RunError):  # said where the data are looked at
-            facts = self.run.tie.facts() if self.run else None
-            if facts is not None and "data" in settings:
-                now["data"] = facts.settings()
-        return conflict(settings, now)
-
     def _disk(self) -> Check:
         """Whether work that is not finished has room to save itself."""
-        free = _free(self.path)
+        free = free_bytes(self.path)
         said = f"{size(free)} free"
-        if self.sizes:
-            largest, copies = max((max(sizes), len(sizes)) for sizes in self.sizes.values())
+        sizes = self.unfinished.sizes.values()
+        if sizes:
+            largest, copies = max((max(found), len(found)) for found in sizes)
         elif self.run and "supernet" not in self.stages:
             largest, copies = _expected_checkpoint(self.run), 0
         else:
@@ -464,30 +331,3 @@ def _expected_checkpoint(run: RunContext) -> int:
     with torch.device("meta"):  # which takes no memory
         tensors = build_supernet(run.space).state_dict().values()
     return (4 if run.recipe.supernet.rollbacks else 2) * sum(int(tensor.nbytes) for tensor in tensors)
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        checkpoints.read(path)
-    except checkpoints.DamagedError:
-        return False
-    return True
-
-
-def _cuda_device(index: int) -> dict[str, Any]:
-    properties = torch.cuda.get_device_properties(index)
-    return {
-        "name": properties.name,
-        "capability": f"{properties.major}.{properties.minor}",
-        "total_bytes": properties.total_memory,
-    }
-
-
-def _free(folder: Path) -> int | None:
-    """Free bytes on the disk of a folder, or of the nearest one above that is there; None where that is not told."""
-    for place in (folder, *folder.resolve().parents):
-        try:
-            return psutil.disk_usage(str(place)).free
-        except OSError:
-            continue
-    return None

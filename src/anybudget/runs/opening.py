@@ -15,7 +15,8 @@ from anybudget.runs.data_loading import placed
 from anybudget.runs.dependencies import WEIGHTS, affected
 from anybudget.runs.work import FOLDER
 from anybudget.runtime.progress import Progress
-from anybudget.storage.run_folder import RunFolder, differences
+from anybudget.storage.changes import differences
+from anybudget.storage.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 

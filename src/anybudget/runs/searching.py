@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anybudget.architecture import Architecture
-from anybudget.errors import ConfigError
-from anybudget.runs.answers import architecture_of, read_object, with_hint
+from anybudget.errors import ConfigError, RunError
+from anybudget.runs.answers import MEND_LINE, own
 from anybudget.runs.context import RunContext
 from anybudget.runs.work import Work
 from anybudget.runtime.accounting import Spending
@@ -14,7 +14,7 @@ from anybudget.runtime.distributed import Processes
 from anybudget.search import STRATEGIES
 from anybudget.search.base import SearchContext, Strategy, TrainedGenerator
 from anybudget.settings import Settings
-from anybudget.storage.records import Record
+from anybudget.storage.records import GeneratorSpent, read_record
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 
@@ -93,18 +93,16 @@ def search_context(run: RunContext, work: Work | None = None, *, part: str = "")
 
 def _trained_generator(run: RunContext) -> TrainedGenerator:
     """The generator, and what its training cost."""
-    trained = run.generator
-    with with_hint(f"delete {run.folder.path / 'stages.json'} and run again to train anew"):
-        spent = read_object(run, run.folder.path / "generator.json")
-        evaluations, images = int(spent.number("evaluations")), int(spent.number("images"))
-        spending = Spending(evaluations, images, spent.number("macs"), spent.number("seconds"))
-        return TrainedGenerator(trained, spending)
+    trained, path = run.generator, run.folder.path / "generator.json"
+    way_out = f"delete {run.folder.path / 'stages.json'} and run again to train anew"
+    spent = read_record(path, GeneratorSpent, way_out)
+    if spent is None:
+        raise RunError(f"{path}: damaged: missing; {way_out}")
+    return TrainedGenerator(trained, Spending(spent.evaluations, spent.images, spent.macs, spent.seconds))
 
 
 def _pool(run: RunContext) -> list[Architecture]:
     """The candidate pool of the supernet's training, best first; empty where it kept none."""
     rows, path = run.folder.read_lines("pool.jsonl"), str(run.folder.path / "pool.jsonl")
     members = CandidatePool.from_rows(rows, len(rows), path)
-    for number, row in enumerate(rows, start=1):
-        architecture_of(run, Record(f"{path}, entry {number}", row))
-    return list(members)
+    return [own(run, member, f"{path}, entry {number}", MEND_LINE) for number, member in enumerate(members, start=1)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
@@ -12,14 +11,16 @@ from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
-from anybudget.errors import AnyBudgetError, DataError, RunError, shorten
+from anybudget.errors import AnyBudgetError, ConfigError, DataError, RunError, shorten
 from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
 from anybudget.reading import parse_object, read_bytes, unreadable_as
 from anybudget.recipe import Recipe
 from anybudget.runs.data_identity import FACTS
 from anybudget.spaces import SPACES, BlockSpec, derive
-from anybudget.storage.run_folder import read_weights
+from anybudget.spaces.blocks import ActivationName
+from anybudget.storage.records import Network, checked, read_record
+from anybudget.storage.weights import read_weights
 
 NETWORK, WEIGHTS = "network.json", "weights.safetensors"
 FORMAT, VERSION = "anybudget network", 1
@@ -29,7 +30,7 @@ _AGAIN = "put the file back as it was, or retrain the network: anybudget retrain
 
 def describe(recipe: Recipe, architecture: Architecture) -> dict[str, Any]:
     """What it takes to build a retrained network again, as `network.json` has it."""
-    return {
+    network = {
         "format": FORMAT,
         "version": VERSION,
         "space": recipe.space.model_dump(mode="json"),
@@ -37,6 +38,7 @@ def describe(recipe: Recipe, architecture: Architecture) -> dict[str, Any]:
         "activation": recipe.retrain.activation,
         "se_reduction": recipe.retrain.se_reduction,
     }
+    return checked(network, Network, NETWORK).to_json()
 
 
 def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
@@ -64,7 +66,7 @@ def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
         facts = DataFacts.from_dict(_read(path / FACTS), str(path / FACTS))
     except DataError as error:
         raise RunError(f"{error}; {_AGAIN}") from None
-    specs = _specs(_read(path / NETWORK), str(path / NETWORK))
+    specs = _specs(path / NETWORK)
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         network = build_network(specs)
     read_weights(path / WEIGHTS, network, _AGAIN, described_by=str(path / NETWORK))
@@ -88,26 +90,26 @@ def _read(path: Path) -> dict[str, Any]:
         return parse_object(read_bytes(path))
 
 
-def _specs(values: Mapping[str, Any], where: str) -> tuple[BlockSpec, ...]:
+def _specs(path: Path) -> tuple[BlockSpec, ...]:
     """The blocks that `describe` described."""
+    network = read_record(path, Network, _AGAIN)
+    assert network is not None  # it has been looked for
     try:
-        if (values["format"], values["version"]) != (FORMAT, VERSION):
-            raise ValueError("no network of this version of anybudget")
-        settings = dict(values["space"])
-        kind = SPACES[settings.pop("name")]
+        if (network.format, network.version) != (FORMAT, VERSION):
+            raise ConfigError("no network of this version of anybudget")
+        settings = dict(network.space)
+        kind = SPACES[str(settings.pop("name", ""))]
         space = kind(kind.settings_type.model_validate(settings))
-        architecture = Architecture.from_dict(values["architecture"], "architecture")
-        space.validate(architecture)
+        space.validate(network.architecture)
+        blocks = space.block_specs(network.architecture)
         return derive(
-            space.block_specs(architecture),
-            activation=values["activation"] or None,
-            se_reduction=values["se_reduction"],
+            blocks,
+            activation=cast(ActivationName | None, network.activation or None),
+            se_reduction=network.se_reduction,
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         said = f"space.{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-    except KeyError as error:
-        said = f"lacks {error}, or holds what this version does not know"
-    except (AnyBudgetError, ValueError, TypeError, ArithmeticError) as error:
+    except (AnyBudgetError, ValueError, TypeError, ArithmeticError, KeyError) as error:
         said = str(error)
-    raise RunError(f"{where}: damaged: {shorten(said, 400)}; {_AGAIN}")
+    raise RunError(f"{path}: damaged: {shorten(said, 400)}; {_AGAIN}")

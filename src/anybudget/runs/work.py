@@ -14,9 +14,9 @@ import torch
 from anybudget.errors import RunError, TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.runtime.signals import StopRequest
+from anybudget.storage.changes import conflict
 from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.journal import Journal
-from anybudget.storage.run_folder import conflict
 from anybudget.training.loop import Log, TrainingContext, no_log
 
 FOLDER = "checkpoints"

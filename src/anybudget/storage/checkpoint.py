@@ -21,8 +21,8 @@ from torch import Tensor
 from anybudget.errors import RunError
 from anybudget.reading import UnreadableError, parse_json
 from anybudget.runtime.signals import Stopped, StopRequest
+from anybudget.storage.changes import conflict
 from anybudget.storage.files import write_whole
-from anybudget.storage.run_folder import conflict
 
 log = logging.getLogger(__name__)
 

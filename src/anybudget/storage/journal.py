@@ -13,8 +13,8 @@ from typing import Any
 from anybudget.errors import RunError
 from anybudget.reading import UnreadableError, parse_json, read_bytes, unreadable_as
 from anybudget.runtime.signals import StopRequest
+from anybudget.storage.changes import conflict
 from anybudget.storage.files import append_whole, write_whole
-from anybudget.storage.run_folder import conflict
 
 log = logging.getLogger(__name__)
 

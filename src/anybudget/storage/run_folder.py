@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import io
 import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,15 +29,19 @@ from anybudget.reading import (
     unreadable_as,
 )
 from anybudget.storage.files import is_main_process, remedy, remove_unfinished, write_whole
+from anybudget.storage.lock import holder_of, is_locked
+from anybudget.storage.provenance import VERSIONED, command, package_version, provenance
+from anybudget.storage.records import Provenance, StageNote, Stages, read_record
+from anybudget.storage.weights import read_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+STAGES = "stages.json"
+"""The notes of finished stages."""
 
 LOCK, HOLDER = ".lock", ".holder.json"
 """The file that work in a run folder locks, and the one that says who has."""
-
-VERSIONED = ("anybudget", "torch", "numpy", "scipy", "pillow")
-"""Packages whose version may change a result."""
 
 
 class RunFolder:
@@ -71,7 +71,7 @@ class RunFolder:
             lock.acquire()
         except Timeout:
             raise RunError(
-                f"{self.path}: another process is at work here ({_holder(holder)}); wait for it, end it, or choose "
+                f"{self.path}: another process is at work here ({holder_of(holder)}); wait for it, end it, or choose "
                 "another --out"
             ) from None
         except OSError as error:
@@ -79,7 +79,7 @@ class RunFolder:
         self._lock = lock
         try:
             remove_unfinished(self.path)
-            self.write_json(holder.name, {"process": os.getpid(), "host": platform.node(), "command": _command()})
+            self.write_json(holder.name, {"process": os.getpid(), "host": platform.node(), "command": command()})
             yield
         finally:
             self._lock = None
@@ -93,7 +93,7 @@ class RunFolder:
         not turned away.
         """
         path = self.path / HOLDER
-        return (_holder(path), _is_locked(self.path / LOCK)) if path.exists() else None
+        return (holder_of(path), is_locked(self.path / LOCK)) if path.exists() else None
 
     def digest(self, name: str) -> str:
         """The SHA-256 of a file, in hexadecimal.
@@ -182,16 +182,15 @@ class RunFolder:
 
     def finish(self, stage: str, seconds: float) -> None:
         """Note that a stage is finished and how long it took."""
-        stages = self._stages()
-        stages[stage] = {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        self.write_json("stages.json", stages)
+        note = StageNote(seconds=round(seconds, 3), finished=datetime.now(UTC).isoformat(timespec="seconds"))
+        self._write_stages({**self.stages(), stage: note})
 
     def forget(self, stages: Iterable[str]) -> list[str]:
         """Take notes of finished stages back, so that they run again; those that were finished."""
-        noted = self._stages()
+        noted = self.stages()
         again = [stage for stage in stages if noted.pop(stage, None) is not None]
         if again:
-            self.write_json("stages.json", noted)
+            self._write_stages(noted)
         return again
 
     def write_recipe(self, recipe: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> Path:
@@ -202,12 +201,12 @@ class RunFolder:
 
     def finished(self, stage: str) -> bool:
         """Whether `stage` has been finished."""
-        return stage in self._stages()
+        return stage in self.stages()
 
     @property
     def begun(self) -> bool:
         """Whether any work has been done here: a stage is finished, or has saved itself."""
-        return bool(self._stages()) or (self.path / "checkpoints").is_dir()
+        return bool(self.stages()) or (self.path / "checkpoints").is_dir()
 
     def other_versions(self) -> list[str]:
         """Packages that results depend on and that have another version here than when the run was created.
@@ -215,12 +214,12 @@ class RunFolder:
         Each with both versions, in words; none where the run does not say.
         """
         try:
-            noted = self.read_json("provenance.json")
+            noted = read_record(self.path / "provenance.json", Provenance)
         except RunError:
             return []  # only reports and this note need it
         found = []
         for name in VERSIONED:
-            before, now = noted.get(f"{name}_version"), package_version(name)
+            before, now = getattr(noted, f"{name}_version", None), package_version(name)
             if isinstance(before, str) and before != now:
                 found.append(f"{name} {shown(before)[1:-1]}, here {now}")
         return found
@@ -330,66 +329,24 @@ class RunFolder:
         read_weights(
             self.path / name,
             module,
-            f"delete {self.path / 'stages.json'} and run again to train anew",
+            f"delete {self.path / STAGES} and run again to train anew",
             described_by="the run's recipe",
         )
 
-    def _stages(self) -> dict[str, Any]:
-        name = "stages.json"
-        if not (self.path / name).exists():
-            return {}
-        return self.read_json(name, "delete it to run all stages again")
+    def stages(self) -> dict[str, StageNote]:
+        """The notes of finished stages.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        found = read_record(self.path / STAGES, Stages, "delete it to run all stages again")
+        return {} if found is None else dict(found.root)
+
+    def _write_stages(self, notes: Mapping[str, StageNote]) -> None:
+        self.write_json(STAGES, {stage: note.to_json() for stage, note in notes.items()})
 
     def _write(self, name: str, content: bytes) -> Path:
         return write_whole(self.path / name, content) if self.writes else self.path / name
-
-
-def read_weights(path: Path, module: nn.Module, way_out: str, *, described_by: str) -> None:
-    """Read weights into `module`; nothing is unpickled.
-
-    Args:
-        path: a safetensors file.
-        module: takes them.
-        way_out: how messages end.
-        described_by: what `module` was built from.
-
-    Raises:
-        RunError: the file is missing, damaged, of another network, or holds what is no weight.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        tensors = load(path.read_bytes())
-    except FileNotFoundError:
-        raise RunError(f"{path}: missing; {way_out}") from None
-    except KeyError as error:  # a number type of safetensors that torch has not
-        raise RunError(f"{path}: damaged: unknown number type {error}; {way_out}") from None
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path}: damaged or not safetensors: {reason(error)}; {way_out}") from None
-    problem = _misfit(tensors, module.state_dict(), f"weights of another network than {described_by} describes")
-    if problem:
-        raise RunError(f"{path}: {problem}; {way_out}")
-    module.load_state_dict(tensors)
-
-
-def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], other: str) -> str:
-    """Why tensors cannot be the weights of a network with those of `expected`; "" if they can."""
-    missing = [name for name in expected if name not in found]
-    if missing:
-        return f"{other}: {len(missing)} of {len(expected)} tensors are missing, the first {missing[0]}"
-    unknown = [name for name in found if name not in expected]
-    if unknown:
-        return f"{other}: {len(unknown)} tensors too many, the first {shown(unknown[0])}"
-    for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
-            return f"{other}: the tensor {name} is {list(found[name].shape)}, expected {list(tensor.shape)}"
-        # torch would convert these, and compute with them, without a word.
-        if found[name].dtype != tensor.dtype:
-            return f"damaged: the tensor {name} holds {found[name].dtype}, expected {tensor.dtype}"
-        if not found[name].isfinite().all():
-            return f"damaged: the tensor {name} holds numbers that are not finite"
-    return ""
 
 
 def _timeless(value: Any) -> Any:
@@ -407,112 +364,3 @@ def _way_to_a_run(path: Path) -> str:
     if (made / "recipe.toml").is_file():
         return f" but a recipe; did you mean {made}?"
     return f" but a recipe; make a run with: anybudget run {path}"
-
-
-def _command() -> str:
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Whether some process has locked a file; None where this system does not tell."""
-    try:
-        import fcntl
-
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    except (ImportError, OSError):  # pragma: no cover - not on every system
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return True if error.errno in (errno.EACCES, errno.EAGAIN) else None
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _holder(path: Path) -> str:
-    """Who has locked a run folder, as far as is known."""
-    try:
-        found = parse_object(read_bytes(path))
-        return f"process {found['process']} on {found['host']}: {found['command']}"
-    except (OSError, UnreadableError, KeyError):
-        return "it has not said which"
-
-
-def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ between two settings, with both values."""
-    found = []
-    for key in sorted({*first, *second}):
-        before, after = first.get(key), second.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key}: {shown(before)} -> {shown(after)}")
-    return found
-
-
-def conflict(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """In what unfinished work was begun otherwise than it would be now, with the way out; "" if in nothing.
-
-    Args:
-        made_with: the settings in its checkpoint or journal.
-        settings: those of now. Where the images lie is no setting; which they are, under `data`, is one. Work that says
-            nothing of its data, begun by an older version, agrees with any.
-    """
-    before, now = _comparable(made_with), _comparable(settings)
-    data, data_now = before.pop("data", None), now.pop("data", None)
-    changed = differences(before, now)
-    if changed:
-        return f"other settings ({'; '.join(changed)}); use those, or delete it"
-    if data is None or data_now is None or data == data_now:
-        return ""
-    listed = "; ".join(differences(data, data_now, "data.")) if isinstance(data, dict) else shown(data)
-    return f"other data, or the same in other splits ({listed}); put the data back as they were, or delete it"
-
-
-def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without the place of the images, which those of older versions hold."""
-    recipe = settings.get("recipe")
-    data = recipe.get("data") if isinstance(recipe, dict) else None
-    if not isinstance(recipe, dict) or not isinstance(data, dict):
-        return dict(settings)
-    return {**settings, "recipe": {**recipe, "data": {key: data[key] for key in data if key != "source"}}}
-
-
-def provenance(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Seed, versions, code revision and machine: what it takes to say where numbers come from."""
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": recipe.get("seed"),
-        "command": _command(),
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        **{f"{name}_version": package_version(name) for name in (*VERSIONED, "safetensors")},
-    }
-
-
-def package_version(package: str) -> str:
-    """The version of an installed package."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _git_commit() -> str:
-    """The revision of the source tree this package runs from; an installed copy has none."""
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip()

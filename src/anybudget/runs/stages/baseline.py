@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import attainable
+from anybudget.runs.answers import MEND_LINE
 from anybudget.runs.context import RunContext
 from anybudget.search.base import exact_costs
+from anybudget.storage.records import Measured, checked, read_records
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ def draw(run: RunContext) -> None:
     count, rng = section.random_baseline, np.random.default_rng(run.recipe.seed)
     terms = {name: model.terms for name, model in run.costs.items()}
     asked = [budgets.limits() for budgets in budget_sets]
-    kept = [row for row in run.folder.read_lines(BASELINE) if row.get("budgets") not in asked]
-    rows: list[dict[str, Any]] = []
+    there = read_records(run.folder.path / BASELINE, Measured, MEND_LINE)
+    rows = [row for row in there if row.budgets not in asked]
     with (
         run.evaluating("random", stage=True) as work,
         run.progress.task("random baseline", count * len(budget_sets)) as task,
@@ -40,13 +41,11 @@ def draw(run: RunContext) -> None:
             if not drawn:
                 log.warning("random baseline: no network uses %s of %s; lower search.random_window", floor, budgets)
             for architecture, metrics in zip(drawn, evaluator.scores(drawn, task), strict=True):
-                rows.append(
-                    {
-                        "budgets": budgets.limits(),
-                        "architecture": architecture.to_dict(),
-                        "costs": exact_costs(run.costs, architecture),
-                        **metrics.to_dict("supernet"),
-                    }
-                )
+                found = {
+                    "budgets": budgets.limits(),
+                    "architecture": architecture,
+                    "costs": exact_costs(run.costs, architecture),
+                }
+                rows.append(checked({**found, **metrics.to_dict("supernet")}, Measured, BASELINE))
         run.replace("random")
-        run.folder.write_lines(BASELINE, [*kept, *rows])
+        run.folder.write_lines(BASELINE, [row.to_json() for row in rows])

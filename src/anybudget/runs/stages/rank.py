@@ -9,6 +9,7 @@ from typing import Any
 from anybudget.evaluation.ranking import rank_run
 from anybudget.runs.context import RunContext
 from anybudget.runs.stages.retrain import retrained
+from anybudget.storage.records import Ranking, checked
 from anybudget.tabular.tables import load_table
 
 
@@ -32,5 +33,5 @@ def rank(run: RunContext, paths: int, image_counts: Sequence[int], table: Path |
             truth=truth,
             progress=run.progress,
         )
-        run.folder.write_result("rank.json", found)
+        run.folder.write_result("rank.json", checked(found, Ranking, "rank.json").to_json())
     return found

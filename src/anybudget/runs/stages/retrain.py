@@ -14,12 +14,12 @@ from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation.evaluator import evaluate
 from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
-from anybudget.runs.answers import ANSWERS, architecture_of, read_answers, read_object, with_hint
+from anybudget.runs.answers import ANSWERS, own, read_answers
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
 from anybudget.spaces import BlockSpec, derive
-from anybudget.storage.records import Record
+from anybudget.storage.records import Retrained, checked, read_record
 from anybudget.training.retrain import train_network
 
 RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
@@ -90,15 +90,13 @@ def retrain(
 
 def retrained(run: RunContext) -> dict[Architecture, float]:
     """Test top-1 in percent of the networks that were retrained as they were found."""
-    # Those that were kept when their network was trained again have a dot in the name.
-    networks = [path for path in run.folder.path.glob("retrain/*/result.json") if "." not in path.parent.name]
-    with with_hint(RETRAIN_AGAIN):
-        records = [read_object(run, path) for path in networks]
-        return {
-            architecture_of(run, record): record.number("test_top1_percent")
-            for record in records
-            if not record.values.get("derived")
-        }
+    found = {}
+    for path in run.folder.path.glob("retrain/*/result.json"):
+        if "." not in path.parent.name:  # not one that was kept when its network was trained again
+            result = read_record(path, Retrained, RETRAIN_AGAIN)
+            if result is not None and not result.derived:
+                found[own(run, result.architecture, str(path), RETRAIN_AGAIN)] = result.test_top1_percent
+    return found
 
 
 def _specs(run: RunContext, architecture: Architecture, inherit: bool) -> tuple[BlockSpec, ...]:
@@ -129,14 +127,14 @@ def _write(
     """Write all files of a retrained network; one that was trained otherwise is kept beside it."""
     folder, name = run.folder, f"retrain/{architecture.short_id}"
     former = _result_of(run, architecture)
-    if former and former.values.get("settings") != result["settings"]:
+    if former and former.settings != result["settings"]:
         folder.keep(name)
     folder.write_csv(f"{name}/retrain.csv", rows)
     folder.save_weights(f"{name}/{WEIGHTS}", network)
     folder.write_json(f"{name}/architecture.json", architecture.to_dict())
     folder.write_json(f"{name}/{NETWORK}", describe(run.recipe, architecture))
     folder.write_json(f"{name}/{FACTS}", DataFacts.of(run.listing, run.data).to_dict())
-    folder.write_json(f"{name}/result.json", result)
+    folder.write_json(f"{name}/result.json", checked(result, Retrained, name).to_json())
 
 
 def _picked(run: RunContext) -> list[Architecture]:
@@ -162,24 +160,18 @@ def _settings(run: RunContext, inherit: bool, epochs: int | None) -> dict[str, A
     return {**said, "epochs": section.epochs if epochs is None else epochs, **(run.origin() if inherit else {})}
 
 
-def _result_path(run: RunContext, architecture: Architecture) -> Path:
-    return run.folder.path / "retrain" / architecture.short_id / "result.json"
-
-
-def _result_of(run: RunContext, architecture: Architecture) -> Record | None:
+def _result_of(run: RunContext, architecture: Architecture) -> Retrained | None:
     """The result of retraining this architecture, however it was trained; None if it has not been."""
-    path = _result_path(run, architecture)
-    if not path.exists():
-        return None
-    with with_hint(RETRAIN_AGAIN):
-        record = read_object(run, path)
-        record.number("epochs")
-    return record
+    return read_record(_folder(run, architecture) / "result.json", Retrained, RETRAIN_AGAIN)
+
+
+def _folder(run: RunContext, architecture: Architecture) -> Path:
+    return run.folder.path / "retrain" / architecture.short_id
 
 
 def _finished(run: RunContext, architecture: Architecture) -> dict[str, Any] | None:
     """What retraining this architecture as the recipe says gave; None if it has not been."""
-    record = _result_of(run, architecture)
-    if record is None or record.values.get("settings") != _settings(run, run.recipe.retrain.inherit, None):
+    result = _result_of(run, architecture)
+    if result is None or result.settings != _settings(run, run.recipe.retrain.inherit, None):
         return None
-    return record.values
+    return result.to_json()

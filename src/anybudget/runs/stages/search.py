@@ -12,6 +12,7 @@ from anybudget.runs.searching import StrategyChoice, make_strategy, names_of
 from anybudget.runs.work import Work
 from anybudget.search import compare as comparison
 from anybudget.search.base import Candidate
+from anybudget.storage.records import Comparison, checked
 
 
 def search(run: RunContext) -> list[Candidate]:
@@ -82,5 +83,5 @@ def compare(run: RunContext, strategies: Sequence[StrategyChoice], budgets: Sequ
     with run.evaluating("compare") as work:
         made = [make_strategy(run, given, work, part=name) for given, name in zip(strategies, names, strict=True)]
         found = comparison.compare(made, budgets)
-        run.folder.write_result("compare.json", found)
+        run.folder.write_result("compare.json", checked(found, Comparison, "compare.json").to_json())
     return found
