@@ -55,7 +55,8 @@ def not_retrained(change: Prepare) -> Prepare:
 DEEP = "[" * 100_000
 NAN = float("nan")
 NETWORK = {"space": "unified", "choices": [0, 0]}
-OTHER_SPACE = json.dumps({"budgets": {"macs": 1}, "architecture": NETWORK | {"space": "mbconv"}})
+MEASURED = {"costs": {"macs": 1}, "supernet_top1_percent": 1, "log_probability": None, "seconds": 1, "layers": []}
+OTHER_SPACE = json.dumps({"budgets": {"macs": 1}, "architecture": NETWORK | {"space": "mbconv"}, **MEASURED})
 SPENT = ("evaluations", "images", "macs", "seconds")
 ASK = 'which retrain.picks names; ask for it with: anybudget generate run --budget "macs<=30k"'
 SEARCH = "search run --strategy random"
@@ -110,7 +111,7 @@ RECIPES = [
     damaged("not-utf8", "recipe.toml", b"\xff", "generate run", ": damaged: 'utf-8' codec"),
     damaged("not-toml", "recipe.toml", "name = ", "search run", ": damaged: Invalid value"),
     damaged("json", "recipe.toml", "{}", "rank run", ": damaged"),
-    damaged("deep", "recipe.toml", f"x = {DEEP}", "generate run", ": damaged: nested too deeply"),
+    damaged("deep", "recipe.toml", f"x = {DEEP}", "generate run", ": not JSON: nested too deeply"),
     damaged("huge-number", "recipe.toml", f"seed = {'9' * 5000}", "generate run", ": damaged"),
     damaged("report", "recipe.toml", "name = ", "report run", ": not TOML"),
     damaged("report-not-utf8", "recipe.toml", b"\xff", "report run", ", line 1: not UTF-8 text"),
@@ -148,10 +149,10 @@ STAGES = [
     for identifier, content, command, names in (
         ("empty", "", "generate run", ": damaged"),
         ("cut", '{"supernet": {', SEARCH, ": damaged"),
-        ("list", "[1]", "generate run", ": damaged: not an object"),
-        ("null", "null", AGAIN, ": damaged: not an object"),
+        ("list", "[1]", "generate run", ": expected a JSON object"),
+        ("null", "null", AGAIN, ": expected a JSON object"),
         ("not-utf8", b"\xff", RANK, ": damaged"),
-        ("deep", DEEP, "generate run", ": damaged: nested too deeply"),
+        ("deep", DEEP, "generate run", ": not JSON: nested too deeply"),
         ("report-cut", "{", "report run", ", line 1: not JSON"),
         ("report-number", '{"supernet": 3}', "report run", ': "supernet" must be an object'),
         ("report-negative", '{"a": {"seconds": -1, "finished": ""}}', "report run", ': "a": "seconds" must not be'),
@@ -222,7 +223,7 @@ ANSWERS = (
         damaged(f"{command.split()[0]}-{identifier}", "candidates.jsonl", content, command, names)
         for identifier, content, command, names in (
             ("cut", '{"budgets": ', "generate run", ", line 1: not JSON"),
-            ("not-utf8", b"\xff", "generate run", ", line 1: not JSON: 'utf-8' codec"),
+            ("not-utf8", b"\xff", "generate run", ", line 1: not UTF-8"),
             ("deep", DEEP, "generate run", ", line 1: not JSON: nested too deeply; mend or remove that line"),
             ("number", "3", "generate run", ", line 1: expected a JSON object, found 3"),
             ("empty-object", "{}", "generate run", ', line 1: lacks "budgets"; found nothing; mend or remove'),
@@ -278,7 +279,7 @@ ANSWERS = (
             )
         ),
         damaged("cut", "generator.json", "{", "generate run", ": damaged"),
-        damaged("number", "generator.json", "3", "generate run", ": damaged: not an object but 3; delete run/stages"),
+        damaged("number", "generator.json", "3", "generate run", ": expected a JSON object, found 3; delete run/stages"),
         damaged("other-keys", "generator.json", '{"a": 1}', "generate run", ': lacks "evaluations"; found a; delete'),
         damaged(
             "text", "generator.json", json.dumps(dict.fromkeys(SPENT, "x")), "generate run", ': "evaluations" must'
