@@ -279,7 +279,9 @@ ANSWERS = (
             )
         ),
         damaged("cut", "generator.json", "{", "generate run", ": damaged"),
-        damaged("number", "generator.json", "3", "generate run", ": expected a JSON object, found 3; delete run/stages"),
+        damaged(
+            "number", "generator.json", "3", "generate run", ": expected a JSON object, found 3; delete run/stages"
+        ),
         damaged("other-keys", "generator.json", '{"a": 1}', "generate run", ': lacks "evaluations"; found a; delete'),
         damaged(
             "text", "generator.json", json.dumps(dict.fromkeys(SPENT, "x")), "generate run", ': "evaluations" must'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from anybudget.report import accuracy, blocks, curves, delivered, strategies, ti
 from anybudget.report.contents import STAGES, RetrainedNetwork, RunContents, read_run
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
 from anybudget.storage.files import write_whole
-from anybudget.storage.records import Answer, Curve
+from anybudget.storage.records import Answer, Curve, Retrained
 
 
 def write_report(run: Path) -> Path:
@@ -68,7 +68,7 @@ def render(contents: RunContents) -> str:
         strategies=strategies.section(contents.comparison),
         architectures=_architectures(latest),
         retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
-        retrained_costs=shown_costs(_costs(contents.retrained)),
+        retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
         training=_training(contents),
         stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
     )
@@ -176,9 +176,9 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
     ]
 
 
-def _costs(networks: Sequence[Answer] | Sequence[RetrainedNetwork]) -> list[str]:
+def _costs(networks: Iterable[Answer | Retrained]) -> list[str]:
     """Every cost that is said of any of the networks."""
-    return list(dict.fromkeys(cost for network in networks for cost in network.result.costs))
+    return list(dict.fromkeys(cost for network in networks for cost in network.costs))
 
 
 def _deliveries(answers: Sequence[Answer]) -> list[dict[str, Any]]:
