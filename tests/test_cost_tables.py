@@ -1,6 +1,7 @@
 """A cost from a table: what the file says is what networks cost, and what is wrong with a file is named."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,14 @@ def test_costs_below_zero_are_no_table() -> None:
 
     with pytest.raises(ConfigError, match="terms below 0"):
         CostTable.of(Refund(), "ms")
+
+
+def test_the_table_of_the_page_is_one(tmp_path: Path) -> None:
+    """What `docs/commands.md` shows, with the space that its names say."""
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    (block,) = (b for b in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"decisions": {' in b)
+    settings = SPACE.settings.model_copy(
+        update={"stages": stages((4, 1, 1), (8, 1, 2)), "operations": ("k3_e3", "k3_e6", "skip")}
+    )
+    model = table_cost(tmp_path, block, space=MBConvSpace(settings))
+    assert model.cost(Architecture("mbconv", (0, 2))) == pytest.approx(1.25 + 0.41 + 0.1)

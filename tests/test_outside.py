@@ -234,3 +234,16 @@ def test_the_command_line_knows_what_installed_packages_bring(recipe_file: Path,
     )
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["space"] == "twin"
+
+
+def test_the_space_of_the_page_conforms(outside: ModuleType, recipe_file: Path) -> None:
+    assert outside
+    page = (Path(__file__).parents[1] / "docs" / "spaces.md").read_text()
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "@SPACES.register" in b)
+    exec(block, {"__name__": "my_space"})
+    sizes = "input_size = 8\ninput_channels = 1\nclasses = 3"
+    space = load_recipe(twin_recipe(recipe_file, f'name = "kernels"\n{sizes}')).build_space()
+    assert space.size() == 3**4
+    check_space(space, samples=3)
+    torch.manual_seed(0)
+    check_supernet(build_supernet(space), samples=2)
