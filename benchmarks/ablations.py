@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.budgets import BudgetSet
-from anybudget.cli.tables import RichProgress
+from anybudget.cli.terminal import RichProgress
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.recipe import load_recipe

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from anybudget.cli.tables import RichProgress
+from anybudget.cli.terminal import RichProgress
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.unified_block import UnifiedBlock

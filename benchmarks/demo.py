@@ -16,7 +16,7 @@ from rich.table import Table
 from scipy.stats import kendalltau
 
 from anybudget.budgets import least_unused_percent
-from anybudget.cli.tables import RichProgress
+from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 

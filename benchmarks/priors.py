@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, pearsonr
 
-from anybudget.cli.tables import RichProgress
+from anybudget.cli.terminal import RichProgress
 from anybudget.data import TrainingBatches
 from anybudget.decoding.reachability import reachable
 from anybudget.generator.network import ArchitectureGenerator

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anybudget.cli.tables import RichProgress, print_ranking
+from anybudget.cli.tables import print_ranking
+from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from demo import ROOT

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.cli.tables import RichProgress
+from anybudget.cli.terminal import RichProgress
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.evaluation.ranking import rank_correlation
 from anybudget.recipe import load_recipe

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anybudget.budgets import BudgetSet
-from anybudget.cli.tables import RichProgress
+from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.search.compare import compare

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from anybudget.cli import commands as cli
+from anybudget.cli import process as cli
 from anybudget.data import DataSplits, load_splits
 from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.recipe import load_recipe, resolved

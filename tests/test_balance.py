@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from anybudget.cli.tables import out, print_candidates
+from anybudget.cli.tables import print_candidates
+from anybudget.cli.terminal import out
 from anybudget.data import DataSplits, ImageSet, largest_class_percent, load_splits
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.evaluation.metrics import Tally, balanced_accuracy_percent

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from anybudget.architecture import Architecture
-from anybudget.cli import commands as cli
+from anybudget.cli.options import STRATEGY_HELP
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, ImageSet
 from anybudget.errors import AnyBudgetError
@@ -230,7 +230,7 @@ def test_every_strategy_answers_within_its_budgets(
 
 def test_help_names_every_strategy() -> None:
     known = ", ".join(STRATEGIES)
-    assert f"{known}." == cli.STRATEGY_HELP
+    assert f"{known}." == STRATEGY_HELP
 
 
 @pytest.mark.parametrize(
@@ -367,9 +367,9 @@ def test_a_stage_that_is_missing_names_its_command(
 
 def test_help_and_import_do_not_load_torch() -> None:
     script = (
-        "import sys, anybudget, anybudget.cli.commands\n"
+        "import sys, anybudget, anybudget.cli\n"
         "sys.argv = ['anybudget', '--help']\n"
-        "try:\n    anybudget.cli.commands.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "try:\n    anybudget.cli.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
         "assert 'torch' not in sys.modules\n"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -410,7 +410,7 @@ def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path
 
 def test_native_prints_stay_out_of_standard_output() -> None:
     script = (
-        "import ctypes, sys\nfrom anybudget.cli import commands as cli\n"
+        "import ctypes, sys\nfrom anybudget.cli import process as cli\n"
         "sys.argv = ['anybudget', '--help']\ncli._divert_native_output()\n"
         "ctypes.CDLL(None).puts(b'noise of a solver')\nprint('answer')\n"
     )

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-from anybudget.cli import commands as cli
+from anybudget.cli import process as cli
 from anybudget.errors import AnyBudgetError, ConfigError, RunError, TrainingError
 from anybudget.recipe import load_recipe
 from anybudget.runs import run as stages

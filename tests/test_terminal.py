@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from anybudget.cli import tables as terminal
-from anybudget.cli.tables import Stream, print_candidates, print_comparison, print_examination, print_ranking
+from anybudget.cli import tables, terminal
+from anybudget.cli.tables import print_candidates, print_comparison, print_examination, print_ranking
+from anybudget.cli.terminal import Stream
 from anybudget.recipe import load_recipe, resolved
 from anybudget.storage.run_folder import RunFolder
 from conftest import call
@@ -74,10 +75,10 @@ PRINTED: dict[str, tuple[Callable[[], None], Sequence[str]]] = {
     "compare": (lambda: print_comparison(COMPARISON), (*STRATEGIES, "83.63%", "hypervolume", "9.033k", "1234.5")),
     "rank": (lambda: print_ranking(RANKING), ("Kendall's", "networks'", "0.123", "1,000", "top-1")),
     "retrain": (
-        lambda: terminal.print_retrained([{**RETRAINED, "test_top1_percent": 85.2}]),
+        lambda: tables.print_retrained([{**RETRAINED, "test_top1_percent": 85.2}]),
         ("architecture", "inherited", "85.20%"),
     ),
-    "space": (lambda: terminal.print_space(SUMMARY), ("12,340,000,000", "1,234,567,890", "bitops")),
+    "space": (lambda: tables.print_space(SUMMARY), ("12,340,000,000", "1,234,567,890", "bitops")),
     "doctor": (lambda: print_examination(EXAMINED), ("checkpoints/supernet.checkpoint", "problem", FACTS[0][1])),
 }  # fmt: skip
 

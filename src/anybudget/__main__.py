@@ -1,5 +1,5 @@
 """Runs the command line as `python -m anybudget`."""
 
-from anybudget.cli.commands import main
+from anybudget.cli.process import main
 
 main()

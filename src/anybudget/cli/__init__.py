@@ -1,5 +1,5 @@
 """The command line."""
 
-from anybudget.cli.commands import main
+from anybudget.cli.process import main
 
 __all__ = ["main"]

@@ -1,72 +1,17 @@
-"""What the terminal shows: tables on standard output, progress bars on standard error."""
+"""The tables that commands print."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
-from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from anybudget.errors import BudgetError, RunError
+from anybudget.cli.terminal import new_table, out, printable, show
 
 if TYPE_CHECKING:
     from anybudget.runs.run import Run
-
-
-class OutputClosed(BaseException):
-    """Whoever reads the output has gone away; no `Exception`, so that nothing on the way takes it for a mistake."""
-
-
-class Stream(Console):
-    """Standard output or error."""
-
-    def on_broken_pipe(self) -> None:
-        """Leave it to the command line how the process ends."""
-        raise OutputClosed
-
-
-out = Stream(soft_wrap=True, highlight=False)
-err = Stream(stderr=True, soft_wrap=True, highlight=False)
-
-
-def printable(text: str) -> str:
-    """Text on one line, with what a terminal would act on written out."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-
-
-class RichProgress:
-    """Draws progress on standard error, one bar at a time: how much, how long still, and the figure that matters."""
-
-    @contextmanager
-    def task(self, name: str, total: int) -> Iterator[RichTask]:
-        """Open a bar of `total` steps."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figure]}"),
-        )
-        with Progress(*columns, console=err) as bars:
-            yield RichTask(bars, bars.add_task(name, total=total, figure=""))
-
-
-class RichTask:
-    """One bar."""
-
-    def __init__(self, bars: Progress, identifier: Any) -> None:
-        self._bars, self._identifier = bars, identifier
-
-    def advance(self, steps: int = 1, figure: str = "") -> None:
-        """Move the bar on."""
-        self._bars.update(self._identifier, advance=steps, figure=figure)
 
 
 def _quantity(value: float) -> str:
@@ -82,78 +27,11 @@ def _limits(budgets: Mapping[str, float]) -> str:
     return str(BudgetSet(tuple(Budget(cost, limit) for cost, limit in budgets.items())))
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
-    return table
-
-
-def show(table: Table) -> None:
-    """Print a table without breaking a word or a number.
-
-    In a terminal its cells fold between words; where the longest words alone are wider, it is printed row by row.
-    Elsewhere lines are as long as they have to be, so that `grep` finds a row whole.
-    """
-    limit = out.width if out.file.isatty() else None
-    if table.title:
-        out.print(table.title, style="bold", soft_wrap=limit is None)
-        table.title = None
-    widths = _column_widths(table, limit)
-    if widths is None:
-        _print_stacked(table)
-        return
-    for column, width in zip(table.columns, widths, strict=True):
-        column.width = width
-    table.width = sum(widths) + _frame(table)
-    out.print(table)
-
-
-def _frame(table: Table) -> int:
-    """How wide the lines and spaces between the columns are, in characters."""
-    return 3 * len(table.columns) + 1
-
-
-def _column_widths(table: Table, limit: int | None) -> list[int] | None:
-    """A width for each column such that no word is broken, in characters; None where `limit` is too small for any."""
-    options = out.options.update(width=10**6)
-    shown = [[*([column.header] if table.show_header else []), *column.cells] for column in table.columns]
-    measured = [[Measurement.get(out, options, cell) for cell in column] for column in shown]
-    least = [max(cell.minimum for cell in column) for column in measured]
-    most = [max(cell.maximum for cell in column) for column in measured]
-    if limit is None:
-        return most
-    left = limit - _frame(table) - sum(least)
-    if left < 0:
-        return None
-    for index in sorted(range(len(most)), key=lambda index: most[index] - least[index]):  # those that need little first
-        more = min(left, most[index] - least[index])
-        least[index] += more
-        left -= more
-    return least
-
-
-def _print_stacked(table: Table) -> None:
-    """Print each row as a line of its first cell and, below it, a line for every other one with its header."""
-    headers, *rows = zip(*([column.header, *column.cells] for column in table.columns), strict=True)
-    for first, *others in rows:
-        out.print(
-            Text.assemble(f"{headers[0]}: " if str(headers[0]) else "", _as_text(first)), style="bold", soft_wrap=False
-        )
-        for header, cell in zip(headers[1:], others, strict=True):
-            if str(cell):
-                out.print(Text.assemble(f"  {header}: " if str(header) else "  ", _as_text(cell)), soft_wrap=False)
-
-
-def _as_text(cell: RenderableType) -> Text:
-    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
-
-
 def print_examination(found: Mapping[str, Any]) -> None:
     """Print what `examine` found: the installation, and a line for everything that was looked at in a run folder."""
     from anybudget.runs.environment import facts
 
-    table = _table("environment", ("", ""))
+    table = new_table("environment", ("", ""))
     table.show_header = False
     for name, value in facts(found["environment"]):
         table.add_row(name, Text(printable(value)))
@@ -181,11 +59,11 @@ def print_space(summary: Mapping[str, Any]) -> None:
     out.print(
         f"search space {summary['space']}: {summary['decisions']} decisions, {size:,} networks ({size:.2e}){distinct}"
     )
-    table = _table("costs", ("cost", "min", "median", "max"))
+    table = new_table("costs", ("cost", "min", "median", "max"))
     for name, row in summary["costs"].items():
         table.add_row(name, *(exact_quantity(float(f"{row[key]:.12g}")) for key in ("min", "median", "max")))
     show(table)
-    table = _table("budgets", ("budgets", "reachable"))
+    table = new_table("budgets", ("budgets", "reachable"))
     for row in summary["budgets"]:
         table.add_row(row["text"], "yes" if row["reachable"] else f"no: {row['reason']}")
     show(table)
@@ -197,7 +75,7 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
 
     names = _costs_of(rows)
     columns = ["budgets", *names, "unused of the tightest", "supernet top-1", "balanced"]
-    table = _table(
+    table = new_table(
         "generated architectures", [*columns, *(["random best", "random mean", "random worst"] if baseline else [])]
     )
     for row in rows:
@@ -248,7 +126,7 @@ def _print_largest_class(rows: Sequence[Mapping[str, Any]], split: str) -> None:
 def print_comparison(found: Mapping[str, Any]) -> None:
     """Print what `compare` found: top-1 at every budget, then what the strategies add up to."""
     strategies = found["strategies"]
-    table = _table("supernet top-1 by strategy", ["", *(strategy["name"] for strategy in strategies)])
+    table = new_table("supernet top-1 by strategy", ["", *(strategy["name"] for strategy in strategies)])
     for index, budgets in enumerate(found["budgets"]):
         scores = [strategy["candidates"][index]["supernet_top1_percent"] for strategy in strategies]
         best = max(scores)
@@ -279,7 +157,7 @@ def print_ranking(found: Mapping[str, Any]) -> None:
             f"{name} supernet: Kendall's tau of {found['paths']} networks' scores on few images and on all {total:,} "
             f"(top-1 {span['lowest']:.1f} to {span['highest']:.1f}%)"
         )
-        table = _table(title, columns)
+        table = new_table(title, columns)
         for row in supernet["rows"]:
             keys = ("loss", "top1", "loss_for_top1", "batch_loss")
             table.add_row(f"{row['images']:,}", *(_tau(row[key]) for key in keys))
@@ -304,7 +182,7 @@ def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print retrained networks with their test top-1."""
     names = _costs_of(rows)
     columns = ("architecture", *names, "epochs", "start", "test top-1", "balanced")
-    table = _table("retrained networks", columns)
+    table = new_table("retrained networks", columns)
     for row in rows:
         table.add_row(
             _short_id(row),
@@ -330,16 +208,13 @@ def print_results(opened: Run) -> None:
     Raises:
         RunError: a file does not hold what a run writes there.
     """
+    from anybudget.storage.records import Answer, Measured, Retrained, read_record, read_records
+
     folder = opened.folder
-    answers, baseline = folder.read_lines("candidates.jsonl"), folder.read_lines("random.jsonl")
-    names = [str(path.relative_to(folder.path)) for path in sorted(folder.path.glob("retrain/*/result.json"))]
-    rows = [folder.read_json(name) for name in names]
-    try:
-        print_candidates(answers, baseline)
-        if rows:
-            print_retrained(sorted(rows, key=lambda row: list(row["costs"].values())))
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, BudgetError) as error:
-        raise RunError(
-            f"{folder.path}: candidates.jsonl, random.jsonl or a result.json below retrain/ has not the keys and "
-            f"values that a run writes ({type(error).__name__}: {error}); `anybudget doctor {folder.path}` looks at all"
-        ) from None
+    answers = [row.to_json() for row in read_records(folder.path / "candidates.jsonl", Answer)]
+    baseline = [row.to_json() for row in read_records(folder.path / "random.jsonl", Measured)]
+    results = [read_record(path, Retrained) for path in sorted(folder.path.glob("retrain/*/result.json"))]
+    rows = [result.to_json() for result in results if result is not None]
+    print_candidates(answers, baseline)
+    if rows:
+        print_retrained(sorted(rows, key=lambda row: row["costs"]["macs"]))
