@@ -18,7 +18,7 @@ from anybudget.data import (
 )
 from anybudget.errors import DataError
 from anybudget.recipe import load_recipe
-from anybudget.runs.run import Run
+from anybudget.runs.context import RunContext
 from anybudget.runtime.progress import SilentProgress
 from anybudget.storage.run_folder import RunFolder
 from data_sets import (
@@ -330,9 +330,9 @@ def test_the_recipe_says_how_many_may_be_left_out(recipe_file: Path, tmp_path: P
     spoil(root / "b" / "0.png")
     settings = [f"data.source={str(root)!r}", "space.input_channels=3"]
     with pytest.raises(DataError, match=r"data\.skip_unreadable"):
-        _ = Run(RunFolder(tmp_path / "run"), load_recipe(recipe_file, settings), SilentProgress()).data
+        _ = RunContext(RunFolder(tmp_path / "run"), load_recipe(recipe_file, settings), SilentProgress()).data
     recipe = load_recipe(recipe_file, [*settings, "data.skip_unreadable=1"])
-    assert sum(map(len, splits_of(Run(RunFolder(tmp_path / "run"), recipe, SilentProgress()).data))) == 11
+    assert sum(map(len, splits_of(RunContext(RunFolder(tmp_path / "run"), recipe, SilentProgress()).data))) == 11
 
 
 @pytest.mark.parametrize("limit", [150, 50], ids=["Pillow warns", "Pillow refuses"])

@@ -34,11 +34,11 @@ from anybudget.storage.checkpoint import FileCheckpoint, read
 from anybudget.storage.journal import Journal
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing.interruption import differing_files
-from anybudget.training import loop
+from anybudget.training import sgd
 from anybudget.training.loop import EpochLoop
 from conftest import stop_after
 
-SOURCE = Path(cli.__file__).parent
+SOURCE = Path(cli.__file__).parents[1]
 SETTINGS = {"stage": "test", "recipe": {"seed": 1}}
 
 
@@ -85,7 +85,7 @@ class Bomb:
         (lambda content: content[:40], "damaged, or no checkpoint"),
         (lambda _content: b"", "damaged, or no checkpoint"),
         (lambda _content: b"[" * 100_000, "damaged, or no checkpoint"),
-        (lambda content: content.replace(b'"version": 1', b'"version": 9'), "no checkpoint of this version"),
+        (lambda content: content.replace(b'"version": 2', b'"version": 9'), "no checkpoint of this version"),
         (lambda _content: b'{"some": "json"}\n', "no checkpoint of this version"),
         (pickled, "damaged, or no checkpoint"),
         (lambda _content: os.urandom(2000), "damaged, or no checkpoint"),
@@ -320,7 +320,7 @@ class Poison:
     """Makes the loss of some steps of training no number."""
 
     def __init__(self, *steps: int) -> None:
-        self.steps, self.count, self.real = steps, 0, loop.F.cross_entropy
+        self.steps, self.count, self.real = steps, 0, sgd.F.cross_entropy
 
     def __call__(self, *arguments: Any, **options: Any) -> torch.Tensor:
         self.count += 1
@@ -332,14 +332,14 @@ def test_a_loss_that_is_no_number_stops_with_path_and_step(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = open_run(recipe_file, tmp_path / "run")
-    monkeypatch.setattr(loop.F, "cross_entropy", Poison(8))
+    monkeypatch.setattr(sgd.F, "cross_entropy", Poison(8))
     with pytest.raises(
         TrainingError, match=r"the loss became nan in epoch 2, step 3, on path \[\d+, \d+\]; lower learn"
     ):
         run.train_supernet()
     monkeypatch.undo()
     state = read(run.folder.path / "checkpoints" / "supernet.checkpoint")
-    assert state["loop"]["position"]["batches"] == 2  # the last good one
+    assert state["loop"]["step"] == 2  # the last good one
     assert all(torch.isfinite(weights).all() for weights in state["model"].values())
     run.train_supernet()
     whole = open_run(recipe_file, tmp_path / "whole")
@@ -363,14 +363,14 @@ def test_weights_that_are_no_numbers_are_never_saved(
     with pytest.raises(TrainingError, match="weights are not finite after epoch 1, step 4"):
         run.train_supernet()
     state = read(run.folder.path / "checkpoints" / "supernet.checkpoint")
-    assert state["loop"]["position"]["batches"] == 3
+    assert state["loop"]["step"] == 3
 
 
 def test_rollback_goes_on_from_the_epoch_with_half_the_rate(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = open_run(recipe_file, tmp_path / "run", "supernet.rollbacks=2")
-    monkeypatch.setattr(loop.F, "cross_entropy", Poison(8, 13))
+    monkeypatch.setattr(sgd.F, "cross_entropy", Poison(8, 13))
     run.train_supernet()
     assert "rolled back to the start of epoch 2 with 0.5 times the learning rate (rollback 1 of 2)" in caplog.text
     assert "with 0.25 times the learning rate (rollback 2 of 2)" in caplog.text
@@ -385,7 +385,7 @@ def test_rollback_goes_on_from_the_epoch_with_half_the_rate(
     weights = [(folder / "supernet.safetensors").read_bytes() for folder in (run.folder.path, plain.folder.path)]
     assert weights[0] != weights[1]
     again = open_run(recipe_file, tmp_path / "again", "supernet.rollbacks=2")
-    monkeypatch.setattr(loop.F, "cross_entropy", Poison(8, 13, 17, 18, 19))
+    monkeypatch.setattr(sgd.F, "cross_entropy", Poison(8, 13, 17, 18, 19))
     with pytest.raises(TrainingError, match="the loss became nan in epoch 2"):
         again.train_supernet()
 

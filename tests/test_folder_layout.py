@@ -10,7 +10,7 @@ from PIL import Image
 from anybudget.data import DataSplits, FolderSettings, ImageSet, load_splits
 from anybudget.errors import ConfigError, DataError
 from anybudget.recipe import load_recipe
-from anybudget.runs.run import Run
+from anybudget.runs.context import RunContext
 from anybudget.runtime.progress import SilentProgress
 from anybudget.storage.run_folder import RunFolder
 
@@ -103,7 +103,7 @@ def test_a_stray_class_folder_is_named_by_its_few_images(recipe_file: Path, tmp_
     part(root, 50, count=3, classes="z")
     recipe = load_recipe(recipe_file, [f"data.source={str(root)!r}"])
     with pytest.raises(ConfigError, match=r"space.classes=4 .*fewest images are 'z' \(3\), 'a' \(8\)"):
-        _ = Run(RunFolder(tmp_path / "run"), recipe, SilentProgress()).data
+        _ = RunContext(RunFolder(tmp_path / "run"), recipe, SilentProgress()).data
 
 
 def test_the_recipe_says_what_val_is(recipe_file: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_recipe_says_what_val_is(recipe_file: Path, tmp_path: Path) -> None:
         part(tmp_path / "images" / name, value, classes="abc")
     for val, expected in (("test", [{10}, {10}, {20}]), ("validation", [{10}, {20}, {10}])):
         recipe = load_recipe(recipe_file, [f"data.source={str(tmp_path / 'images')!r}", f"data.val={val}"])
-        assert loaded_parts(Run(RunFolder(tmp_path / "run"), recipe, SilentProgress()).data) == expected
+        assert loaded_parts(RunContext(RunFolder(tmp_path / "run"), recipe, SilentProgress()).data) == expected
 
 
 def test_uneven_classes_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

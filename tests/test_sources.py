@@ -243,8 +243,8 @@ def test_a_registered_source_is_known_to_recipes(recipe_file: Path, tmp_path: Pa
     assert asked == [DataSettings(recipe.seed, 0.3, 0.15, 8)]
     run.train_supernet()
     again = Run.open(tmp_path / "run")
-    assert again.source == "rows"
-    assert again.listing == tiny.listing()
+    assert again.context.source == "rows"
+    assert again.context.listing == tiny.listing()
     assert load_splits("rows", seed=0) is tiny
     assert identify("rows") == tiny.listing()
     with pytest.raises(DataError, match="or 'fashion-mnist-subset' or 'rows'"):

@@ -17,6 +17,7 @@ from PIL import Image
 from anybudget.errors import DataError, RunError
 from anybudget.recipe import load_recipe
 from anybudget.runs import doctor
+from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS, LISTING
 from anybudget.runs.run import Run
 from anybudget.runs.work import check_alike
@@ -234,7 +235,7 @@ def test_retraining_from_other_weights_is_not_resumed(place: Path) -> None:
 def test_a_data_set_that_is_gone_is_no_run_error_before_there_is_a_run(place: Path) -> None:
     shutil.rmtree(place / "images")
     with pytest.raises(DataError, match="no such file or folder: give the path") as caught:
-        _ = Run(RunFolder(place / "new"), load_recipe(place / "r.toml"), SilentProgress()).data
+        _ = RunContext(RunFolder(place / "new"), load_recipe(place / "r.toml"), SilentProgress()).data
     assert "--data" not in str(caught.value)
 
 
