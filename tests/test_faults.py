@@ -25,8 +25,8 @@ import torch
 from anybudget.cli import process as cli
 from anybudget.errors import AnyBudgetError, ConfigError, RunError, TrainingError
 from anybudget.recipe import load_recipe
-from anybudget.runs import run as stages
 from anybudget.runs.run import Run
+from anybudget.runs.stages import supernet as supernet_stage
 from anybudget.runs.work import as_memory_error
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.signals import Stopped, StopRequest
@@ -392,7 +392,7 @@ def test_rollback_goes_on_from_the_epoch_with_half_the_rate(
 
 def test_memory_that_runs_out_is_explained(recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = open_run(recipe_file, tmp_path / "run")
-    monkeypatch.setattr(stages, "train_supernet", lambda *_args, **_options: torch.empty(1 << 55))
+    monkeypatch.setattr(supernet_stage, "train_supernet", lambda *_args, **_options: torch.empty(1 << 55))
     with pytest.raises(TrainingError, match=r"out of memory .*lower batch_size, or raise accumulate"):
         run.train_supernet()
 
