@@ -401,7 +401,7 @@ def test_what_kills_leave_behind(workshop: Path, capsys: pytest.CaptureFixture[s
     assert checks["left by kills"][1].startswith("2 unfinished file(s) of 2.0 KiB; ")
     assert checks["at work"] == (
         "note",
-        "nobody; process 7 on here: anybudget run was killed, and the next work here goes on",
+        "nobody; process 7 on here: anybudget run was killed; the next work here resumes",
     )
     assert checks["checkpoints/thesis.tex"] == ("note", "no file of anybudget")
     assert states(checks, "note") == ["at work", "retrain/x", "checkpoints/thesis.tex", "left by kills"]

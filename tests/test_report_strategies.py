@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -471,3 +472,33 @@ def test_comparison_needs_no_other_stage(tmp_path: Path) -> None:
     page = page_of(tmp_path, compared(TWO))
     assert [node.attributes["id"] for node in page.find("section")] == ["overview", "strategies", "recipe"]
     assert "compare.json" not in FILES
+
+
+@pytest.mark.parametrize(
+    ("min_use", "told"), [(0.9, "had to use at least 90 % of what its budget leaves"), (0.0, "min_use is 0")]
+)
+def test_the_floor_that_applied_is_told(tmp_path: Path, min_use: float, told: str) -> None:
+    assert told in section_of(tmp_path, min_use=min_use).text()
+
+
+def test_an_older_file_says_no_floor(tmp_path: Path) -> None:
+    assert "min_use" not in section_of(tmp_path).text()
+
+
+def test_earlier_comparisons_are_named_in_order(tmp_path: Path) -> None:
+    for number in (10, 2):
+        (tmp_path / f"compare.{number}.json").write_text("{}")
+    said = section_of(tmp_path).text()
+    assert "Earlier comparisons are kept in compare.2.json, compare.10.json." in said
+
+
+def test_the_best_of_a_row_is_that_of_the_primary_metric(tmp_path: Path) -> None:
+    results = copy.deepcopy(TWO)
+    for place, result in enumerate(results):
+        for row in result["candidates"]:
+            row["supernet_balanced_accuracy_percent"] = 10.0 + place
+    changes = {"metric": "balanced_accuracy_percent", "reference": {"cost": 3e6, "balanced_accuracy_percent": 0.0}}
+    section = section_of(tmp_path, results, **changes)
+    assert "by balanced_accuracy_percent" in section.text()
+    last = f"{results[1]['candidates'][0]['supernet_top1_percent']:.2f}"
+    assert bold(section)[0] == [last]

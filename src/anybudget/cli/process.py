@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class _Notices(logging.Handler):
-    """What the user should know though the work goes on, on standard error."""
+    """Notices to the user on standard error; the work continues."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one notice."""

@@ -227,7 +227,7 @@ class _Examination:
             return Check("at work", "note", who)
         if locked is None:
             return Check("at work", "note", f"perhaps {who}; this system does not tell")
-        return Check("at work", "note", f"nobody; {who} was killed, and the next work here goes on")
+        return Check("at work", "note", f"nobody; {who} was killed; the next work here resumes")
 
     def _noted_stages(self) -> Iterator[Check]:
         try:

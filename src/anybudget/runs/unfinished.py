@@ -48,7 +48,7 @@ class UnfinishedWork:
             look = self._journal if path.suffix == ".jsonl" else self._checkpoint
             if not path.name.startswith("."):
                 found = look(path)
-                # Work that goes on meanwhile removes its files when it is done.
+                # Work that runs meanwhile removes its files when it is done.
                 if found.state != "problem" or path.exists():
                     yield found
 

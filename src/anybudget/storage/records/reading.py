@@ -19,7 +19,7 @@ LARGEST = 1e100
 """The greatest number, of either sign, that a record may have."""
 
 SAID, MUST = "said", "must"
-"""The types of errors whose message is complete, and whose message goes on behind the key."""
+"""The types of errors whose message is complete, and whose message follows the key."""
 
 _EXPECTED = {
     "bool_type": "true or false",
