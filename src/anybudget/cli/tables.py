@@ -217,4 +217,4 @@ def print_results(opened: Run) -> None:
     rows = [result.to_json() for result in results if result is not None]
     print_candidates(answers, baseline)
     if rows:
-        print_retrained(sorted(rows, key=lambda row: row["costs"]["macs"]))
+        print_retrained(sorted(rows, key=lambda row: list(row["costs"].values())))
