@@ -3,16 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := $(addprefix tests/test_,budgets.py toml.py config.py costs.py decoding.py terminal.py)
 # Each file of tests runs in one of two processes, with one thread each.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all check lint bench bench-long bench-runs clean
+.PHONY: demo test test-all test-lowest check lint bench bench-long bench-runs clean
 
 demo: $(READY)  ## the main job on the embedded data: five networks for five budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
 
 test: $(READY)  ## the tests but for those marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+test-lowest: ## some tests with the lowest versions of constraints-lowest.txt, in an environment of its own
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . hypothesis pytest
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow" $(LOWEST)
 
 test-all: $(READY)  ## all tests, whole benchmark tables included where they lie in ../shared/data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
@@ -46,7 +52,7 @@ bench-runs: $(READY)  ## kills and lost workers, engines, throughput; a quarter 
 	$(BIN)/python benchmarks/throughput.py
 
 clean:  ## the environment and caches; runs/ is kept
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "anybudget needs Python 3.11 or newer"'

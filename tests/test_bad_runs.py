@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from anybudget.storage.checkpoint import VERSION
 from mistakes import Prepare, both, edited, made_folder, mistake, refuse, removed, written
 
 
@@ -292,7 +293,8 @@ ANSWERS = (
     ]
 )
 
-WHOLE = {"format": "anybudget checkpoint", "version": 1, "bytes": 1, "sha256": sha256(b"x").hexdigest()}
+HEADER = {"format": "anybudget checkpoint", "version": VERSION}
+WHOLE = HEADER | {"bytes": 1, "sha256": sha256(b"x").hexdigest()}
 POOL = "search run --strategy nsga2"
 CHECKPOINTS = [
     *(
@@ -310,8 +312,8 @@ CHECKPOINTS = [
             ("list", "[]\n", "no checkpoint of this version"),
             ("number", "3\n", "no checkpoint of this version"),
             ("other-version", '{"format": "anybudget checkpoint", "version": 99}\n', "no checkpoint of this version"),
-            ("cut", '{"format": "anybudget checkpoint", "version": 1, "bytes": 9}\nx', "truncated: 1 of 9 bytes"),
-            ("no-hash", '{"format": "anybudget checkpoint", "version": 1, "bytes": 1}\nx', "corrupted: its content"),
+            ("cut", json.dumps(HEADER | {"bytes": 9}) + "\nx", "truncated: 1 of 9 bytes"),
+            ("no-hash", json.dumps(HEADER | {"bytes": 1}) + "\nx", "corrupted: its content"),
         )
     ),
     *(
