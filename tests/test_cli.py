@@ -190,6 +190,8 @@ FEW = [
     "search.nsga2.generations=2",
     "search.linear.samples=12",
     "search.linear.candidates=2",
+    "search.direct.epochs=2",
+    "search.direct.batch_size=16",
 ]
 
 
