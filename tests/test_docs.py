@@ -141,3 +141,14 @@ def test_the_python_example_runs(recipe_file: Path, tmp_path: Path, capsys: pyte
 def test_no_placeholder_is_left() -> None:
     for path in DOCUMENTS:
         assert not re.search(r"^[A-Z_]{5,}$", path.read_text(), re.MULTILINE), path.name
+
+
+def test_files_and_rooms_that_the_architecture_names_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "src" / "anybudget"
+    files = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", text))
+    rooms = set(re.findall(r"^\| `([a-z_]+)/`", text, re.MULTILINE))
+    assert len(files) > 10
+    assert not [name for name in files if not (package / name).is_file()]
+    there = {path.name for path in package.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == there
