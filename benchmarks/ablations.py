@@ -20,6 +20,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.cli.terminal import RichProgress
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from demo import ROOT
@@ -45,7 +46,7 @@ def row(run: Run, searched: bool) -> list[str]:
         RANDOM, np.random.default_rng(0)
     )
     figures = []
-    for evaluator in (run.evaluator, Evaluator(run.supernet, run.data, calibration_images=0)):
+    for evaluator in (run.evaluator, Evaluator(run.supernet, run.data, EvaluatorSettings(calibration_images=0))):
         scores = [score.top1_percent for score in evaluator.scores(drawn)]
         figures.append(f"{mean(scores):.2f}% ({min(scores):.2f} to {max(scores):.2f}%)")
     if not searched:

@@ -19,6 +19,7 @@ from scipy.stats import kendalltau
 
 from anybudget.cli.terminal import RichProgress
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet
 from anybudget.nets.unified_block import UnifiedBlock
 from anybudget.recipe import load_recipe
@@ -60,7 +61,7 @@ def main() -> None:
                 run.train_supernet()
             assert isinstance(run.supernet, UnifiedSupernet)
             rng = np.random.default_rng(seed)
-            other = Evaluator(shuffled(run.supernet, rng), run.data, seed=seed)
+            other = Evaluator(shuffled(run.supernet, rng), run.data, EvaluatorSettings(seed=seed))
             architectures = [run.space.sample(rng) for _ in range(ARCHITECTURES)]
             canonical = [run.evaluator.score(architecture) for architecture in architectures]
             rearranged = [other.score(architecture) for architecture in architectures]

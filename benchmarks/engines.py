@@ -33,6 +33,7 @@ from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
 from anybudget.evaluation.engines.worker_pool import Part, WorkerPool, share_out
 from anybudget.evaluation.evaluator import GROUP, SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.prefix_tree import build_prefix_tree
@@ -82,7 +83,9 @@ def make_evaluator() -> tuple[SubnetEvaluator, list[Architecture]]:
     data = fashion_mnist_subset(DataSettings())
     data = replace(data, validation=data.validation.subset(torch.arange(0, len(data.validation), 3)))
     found = population(supernet.space, np.random.default_rng(0))
-    return SubnetEvaluator(supernet, data, calibration_images=512), sorted(found, key=lambda found: found.choices)
+    return SubnetEvaluator(supernet, data, EvaluatorSettings(calibration_images=512)), sorted(
+        found, key=lambda found: found.choices
+    )
 
 
 def dispatch() -> tuple[float, float, float]:

@@ -16,6 +16,7 @@ from anybudget.data import DataSplits, ImageSet, largest_class_percent, load_spl
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.evaluation.metrics import Tally, balanced_accuracy_percent
 from anybudget.evaluation.ranking.paths import rank_paths
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet
 from anybudget.storage.journal import Journal
 from anybudget.storage.records import Measured, checked
@@ -54,7 +55,7 @@ def uneven(path: Path) -> DataSplits:
 
 def test_scores_of_every_kind_agree_on_uneven_classes(tmp_path: Path, supernet: UnifiedSupernet) -> None:
     data = uneven(tmp_path / "d.npz")
-    evaluator = Evaluator(supernet, data, calibration_images=16, batch_size=7)
+    evaluator = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16, batch_size=7))
     architectures = [supernet.space.sample(np.random.default_rng(seed)) for seed in range(2)]
     scores = evaluator.scores(architectures)
     correct = evaluator.per_image(architectures).correct
@@ -75,8 +76,8 @@ def test_a_journal_that_lacks_a_figure_is_evaluated_again(
     old = Journal(tmp_path / "old.journal", {})
     old.add([(architecture.choices, {"top1_percent": 1.0, "loss": 2.0, "seconds": 3.0})])
     again = Journal(tmp_path / "old.journal", {})
-    score = Evaluator(supernet, data, calibration_images=16, journal=again).score(architecture)
-    assert score == Evaluator(supernet, data, calibration_images=16).score(architecture)
+    score = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16), journal=again).score(architecture)
+    assert score == Evaluator(supernet, data, EvaluatorSettings(calibration_images=16)).score(architecture)
     kept = Journal(tmp_path / "old.journal", {}).entries[architecture.choices]
     assert kept["balanced_accuracy_percent"] == score.balanced_accuracy_percent
 

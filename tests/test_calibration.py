@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from anybudget.data import DataSplits, ImageSet, load_splits
 from anybudget.errors import ConfigError, DataError
 from anybudget.evaluation.evaluator import Evaluator, recalibrate
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet, UnifiedSupernet, build_supernet
 from anybudget.nets.norms import calibrating
 from anybudget.recipe import load_recipe
@@ -60,7 +61,9 @@ def test_no_cut_into_batches_changes_a_score(
 ) -> None:
     architecture = SPACES[name].sample(np.random.default_rng(calibration))
     one, other = (
-        Evaluator(NETS[name], images, calibration_images=calibration, batch_size=size).score(architecture)
+        Evaluator(NETS[name], images, EvaluatorSettings(calibration_images=calibration, batch_size=size)).score(
+            architecture
+        )
         for size in sizes
     )
     assert one.loss == pytest.approx(other.loss, rel=1e-5)
@@ -72,7 +75,7 @@ def test_statistics_are_those_of_all_images_as_one_batch(images: DataSplits, cou
     """Also where a batch of 16 would leave one image over."""
     net = NETS["unified"]
     architecture = SPACES["unified"].sample(np.random.default_rng(0))
-    evaluator = Evaluator(net, images, calibration_images=count, batch_size=16)
+    evaluator = Evaluator(net, images, EvaluatorSettings(calibration_images=count, batch_size=16))
     reference = net.extract(architecture).train()
     for norm in norms(reference):
         norm.momentum = 1.0
@@ -91,7 +94,7 @@ def test_without_calibration_running_statistics_are_used(images: DataSplits) -> 
     net = copy.deepcopy(NETS["unified"])
     record_statistics(net, images, seed=0, batch_size=16)
     architecture = SPACES["unified"].sample(np.random.default_rng(3))
-    evaluator = Evaluator(net, images, calibration_images=0, batch_size=16)
+    evaluator = Evaluator(net, images, EvaluatorSettings(calibration_images=0, batch_size=16))
     with torch.no_grad():
         logits = net.eval()(images.normalise(images.validation.images), architecture)
     wanted = float(F.cross_entropy(logits, images.validation.labels))
@@ -106,7 +109,7 @@ def test_without_calibration_running_statistics_are_used(images: DataSplits) -> 
 def test_too_few_images_to_calibrate_on_are_refused_at_once(images: DataSplits) -> None:
     for count in (1, -3):
         with pytest.raises(ConfigError, match=rf"calibration_images: {count} images .*take 2 or more"):
-            Evaluator(NETS["unified"], images, calibration_images=count)
+            Evaluator(NETS["unified"], images, EvaluatorSettings(calibration_images=count))
     lone = dataclasses.replace(images, train=images.train.subset(torch.arange(1)))
     with pytest.raises(DataError, match=r"the training split has 1 image\(s\), and norms need at least 2"):
         Evaluator(NETS["unified"], lone)

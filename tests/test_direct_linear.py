@@ -20,6 +20,7 @@ from anybudget.data import DataSplits, TrainingBatches
 from anybudget.decoding.reachability import attainable, position, reachable
 from anybudget.errors import BudgetError, TrainingError
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.distributions import (
     FixedPosition,
     Objective,
@@ -252,7 +253,7 @@ def test_linear_can_fit_top1() -> None:
 
 
 def test_linear_with_a_real_supernet(supernet: UnifiedSupernet, data: DataSplits) -> None:
-    evaluator = Evaluator(supernet, data, calibration_images=16)
+    evaluator = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16))
     strategy = LinearStrategy(
         SearchContext(evaluator, build_costs(supernet.space)), LinearSettings(samples=20, candidates=3)
     )
@@ -271,7 +272,7 @@ VALIDATION = 36
 def direct(supernet: UnifiedSupernet, data: DataSplits, seed: int = 0, **changes: object) -> DirectStrategy:
     costs = build_costs(supernet.space)
     settings = SETTINGS.model_copy(update=changes)
-    evaluator = Evaluator(supernet, data, calibration_images=16)
+    evaluator = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16))
     return DirectStrategy(SearchContext(evaluator, costs, seed, cost_name="macs", data=data), settings)
 
 
@@ -387,7 +388,7 @@ class ConstantCost(CostModel):
 
 def test_a_constant_cost_has_no_gap(supernet: UnifiedSupernet, data: DataSplits) -> None:
     cost = ConstantCost(supernet.space)
-    evaluator = Evaluator(supernet, data, calibration_images=16)
+    evaluator = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16))
     strategy = DirectStrategy(SearchContext(evaluator, {"flat": cost}, data=data), SETTINGS)
     (candidate,) = strategy.search([BudgetSet.parse("flat<=5")])
     assert candidate.slack == {"flat": 0.0}

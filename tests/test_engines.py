@@ -37,6 +37,7 @@ from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
 from anybudget.evaluation.engines.worker_pool import DEATHS, Part, Worker, WorkerPool, installed_versions, share_out
 from anybudget.evaluation.evaluator import Evaluator, SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
@@ -68,7 +69,7 @@ def net() -> Supernet:
 
 @pytest.fixture(scope="module")
 def evaluator(net: Supernet, splits: DataSplits) -> SubnetEvaluator:
-    return SubnetEvaluator(net, splits, calibration_images=CALIBRATION, batch_size=16)
+    return SubnetEvaluator(net, splits, EvaluatorSettings(calibration_images=CALIBRATION, batch_size=16))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,9 @@ def test_a_worker_that_is_killed_loses_nothing(
 
 def test_evolution_finds_the_same(engine: RayEngine, net: Supernet, splits: DataSplits) -> None:
     def search(**elsewhere: Any) -> tuple[Any, Evaluator]:
-        evaluator = Evaluator(net, splits, calibration_images=CALIBRATION, batch_size=16, **elsewhere)
+        evaluator = Evaluator(
+            net, splits, EvaluatorSettings(calibration_images=CALIBRATION, batch_size=16), **elsewhere
+        )
         strategy = EvolutionStrategy(
             SearchContext(evaluator, build_costs(net.space), seed=1),
             EvolutionSettings(population=6, generations=4, parents=3),
@@ -182,7 +185,13 @@ def test_a_search_that_is_stopped_resumes_from_its_journal(
 
     def journalled(request: StopRequest) -> Evaluator:
         journal = Journal(tmp_path / "journal", {"seed": 0}, request=request)
-        return Evaluator(net, splits, calibration_images=CALIBRATION, batch_size=16, journal=journal, engine=engine)
+        return Evaluator(
+            net,
+            splits,
+            EvaluatorSettings(calibration_images=CALIBRATION, batch_size=16),
+            journal=journal,
+            engine=engine,
+        )
 
     asked = StopRequest()
     asked.signal = signal.SIGINT

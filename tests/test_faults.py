@@ -66,6 +66,10 @@ def flipped(content: bytes) -> bytes:
     return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
 
 
+def of_version(content: bytes, version: int) -> bytes:
+    return re.sub(rb'"version": \d+', b'"version": %d' % version, content, count=1)
+
+
 def pickled(_content: bytes) -> bytes:
     return pickle.dumps(Bomb())
 
@@ -85,7 +89,8 @@ class Bomb:
         (lambda content: content[:40], "damaged, or no checkpoint"),
         (lambda _content: b"", "damaged, or no checkpoint"),
         (lambda _content: b"[" * 100_000, "damaged, or no checkpoint"),
-        (lambda content: content.replace(b'"version": 2', b'"version": 9'), "no checkpoint of this version"),
+        (lambda content: of_version(content, 2), "no checkpoint of this version"),
+        (lambda content: of_version(content, 9), "no checkpoint of this version"),
         (lambda _content: b'{"some": "json"}\n', "no checkpoint of this version"),
         (pickled, "damaged, or no checkpoint"),
         (lambda _content: os.urandom(2000), "damaged, or no checkpoint"),

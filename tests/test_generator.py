@@ -13,6 +13,7 @@ from anybudget.decoding.decoder import decode
 from anybudget.decoding.reachability import reachable
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.distributions import budget_gaps
 from anybudget.generator.network import ArchitectureGenerator, gumbel_softmax
 from anybudget.generator.settings import GeneratorSchedule
@@ -37,7 +38,7 @@ def strategy_of(
 ) -> GeneratorStrategy:
     costs = build_costs(supernet.space)
     generator = make(supernet.space).eval()
-    evaluator = Evaluator(supernet, data, calibration_images=16)
+    evaluator = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16))
     context = SearchContext(
         evaluator, costs, min_use=min_use, cost_name="macs", generator=lambda: TrainedGenerator(generator, Spending())
     )

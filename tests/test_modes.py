@@ -14,6 +14,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.settings import GeneratorSchedule
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.modes import scoring
@@ -103,7 +104,7 @@ def test_dropout_changes_neither_the_generator_nor_direct(space: SearchSpace, da
         rows: list[dict[str, float]] = []
         cost = build_costs(net.space)["macs"]
         train_for(generator, net, data, schedule, context=TrainingContext(log=rows.append))
-        evaluator = Evaluator(net, data, calibration_images=16)
+        evaluator = Evaluator(net, data, EvaluatorSettings(calibration_images=16))
         direct = DirectStrategy(
             SearchContext(evaluator, {"macs": cost}, data=data), DirectSettings(epochs=1, batch_size=18, candidates=2)
         )

@@ -9,6 +9,7 @@ import torch
 from anybudget.architecture import Architecture
 from anybudget.data import DataSplits
 from anybudget.evaluation.evaluator import Evaluator, evaluate
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.prefix_tree import build_prefix_tree, forward_many, run_prefix_tree
@@ -54,7 +55,7 @@ def test_scores_equal_those_of_extracted_networks(path: Path, data: DataSplits) 
     """Recalibrated scores over several chunks of images, against one network at a time."""
     net = channels_last(make(path))
     found = architectures(net, 4)
-    evaluator = Evaluator(net, data, calibration_images=40, batch_size=16)
+    evaluator = Evaluator(net, data, EvaluatorSettings(calibration_images=40, batch_size=16))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     scores = evaluator.scores([*found, found[0]])
     assert scores[-1] == scores[0]
@@ -71,9 +72,9 @@ def test_scores_equal_those_of_extracted_networks(path: Path, data: DataSplits) 
 def test_scores_do_not_depend_on_company_or_order(data: DataSplits) -> None:
     net = channels_last(make(next(path for path in SMALL if path.stem == "mbconv")))
     found = architectures(net, 6)
-    together = Evaluator(net, data, calibration_images=32).scores(found)
-    backwards = Evaluator(net, data, calibration_images=32).scores(found[::-1])[::-1]
-    some = Evaluator(net, data, calibration_images=32)
+    together = Evaluator(net, data, EvaluatorSettings(calibration_images=32)).scores(found)
+    backwards = Evaluator(net, data, EvaluatorSettings(calibration_images=32)).scores(found[::-1])[::-1]
+    some = Evaluator(net, data, EvaluatorSettings(calibration_images=32))
     alone = [some.score(architecture) for architecture in found]
     assert together == backwards
     assert together == alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from anybudget.evaluation.evaluator import Evaluator, evaluate, prepare
 from anybudget.evaluation.metrics import Metrics
 from anybudget.evaluation.ranking import (
     Correlation,
+    RankSettings,
     against,
     batch_losses,
     rank_correlation,
@@ -27,6 +29,7 @@ from anybudget.evaluation.ranking import (
     sample_paths,
     untrained,
 )
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet, UnifiedSupernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.spaces import UnifiedSpace, stages
@@ -74,7 +77,7 @@ def paths(supernet: UnifiedSupernet) -> list[Architecture]:
 
 
 def make_evaluator(supernet: Supernet, data: DataSplits) -> Evaluator:
-    return Evaluator(channels_last(supernet), data, calibration_images=40, batch_size=16)
+    return Evaluator(channels_last(supernet), data, EvaluatorSettings(calibration_images=40, batch_size=16))
 
 
 def test_images_add_up_to_scores(supernet: UnifiedSupernet, data: DataSplits, paths: list[Architecture]) -> None:
@@ -183,15 +186,15 @@ def test_sampled_paths_are_distinct() -> None:
 
 def test_rank_run_is_stable_plain_data(supernet: UnifiedSupernet, data: DataSplits) -> None:
     space = supernet.space
-    evaluator = Evaluator(channels_last(supernet), data, calibration_images=32, seed=3)
+    evaluator = Evaluator(channels_last(supernet), data, EvaluatorSettings(calibration_images=32, seed=3))
     sampled = sample_paths(space, 8, seed=3)
     truth = {network: -score.loss for network, score in zip(sampled, evaluator.scores(sampled), strict=True)}
     others = [network for network in sample_paths(space, 12, seed=4) if network not in truth][:3]
     alone = {network: score.loss for network, score in zip(others, evaluator.scores(others), strict=True)}
 
-    def rank(**changes: Any) -> dict[str, Any]:
-        options = {"retrained": alone, "truth": truth, "paths": 8, "image_counts": (9, 99)} | changes
-        return rank_run(supernet, data, seed=3, calibration_images=32, **options)
+    def rank(known: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+        settings = replace(RankSettings(32, seed=3, paths=8, image_counts=(9, 99)), **changes)
+        return rank_run(supernet, data, settings, **{"retrained": alone, "truth": truth} | (known or {}))
 
     torch.manual_seed(0)
     state = torch.get_rng_state()
@@ -211,7 +214,7 @@ def test_rank_run_is_stable_plain_data(supernet: UnifiedSupernet, data: DataSpli
     assert trained["retrained"]["loss"] == {"kendall": -1.0, "spearman": -1.0}
     assert control["truth"]["loss"]["kendall"] < 1
     assert set(report["baselines"]["truth"]) == {"macs", "params"}
-    bare = rank(retrained=dict(list(alone.items())[:2]), truth=None)
+    bare = rank({"retrained": dict(list(alone.items())[:2]), "truth": None})
     assert bare["supernets"]["trained"]["rows"] == trained["rows"]
     assert bare["baselines"] == {"retrained": None, "truth": None}
     assert bare["supernets"]["trained"]["retrained"] is bare["supernets"]["trained"]["truth"] is None
@@ -219,7 +222,7 @@ def test_rank_run_is_stable_plain_data(supernet: UnifiedSupernet, data: DataSpli
         ({"paths": 2}, "2 paths"),
         ({"image_counts": (0,)}, "0 images"),
         ({"image_counts": (1,)}, "1 images cannot order paths"),
-        ({"truth": {}}, "0 of 8"),
+        ({"known": {"truth": {}}}, "0 of 8"),
     ):
         with pytest.raises(AnyBudgetError, match=message):
             rank(**mistake)

@@ -10,6 +10,7 @@ from anybudget.data import DataSplits
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import reachable
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet
 from anybudget.runtime.accounting import Spending
 from anybudget.search.base import SearchContext, TrainedGenerator
@@ -23,7 +24,7 @@ def make(supernet: UnifiedSupernet, data: DataSplits, rounds: int, per_round: in
     torch.manual_seed(0)
     costs = build_costs(supernet.space)
     generator = generator_for(supernet.space).eval()
-    evaluator = Evaluator(supernet, data, calibration_images=16)
+    evaluator = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16))
     trained = TrainedGenerator(generator, Spending(0, 100, 5.0, 1.0))
     context = SearchContext(evaluator, costs, cost_name="macs", generator=lambda: trained)
     return RefinedStrategy(context, RefinedSettings(priors=2, candidates=4, rounds=rounds, per_round=per_round))

@@ -22,16 +22,16 @@ from anybudget.spaces import PathEncoding, SearchSpace, UnifiedSpace
 from anybudget.training import SAMPLERS
 from anybudget.training.greedy import GreedySampler, GreedySettings
 from anybudget.training.samplers import FairSampler, Length, UniformSampler
-from anybudget.training.settings import Schedule
+from anybudget.training.settings import SupernetSchedule
 from anybudget.training.supernet import PathQueue, length_of, train_supernet
 from conftest import SMALL_SEARCHES
 from test_samplers import SPACE
 
-SCHEDULE = Schedule(epochs=1, batch_size=16, learning_rate=0.01)
+SCHEDULE = SupernetSchedule(epochs=1, batch_size=16, learning_rate=0.01)
 
 
 def contributions(
-    net: Supernet, data: DataSplits, paths_per_step: int | Literal["round"], schedule: Schedule = SCHEDULE
+    net: Supernet, data: DataSplits, paths_per_step: int | Literal["round"], schedule: SupernetSchedule = SCHEDULE
 ) -> list[dict[str, int]]:
     """For every update of a training by fair rounds: how many gradients were added up for each parameter."""
     updates: list[dict[str, int]] = []
@@ -48,7 +48,8 @@ def contributions(
     handles.append(register_optimizer_step_pre_hook(count))
     try:
         with mock.patch("anybudget.training.supernet.record_statistics"):
-            train_supernet(net, FairSampler(net.space), data, schedule, paths_per_step=paths_per_step)
+            taken = schedule.model_copy(update={"paths_per_step": paths_per_step})
+            train_supernet(net, FairSampler(net.space), data, taken)
     finally:
         for handle in handles:
             handle.remove()
@@ -94,7 +95,7 @@ def test_parts_of_a_batch_are_forwarded_one_by_one_in_a_round(data: DataSplits) 
     net = build_supernet(SPACE)
     images: list[int] = []
     net.register_forward_pre_hook(lambda _, inputs: images.append(len(inputs[0])) if net.training else None)
-    schedule = Schedule(epochs=1, batch_size=16, learning_rate=0.01, accumulate=2)
+    schedule = SupernetSchedule(epochs=1, batch_size=16, learning_rate=0.01, accumulate=2)
     updates = contributions(net, data, "round", schedule)
     rounds = [number for number in images if number == 8]
     assert len(rounds) == len(updates) * 3 * 2
@@ -112,8 +113,9 @@ def test_a_sampler_without_rounds_is_refused(data: DataSplits, recipe_file: Path
         ConfigError, match=r"paths_per_step: \"round\" needs a sampler with rounds, and 'uniform' draws"
     ):
         load_recipe(recipe_file, ["supernet.paths_per_step=round", "supernet.sampler=uniform"])
+    whole_rounds = SCHEDULE.model_copy(update={"paths_per_step": "round"})
     with pytest.raises(ConfigError, match=r"paths_per_step: \"round\" needs a sampler with rounds, and UniformSampler"):
-        train_supernet(build_supernet(SPACE), UniformSampler(SPACE), data, SCHEDULE, paths_per_step="round")
+        train_supernet(build_supernet(SPACE), UniformSampler(SPACE), data, whole_rounds)
 
 
 @pytest.mark.parametrize("value", ["0", "rounds", "1.5", "true", "-1", "10000000000"])

@@ -23,7 +23,7 @@ from anybudget.training.greedy import GreedySampler, GreedySettings
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import Length
-from anybudget.training.settings import Schedule
+from anybudget.training.settings import SupernetSchedule
 from anybudget.training.supernet import PathScorer, length_of, train_supernet
 
 SPACE = MBConvSpace(
@@ -188,7 +188,7 @@ def test_scores_are_losses_of_single_forwards_on_a_batch(data: DataSplits) -> No
 def test_training_counts_what_it_did_and_stops_early(data: DataSplits) -> None:
     torch.manual_seed(0)
     net = build_supernet(SPACE)
-    schedule = Schedule(epochs=30, batch_size=16, learning_rate=0.05)
+    schedule = SupernetSchedule(epochs=30, batch_size=16, learning_rate=0.05)
     steps = length_of(data, schedule).steps
     settings = GreedySettings(sampled=4, kept=2, score_images=9, pool_size=2, warmup=0.1, window=2, stop_share=1.0)
     sampler = GreedySampler(SPACE, settings, length_of(data, schedule))

@@ -22,6 +22,7 @@ from anybudget.decoding.pareto import hypervolume, pareto_front
 from anybudget.decoding.reachability import reachable
 from anybudget.errors import ArchitectureError, BudgetError
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet
 from anybudget.search.base import SearchContext, Strategy
 from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
@@ -134,7 +135,7 @@ def test_a_query_does_not_depend_on_those_before(name: str) -> None:
 
 @every_strategy
 def test_with_a_real_supernet(name: str, supernet: UnifiedSupernet, data: DataSplits) -> None:
-    evaluator = Evaluator(supernet, data, calibration_images=16)
+    evaluator = Evaluator(supernet, data, EvaluatorSettings(calibration_images=16))
     costs = build_costs(supernet.space)
     strategy = STRATEGIES_UNDER_TEST[name](evaluator, costs, 40, 0)
     budget_sets = [BudgetSet.parse("macs<=50k"), BudgetSet.parse("macs<=60k, params<=1300")]

@@ -13,6 +13,7 @@ from torch import nn
 from anybudget.data import DataSplits, ImageSet
 from anybudget.errors import TrainingError
 from anybudget.evaluation.evaluator import Evaluator, evaluate
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
 from anybudget.spaces import PathEncoding, UnifiedSpace
 from anybudget.training.loop import TrainingContext
@@ -118,7 +119,7 @@ def test_a_score_does_not_depend_on_what_was_scored_before(space: UnifiedSpace, 
 
 
 def test_each_architecture_is_evaluated_once(space: UnifiedSpace, data: DataSplits) -> None:
-    evaluator = Evaluator(trained(space, data), data, calibration_images=20)
+    evaluator = Evaluator(trained(space, data), data, EvaluatorSettings(calibration_images=20))
     architecture = space.sample(np.random.default_rng(0))
     assert evaluator.score(architecture) == evaluator.score(architecture)
     assert evaluator.spent.evaluations == 1
@@ -127,7 +128,7 @@ def test_each_architecture_is_evaluated_once(space: UnifiedSpace, data: DataSpli
 
 def test_scores_are_what_the_extracted_network_gets(space: UnifiedSpace, data: DataSplits) -> None:
     net = trained(space, data)
-    evaluator = Evaluator(net, data, batch_size=7)
+    evaluator = Evaluator(net, data, EvaluatorSettings(batch_size=7))
     architecture = space.sample(np.random.default_rng(0))
     network = evaluator.network(architecture)
     with torch.no_grad():

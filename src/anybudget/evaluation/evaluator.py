@@ -19,6 +19,7 @@ from anybudget.costs import build_costs
 from anybudget.data import DataSource, ImageSet, Split, largest_class_percent
 from anybudget.errors import ConfigError, DataError
 from anybudget.evaluation.metrics import TOP1, TOP5, Metrics, Tally, applicable
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.norms import calibrating, restore, statistics
@@ -43,10 +44,7 @@ class SubnetEvaluator:
     Args:
         supernet: has the weights.
         data: the splits; validation images are scored, training images calibrate.
-        calibration_images: how many training images calibrate, 2 or more; all where there are fewer. 0: none, norms use
-            the running statistics that `record_statistics` gathered over many paths.
-        batch_size: how many validation images are forwarded at once.
-        seed: draws the calibration images.
+        settings: how it calibrates and forwards; the defaults if not given.
 
     Raises:
         ConfigError: `calibration_images` is 1 or negative.
@@ -56,17 +54,10 @@ class SubnetEvaluator:
     Differs: the usual average over batches depends on their size, and gives a small last batch too much weight.
     """
 
-    def __init__(
-        self,
-        supernet: Supernet,
-        data: DataSource,
-        *,
-        calibration_images: int = 1024,
-        batch_size: int = 512,
-        seed: int = 0,
-    ) -> None:
-        self.supernet, self.data, self.batch_size = supernet, data, batch_size
-        self.calibration = draw_calibration(data, calibration_images, seed)
+    def __init__(self, supernet: Supernet, data: DataSource, settings: EvaluatorSettings | None = None) -> None:
+        settings = settings or EvaluatorSettings()
+        self.supernet, self.data, self.batch_size = supernet, data, settings.batch_size
+        self.calibration = draw_calibration(data, settings.calibration_images, settings.seed)
 
     @property
     def images(self) -> int:
@@ -156,9 +147,7 @@ class Evaluator:
     Args:
         supernet: see `SubnetEvaluator`.
         data: see `SubnetEvaluator`.
-        calibration_images: see `SubnetEvaluator`.
-        batch_size: see `SubnetEvaluator`.
-        seed: see `SubnetEvaluator`.
+        settings: see `SubnetEvaluator`.
         journal: keeps every score on disk, and has those of an interrupted search, which count as if evaluated now.
         engine: evaluates elsewhere; in this process if None.
         metric: the primary metric of all scores, by which networks are chosen.
@@ -168,17 +157,13 @@ class Evaluator:
         self,
         supernet: Supernet,
         data: DataSource,
+        settings: EvaluatorSettings | None = None,
         *,
-        calibration_images: int = 1024,
-        batch_size: int = 512,
-        seed: int = 0,
         journal: Journal | None = None,
         engine: Engine | None = None,
         metric: str = TOP1,
     ) -> None:
-        self.subnet_evaluator = SubnetEvaluator(
-            supernet, data, calibration_images=calibration_images, batch_size=batch_size, seed=seed
-        )
+        self.subnet_evaluator = SubnetEvaluator(supernet, data, settings)
         self.supernet = supernet
         self.spent = Spending()
         self.metric = metric

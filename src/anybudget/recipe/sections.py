@@ -13,6 +13,7 @@ from anybudget.budgets import BudgetSet, unknown_cost
 from anybudget.costs import COSTS, CostModel, CostSettings, build_costs, cost_names
 from anybudget.errors import shown
 from anybudget.evaluation.metrics import METRICS, TOP1
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.settings import GeneratorSchedule
 from anybudget.runtime.batch_parts import batch_problem
 from anybudget.search.base import Strategy
@@ -21,20 +22,10 @@ from anybudget.spaces import SPACES, SearchSpace
 from anybudget.spaces import Settings as SpaceSettings
 from anybudget.spaces.blocks import ActivationName, underivable
 from anybudget.training import SAMPLERS
-from anybudget.training.settings import Schedule
+from anybudget.training.settings import Schedule, SupernetSchedule
 
 UNKNOWN_NAME = "unknown_name"
 """The type of a problem that a registry says in full, with the value; `key` is the rest of the location."""
-
-
-def _paths_per_step(value: Any) -> Any:
-    """A whole number, or the word for all paths of a round."""
-    if value == "round" or (type(value) is int and 1 <= value <= 10**9):
-        return value
-    raise PydanticCustomError("paths_per_step", 'input should be a whole number from 1 to 1000000000, or "round"')
-
-
-PathsPerStep = Annotated[int | Literal["round"], PlainValidator(_paths_per_step)]
 
 
 def _metric_name(name: str) -> str:
@@ -100,18 +91,13 @@ class TrainingSection(Schedule):
             )
 
 
-class SupernetSection(TrainingSection):
+class SupernetSection(TrainingSection, SupernetSchedule):
     """`[supernet]`: how the shared weights are trained.
 
-    The `sampler` is the name of a registered path sampler, whose settings are in `[supernet.NAME]`. A step trains
-    `paths_per_step` paths on one batch and adds up their gradients; with "round" it trains a whole round: a fair one,
-    or the paths that greedy filtering keeps. With `same_paths = false` several processes train paths of their own in a
-    step.
+    The `sampler` is the name of a registered path sampler, whose settings are in `[supernet.NAME]`.
     """
 
     sampler: Annotated[str, PlainValidator(_sampler)] = "fair"
-    paths_per_step: PathsPerStep = 1
-    same_paths: bool = True
 
     @property
     def sampler_settings(self) -> Settings:
@@ -150,7 +136,7 @@ class SearchSection(Settings):
     budgets: Annotated[list[str], Field(min_length=1)]
     min_use: Share = 0.0
     metric: MetricName = TOP1
-    calibration_images: Images = 1024
+    calibration_images: Images = EvaluatorSettings.calibration_images
     random_baseline: Natural = 50
     random_window: Share = 0.9
 

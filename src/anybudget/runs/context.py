@@ -17,6 +17,7 @@ from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.evaluation.metrics import check_metric
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
@@ -224,8 +225,7 @@ class RunContext:
         return Evaluator(
             self.supernet,
             self.data,
-            calibration_images=self.recipe.search.calibration_images,
-            seed=self.recipe.seed,
+            EvaluatorSettings(self.recipe.search.calibration_images, seed=self.recipe.seed),
             journal=journal,
             engine=self.engine(self) if self.engine else None,
             metric=self.recipe.search.metric,

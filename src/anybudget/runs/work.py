@@ -30,7 +30,7 @@ class Work:
         folder: the run folder.
         name: names the files.
         settings: everything that decides the results.
-        request: noted wishes to stop.
+        request: whether the process has been asked to stop.
         processes: gives those that train together; asked only when something is trained.
         seconds: how long between two checkpoints.
         common: what its trainings have in common: where they say how far they are, and who chooses their threads.

@@ -27,7 +27,8 @@ from anybudget.storage.files import write_whole
 log = logging.getLogger(__name__)
 
 MAGIC = "anybudget checkpoint"
-VERSION = 2
+VERSION = 3
+"""Of the form of states; raised when a training saves its state in another form."""
 
 
 class Stateful(Protocol):
@@ -82,7 +83,7 @@ class FileCheckpoint(Checkpoint):
         path: the file.
         settings: everything that decides what the work does. A checkpoint with other settings is never resumed.
         seconds: how long between two saves; 0 saves after every step.
-        request: noted wishes to stop.
+        request: whether the process has been asked to stop.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class Journal:
     Args:
         path: the file.
         settings: everything that decides the scores; a journal with others is never resumed.
-        request: noted wishes to stop.
+        request: whether the process has been asked to stop.
 
     Raises:
         RunError: the journal is of other settings, which are listed, or cannot be read.

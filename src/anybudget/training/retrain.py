@@ -9,7 +9,7 @@ from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
 from anybudget.training.loop import TrainingContext
 from anybudget.training.settings import Schedule
-from anybudget.training.sgd import StepResult, run_epochs, train_on
+from anybudget.training.sgd import GradientStep, StepResult, run_epochs, train_on
 
 
 def train_network(
@@ -28,12 +28,20 @@ def train_network(
         Stopped: training was asked to stop, and has been saved.
     """
     context = context or TrainingContext(processes=Processes(next(network.parameters()).device))
-    processes = context.processes
     network.train()
-
-    def backward(images: Tensor, labels: Tensor) -> StepResult:
-        return train_on(images, labels, network, processes, schedule.accumulate)
-
-    with synchronised(network, processes):
-        run_epochs(network, backward, data, schedule, context, name=name, seed=seed)
+    gradients = _NetworkStep(network, context.processes, schedule.accumulate)
+    with synchronised(network, context.processes):
+        run_epochs(gradients, data, schedule, context, name=name, seed=seed)
     network.eval()
+
+
+class _NetworkStep(GradientStep):
+    """Steps of a network on its own."""
+
+    def __init__(self, network: nn.Module, processes: Processes, accumulate: int) -> None:
+        super().__init__(network)
+        self._processes, self._accumulate = processes, accumulate
+
+    def backward(self, images: Tensor, labels: Tensor) -> StepResult:
+        """See `GradientStep.backward`."""
+        return train_on(images, labels, self.model, self._processes, self._accumulate)

@@ -1,11 +1,12 @@
-"""`Schedule`: how a network is trained by stochastic gradient descent; declared here once."""
+"""How networks (`Schedule`) and supernets (`SupernetSchedule`) are trained by gradient descent; declared here once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from anybudget.settings import Count, Images, Natural, NonNegative, Rate, Settings
 
@@ -37,3 +38,25 @@ class Schedule(Settings):
                 f"{table}.warmup_epochs: {self.warmup_epochs:g} are more than the {self.epochs} of {table}.epochs; "
                 "take fewer"
             )
+
+
+def _paths_per_step(value: Any) -> Any:
+    """A whole number, or the word for all paths of a round."""
+    if value == "round" or (type(value) is int and 1 <= value <= 10**9):
+        return value
+    raise PydanticCustomError("paths_per_step", 'input should be a whole number from 1 to 1000000000, or "round"')
+
+
+PathsPerStep = Annotated[int | Literal["round"], PlainValidator(_paths_per_step)]
+
+
+class SupernetSchedule(Schedule):
+    """A schedule of a supernet.
+
+    A step trains `paths_per_step` paths on one batch and adds up their gradients; with "round" it trains a whole round:
+    a fair one, or the paths that greedy filtering keeps. With `same_paths = false` several processes train paths of
+    their own in a step.
+    """
+
+    paths_per_step: PathsPerStep = 1
+    same_paths: bool = True

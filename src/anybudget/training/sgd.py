@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,38 +35,51 @@ class StepResult:
     images: int
 
 
-Backward = Callable[[Tensor, Tensor], StepResult]
-"""Runs forward and backward of one step on a batch of images and labels, leaving gradients on the parameters."""
-
-
-def run_epochs(
-    model: nn.Module,
-    backward: Backward,
-    data: DataSource,
-    schedule: Schedule,
-    context: TrainingContext,
-    *,
-    name: str,
-    seed: int,
-    parts: Mapping[str, Stateful] | None = None,
-    alike: bool = True,
-    finished: Callable[[], bool] = lambda: False,
-    trained_on: Callable[[], str] = lambda: "",
-) -> None:
-    """Train `model` on the training split by stochastic gradient descent; see `EpochLoop`.
+class GradientStep(ABC):
+    """How the gradients of one step come to be, and what has a state besides: what each kind of training defines.
 
     Args:
         model: its parameters are trained, all its state is saved.
-        backward: leaves the gradients of one step on the parameters.
+    """
+
+    alike = True
+    """Whether all processes train the same parameters in a step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    @abstractmethod
+    def backward(self, images: Tensor, labels: Tensor) -> StepResult:
+        """Forward and backward on images `[B, C, H, W]` and labels `[B]`; leaves gradients on the parameters."""
+
+    @property
+    def parts(self) -> Mapping[str, Stateful]:
+        """What has a state besides the model and the optimiser, by name."""
+        return {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether training is to end before the last epoch; asked after each step."""
+        return False
+
+    @property
+    def trained(self) -> str:
+        """What the last step trained, such as its path, for the message when it fails; empty if there is no more."""
+        return ""
+
+
+def run_epochs(
+    gradients: GradientStep, data: DataSource, schedule: Schedule, context: TrainingContext, *, name: str, seed: int
+) -> None:
+    """Train a model on the training split by stochastic gradient descent; see `EpochLoop`.
+
+    Args:
+        gradients: has the model, and leaves the gradients of a step on its parameters.
         data: the training split is trained on.
         schedule: how long, and with what.
         context: who watches.
         name: in progress and errors.
         seed: draws the order of images and the augmentation.
-        parts: what else has a state.
-        alike: whether all processes train the same parameters in a step.
-        finished: asked after each step whether to end before the last epoch.
-        trained_on: what the last step trained, such as its path, for the message when it fails.
 
     Raises:
         ConfigError: a batch cannot be cut into equal shares, or into parts of 2 images or more.
@@ -74,7 +88,7 @@ def run_epochs(
     """
     processes = context.processes
     processes.check_batch(min(schedule.batch_size, len(data.train)), schedule.accumulate)
-    parameters = list(model.parameters())
+    parameters = list(gradients.model.parameters())
     plain = torch.optim.SGD(
         parameters,
         lr=schedule.learning_rate,
@@ -89,13 +103,13 @@ def run_epochs(
     watch = _Watch(name, DIVERGED * math.log(data.classes))
     loop = EpochLoop(batches, context, name=name, epochs=schedule.epochs)
     optimiser = processes.optimiser(plain)
-    average = processes.average_gradients if alike else processes.average_used_gradients
+    average = processes.average_gradients if gradients.alike else processes.average_used_gradients
 
     def step(images: Tensor, labels: Tensor) -> Figures:
         plain.zero_grad(set_to_none=True)
-        result = backward(images, labels)
+        result = gradients.backward(images, labels)
         loss, correct, count = processes.mean([result.loss, result.correct, result.images])
-        watch.check(loss, f"{loop.where}{trained_on()}")
+        watch.check(loss, f"{loop.where}{gradients.trained}")
         average(parameters)
         loop.scale_rate(plain, scheduler)
         optimiser.step()
@@ -110,7 +124,8 @@ def run_epochs(
             "learning_rate": loop.rate * float(scheduler.get_last_lr()[0]),
         }
 
-    loop.run(model, {"optimiser": plain, "schedule": scheduler, "watch": watch, **(parts or {})}, step, row, finished)
+    parts: dict[str, Stateful] = {"optimiser": plain, "schedule": scheduler, "watch": watch, **gradients.parts}
+    loop.run(gradients.model, parts, step, row, lambda: gradients.finished)
 
 
 def _augmentation(schedule: Schedule) -> Augmentation | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import count
@@ -26,21 +26,19 @@ from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import TrainingSpending
 from anybudget.runtime.distributed import Processes
 from anybudget.spaces import PathEncoding
-from anybudget.storage.checkpoint import NumpyRandom
+from anybudget.storage.checkpoint import NumpyRandom, Stateful
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
-from anybudget.training.settings import Schedule
-from anybudget.training.sgd import StepResult, merge, run_epochs, train_on
+from anybudget.training.settings import SupernetSchedule
+from anybudget.training.sgd import GradientStep, StepResult, merge, run_epochs, train_on
 
 
 def train_supernet(
     supernet: Supernet,
     sampler: PathSampler,
     data: DataSource,
-    schedule: Schedule,
+    schedule: SupernetSchedule,
     *,
-    paths_per_step: int | Literal["round"] = 1,
-    same_paths: bool = True,
     seed: int = 0,
     context: TrainingContext | None = None,
 ) -> TrainingSpending:
@@ -64,65 +62,84 @@ def train_supernet(
 
     Source: FairNAS, Algorithm 1 (one update for the gradients of a round).
     """
-    if paths_per_step == "round" and not sampler.has_rounds:
+    if schedule.paths_per_step == "round" and not sampler.has_rounds:
         raise ConfigError(
             f'supernet.paths_per_step: "round" needs a sampler with rounds, and {type(sampler).__name__} draws paths '
             "one at a time; give a number of paths"
         )
     context = context or TrainingContext(processes=Processes(next(supernet.parameters()).device))
-    processes = context.processes
-    spent = TrainingSpending()
-    count_macs = build_costs(supernet.space, ("macs",))["macs"].cost
-    score = PathScorer(supernet, data, sampler.score_images, seed, spent, processes)
-    paths = PathQueue(sampler, np.random.default_rng(seed), score)
-    failed: list[PathEncoding] = []
-    """Paths of the last step whose loss was no number."""
+    gradients = _PathsStep(supernet, sampler, data, schedule, seed, context.processes)
     supernet.train()
+    with synchronised(supernet, context.processes) if schedule.same_paths else nullcontext():
+        run_epochs(gradients, data, schedule, context, name="supernet", seed=seed)
+    record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
+    return gradients.spent
 
-    def backward(images: Tensor, labels: Tensor) -> StepResult:
-        results = []
-        failed.clear()
+
+class _PathsStep(GradientStep):
+    """Steps of a supernet: the gradients of several paths, added up; `spent` is what they have cost."""
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        sampler: PathSampler,
+        data: DataSource,
+        schedule: SupernetSchedule,
+        seed: int,
+        processes: Processes,
+    ) -> None:
+        super().__init__(supernet)
+        self.alike = schedule.same_paths
+        self.spent = TrainingSpending()
+        self._supernet, self._sampler, self._schedule, self._processes = supernet, sampler, schedule, processes
+        self._macs = build_costs(supernet.space, ("macs",))["macs"].cost
+        self._score = PathScorer(supernet, data, sampler.score_images, seed, self.spent, processes)
+        self._paths = PathQueue(sampler, np.random.default_rng(seed), self._score)
+        self._failed: PathEncoding | None = None
+        """The first path of the last step whose loss was no number."""
+
+    def backward(self, images: Tensor, labels: Tensor) -> StepResult:
+        """See `GradientStep.backward`."""
+        supernet, processes = self._supernet, self._processes
+        self._failed = None
         # Every process draws the paths of all, so that their samplers stay equal.
-        drawn = [paths.take(paths_per_step) for _ in range(1 if same_paths else processes.count)]
-        for path in drawn[0 if same_paths else processes.rank]:
+        drawn = [self._paths.take(self._schedule.paths_per_step) for _ in range(1 if self.alike else processes.count)]
+        results = []
+        for path in drawn[0 if self.alike else processes.rank]:
             started = time.perf_counter()
-            results.append(train_on(images, labels, partial(supernet, path=path), processes, schedule.accumulate))
-            if not math.isfinite(results[-1].loss):
-                failed.append(path)
+            results.append(train_on(images, labels, partial(supernet, path=path), processes, self._schedule.accumulate))
+            if self._failed is None and not math.isfinite(results[-1].loss):
+                self._failed = path
             trained = len(images) * processes.count
-            macs = trained * count_macs(supernet.space.canonical(path))
-            spent.trained.add(trained, macs, time.perf_counter() - started)
+            macs = trained * self._macs(supernet.space.canonical(path))
+            self.spent.trained.add(trained, macs, time.perf_counter() - started)
         return merge(results)
 
-    def trained_on() -> str:
-        return f", on path {supernet.space.canonical(failed[0]).to_dict()['choices']}" if failed else ""
+    @property
+    def parts(self) -> Mapping[str, Stateful]:
+        """See `GradientStep.parts`."""
+        return {"paths": self._paths, "scores": self._score, "spent": self.spent}
 
-    with synchronised(supernet, processes) if same_paths else nullcontext():
-        run_epochs(
-            supernet,
-            backward,
-            data,
-            schedule,
-            context,
-            name="supernet",
-            seed=seed,
-            parts={"paths": paths, "scores": score, "spent": spent},
-            alike=same_paths,
-            finished=lambda: sampler.finished,
-            trained_on=trained_on,
-        )
-    record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
-    return spent
+    @property
+    def finished(self) -> bool:
+        """See `GradientStep.finished`."""
+        return self._sampler.finished
+
+    @property
+    def trained(self) -> str:
+        """See `GradientStep.trained`."""
+        if self._failed is None:
+            return ""
+        return f", on path {self._supernet.space.canonical(self._failed).to_dict()['choices']}"
 
 
-def length_of(
-    data: DataSource, schedule: Schedule, paths_per_step: int | Literal["round"] = 1, processes: int = 1
-) -> Length:
-    """How long training is; `processes` is how many of them train paths of their own in a step."""
+def length_of(data: DataSource, schedule: SupernetSchedule, processes: int = 1) -> Length:
+    """How long training in so many processes is."""
     steps = schedule.epochs * max(1, len(data.train) // schedule.batch_size)
-    if paths_per_step == "round":
-        return Length(steps, processes, rounds=True)
-    return Length(steps, paths_per_step * processes)
+    several = 1 if schedule.same_paths else processes
+    if schedule.paths_per_step == "round":
+        return Length(steps, several, rounds=True)
+    return Length(steps, schedule.paths_per_step * several)
 
 
 class PathScorer:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from anybudget.data import DataSplits, ImageSet, Preparation
 from anybudget.evaluation.evaluator import SubnetEvaluator
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet
 
 Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -69,9 +70,8 @@ class EvaluatorSnapshot:
             )
         no_test = validation.subset(torch.arange(0))
         data = DataSplits(calibration, validation, self.class_names, self.mean, self.std, no_test, self.preparation)
-        evaluator = SubnetEvaluator(
-            self.supernet.to(self.device), data, calibration_images=0, batch_size=self.batch_size
-        )
+        settings = EvaluatorSettings(calibration_images=0, batch_size=self.batch_size)
+        evaluator = SubnetEvaluator(self.supernet.to(self.device), data, settings)
         evaluator.calibration = calibration  # drawn already; their order decides the last bits
         return evaluator
 

@@ -8,13 +8,14 @@ from anybudget.evaluation.ranking.paths import (
     rank_paths,
     sample_paths,
 )
-from anybudget.evaluation.ranking.run import rank_run, untrained
+from anybudget.evaluation.ranking.run import RankSettings, rank_run, untrained
 
 __all__ = [
     "Agreement",
     "Correlation",
     "CountRow",
     "PathRanking",
+    "RankSettings",
     "against",
     "batch_losses",
     "rank_correlation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.metrics import Metrics
 from anybudget.evaluation.ranking.correlation import FEWEST, against, known, rank_correlation
 from anybudget.evaluation.ranking.paths import PathRanking, rank_paths, sample_paths
+from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.runtime.process_state import seeded
@@ -25,14 +26,24 @@ BASELINES = ("macs", "params")
 """What a supernet has to order networks better than."""
 
 
+@dataclass(frozen=True)
+class RankSettings(EvaluatorSettings):
+    """How a ranking is measured; `seed` also draws networks, subsets and the untrained weights.
+
+    Args:
+        paths: how many random networks are scored; with 100, chance alone moves Kendall's tau by about 0.07.
+        image_counts: sizes of subsets of the validation images, see `rank_paths`.
+    """
+
+    paths: int = 100
+    image_counts: tuple[int, ...] = (100, 200, 500, 1000)
+
+
 def rank_run(
     supernet: Supernet,
     data: DataSource,
+    settings: RankSettings | None = None,
     *,
-    paths: int = 100,
-    image_counts: Sequence[int] = (100, 200, 500, 1000),
-    seed: int = 0,
-    calibration_images: int = 1024,
     retrained: Mapping[Architecture, float] | None = None,
     truth: Mapping[Architecture, float] | None = None,
     progress: Progress | None = None,
@@ -42,10 +53,7 @@ def rank_run(
     Args:
         supernet: the trained one.
         data: its splits; the test split is not used.
-        paths: how many random networks are scored; with 100, chance alone moves Kendall's tau by about 0.07.
-        image_counts: sizes of subsets of the validation images, see `rank_paths`.
-        seed: draws networks, subsets, calibration images and the untrained weights.
-        calibration_images: as in `Evaluator`.
+        settings: how it is measured; the defaults if not given.
         retrained: true accuracy in percent of networks of the space; they are scored too, if they are three or more.
         truth: a table of true accuracies in percent; those of the random networks are used.
         progress: gets one task for each supernet.
@@ -64,16 +72,18 @@ def rank_run(
 
     Source: GreedyNAS Table 3, which compares an untrained supernet, uniform and greedy training.
     """
-    if paths < FEWEST:
-        raise ConfigError(f"{paths} paths have no order to speak of; ask for at least {FEWEST}")
+    settings = settings or RankSettings()
+    seed, image_counts = settings.seed, settings.image_counts
+    if settings.paths < FEWEST:
+        raise ConfigError(f"{settings.paths} paths have no order to speak of; ask for at least {FEWEST}")
     progress = progress or SilentProgress()
     retrained = retrained if retrained and len(retrained) >= FEWEST else None
-    sampled = sample_paths(supernet.space, paths, seed)
+    sampled = sample_paths(supernet.space, settings.paths, seed)
     # First, since it fails where the truth is of other networks.
     baselines = {"retrained": _baselines(supernet, retrained, retrained), "truth": _baselines(supernet, truth, sampled)}
     ranked: dict[str, Any] = {}
     for name, net in (("trained", supernet), ("untrained", untrained(supernet, seed))):
-        evaluator = Evaluator(net, data, calibration_images=calibration_images, seed=seed)
+        evaluator = Evaluator(net, data, settings)
         subsets = sum(count < len(data.validation) for count in set(image_counts))
         with progress.task(f"rank, {name} supernet", len(sampled) * (1 + subsets) + len(retrained or ())) as task:
             ranking = rank_paths(evaluator, data, sampled, image_counts, seed=seed, task=task)
@@ -85,7 +95,7 @@ def rank_run(
         "paths": len(sampled),
         "validation_images": len(data.validation),
         "validation_largest_class_percent": largest_class_percent(data.validation.labels),
-        "calibration_images": calibration_images,
+        "calibration_images": settings.calibration_images,
         "supernets": ranked,
         "baselines": baselines,
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from anybudget.evaluation.ranking import rank_run
+from anybudget.evaluation.ranking import RankSettings, rank_run
 from anybudget.runs.context import RunContext
 from anybudget.runs.stages.retrain import retrained
 from anybudget.storage.records import Ranking, checked
@@ -21,17 +21,10 @@ def rank(run: RunContext, paths: int, image_counts: Sequence[int], table: Path |
         DataError: the table cannot be read, or is not of this run's space.
     """
     truth = load_table(table, run.space) if table else None
+    settings = RankSettings(
+        run.recipe.search.calibration_images, seed=run.recipe.seed, paths=paths, image_counts=tuple(image_counts)
+    )
     with run.evaluating("rank"):
-        found = rank_run(
-            run.supernet,
-            run.data,
-            paths=paths,
-            image_counts=image_counts,
-            seed=run.recipe.seed,
-            calibration_images=run.recipe.search.calibration_images,
-            retrained=retrained(run),
-            truth=truth,
-            progress=run.progress,
-        )
+        found = rank_run(run.supernet, run.data, settings, retrained=retrained(run), truth=truth, progress=run.progress)
         run.folder.write_result("rank.json", checked(found, Ranking, "rank.json").to_json())
     return found

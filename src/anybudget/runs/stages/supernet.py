@@ -22,19 +22,9 @@ def train(run: RunContext) -> None:
     with run.stage("supernet") as work:
         context = work.training_context(rows.append, section.rollbacks)
         supernet = run.build_supernet()
-        several = 1 if section.same_paths else run.processes.count
-        length = length_of(data, section, section.paths_per_step, several)
+        length = length_of(data, section, run.processes.count)
         sampler = SAMPLERS[section.sampler](run.space, section.sampler_settings, length)
-        spent = train_supernet(
-            supernet,
-            sampler,
-            data,
-            section,
-            paths_per_step=section.paths_per_step,
-            same_paths=section.same_paths,
-            seed=run.recipe.seed,
-            context=context,
-        )
+        spent = train_supernet(supernet, sampler, data, section, seed=run.recipe.seed, context=context)
         run.replace("supernet")
         run.folder.write_csv("supernet.csv", rows)
         run.folder.write_json("supernet.json", spent.to_dict())
