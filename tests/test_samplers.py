@@ -1,6 +1,5 @@
 """Greedy path filtering: the pool, who is trained, when it stops, and what it is counted as."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,7 +147,7 @@ def test_it_stops_when_the_pool_is_steady_and_not_before() -> None:
         rounds += 1
     assert 40 <= rounds < 1000
     assert rounds % 20 == 0
-    restless = GreedySampler(SPACE, dataclasses.replace(settings, pool_size=5), Length(5000))
+    restless = GreedySampler(SPACE, settings.model_copy(update={"pool_size": 5}), Length(5000))
     for _ in range(200):
         restless.paths(rng, lambda paths: list(rng.random(len(paths))))
     assert not restless.finished

@@ -19,7 +19,7 @@ from anybudget.spaces import PathEncoding, UnifiedSpace
 from anybudget.training.loop import TrainingContext
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
-from anybudget.training.settings import Schedule
+from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.sgd import cosine_factor
 from anybudget.training.supernet import train_supernet
 
@@ -28,14 +28,15 @@ def no_scores(paths: list[PathEncoding]) -> list[float]:
     raise AssertionError(f"{len(paths)} paths were scored; this sampler has no use for scores")
 
 
-SCHEDULE = Schedule(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1, flip=True)
+PLAIN = SupernetSchedule(epochs=2, batch_size=16, learning_rate=0.05)
+SCHEDULE = PLAIN.model_copy(update={"crop_padding": 1, "flip": True})
 
 
 def trained(space: UnifiedSpace, data: DataSplits, seed: int = 0, **changes: object) -> UnifiedSupernet:
     torch.manual_seed(seed)
     net = build_supernet(space)
     assert isinstance(net, UnifiedSupernet)
-    schedule = dataclasses.replace(SCHEDULE, **changes)  # type: ignore[arg-type]
+    schedule = SCHEDULE.model_copy(update=changes)
     train_supernet(net, FairSampler(space), data, schedule, seed=seed)
     return net
 
@@ -56,7 +57,7 @@ def test_training_learns(space: UnifiedSpace, data: DataSplits) -> None:
     rows: list[dict[str, float]] = []
     torch.manual_seed(0)
     net = build_supernet(space)
-    schedule = dataclasses.replace(SCHEDULE, epochs=30, learning_rate=0.2, augmentation=None)
+    schedule = PLAIN.model_copy(update={"epochs": 30, "learning_rate": 0.2})
     train_supernet(net, FairSampler(space), data, schedule, context=TrainingContext(log=rows.append))
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
@@ -71,8 +72,10 @@ def test_gradients_of_a_step_add_up_over_its_paths(space: UnifiedSpace, data: Da
     torch.manual_seed(0)
     net = build_supernet(space)
     reference = copy.deepcopy(net)
-    schedule = Schedule(epochs=1, batch_size=16, learning_rate=0.1, momentum=0.0, weight_decay=0.0)
-    train_supernet(net, FairSampler(space), one_batch, schedule, paths_per_step=3, seed=5)
+    schedule = SupernetSchedule(
+        epochs=1, batch_size=16, learning_rate=0.1, momentum=0.0, weight_decay=0.0, paths_per_step=3
+    )
+    train_supernet(net, FairSampler(space), one_batch, schedule, seed=5)
     reference.train()
     order = torch.randperm(16, generator=torch.Generator().manual_seed(5))
     images, labels = one_batch.normalise(one_batch.train.images[order]), one_batch.train.labels[order]
@@ -157,7 +160,7 @@ def test_retraining_improves_and_ends_in_evaluation_mode(space: UnifiedSpace, da
     torch.manual_seed(0)
     network = build_network(space.block_specs(space.sample(np.random.default_rng(0))))
     before = evaluate(network.eval(), data.validation, data)
-    train_network(network, data, dataclasses.replace(SCHEDULE, epochs=10, augmentation=None))
+    train_network(network, data, PLAIN.model_copy(update={"epochs": 10}))
     assert not network.training
     assert evaluate(network, data.validation, data).loss < before.loss
     assert math.isfinite(before.loss)
