@@ -1,8 +1,8 @@
-"""Every strategy on the demo's supernets: ten budgets, several seeds, what is found and what it costs.
+"""Every strategy on the demo's supernets: its budgets, several seeds, what is found and what it costs.
 
 For every seed the demo's supernet and generator are trained once (kept in runs/bench-strategies-SEED, and made anew
-only where missing); each strategy then answers ten budgets with an evaluator of its own. Results are kept by strategy,
-so that an interrupted benchmark resumes. Differences are paired over seeds.
+only where missing); each strategy then answers the recipe's budgets with an evaluator of its own. Results are kept by
+strategy, so that an interrupted benchmark resumes. Differences are paired over seeds.
 Run: python benchmarks/strategies.py [--seeds 3] [--strategies a,b] [--set KEY=VALUE]
 """
 
@@ -17,7 +17,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from anybudget.budgets import BudgetSet
 from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
@@ -25,7 +24,6 @@ from anybudget.search.compare import compare
 from demo import ROOT
 from measure import machine
 
-BUDGETS = [f"macs<={limit}k" for limit in (170, 200, 240, 290, 350, 420, 500, 600, 730, 900)]
 STRATEGIES = "refined,generator,random,linear,nsga2,evolution"
 
 
@@ -42,8 +40,7 @@ def result(run: Run, name: str) -> dict[str, Any]:
     """What one strategy finds for all budgets; read back where it has been measured."""
     path = run.folder.path / "compare" / f"{name}.json"
     if not path.exists():
-        budgets = [BudgetSet.parse(text) for text in BUDGETS]
-        found = compare([run.strategy(name)], budgets)
+        found = compare([run.strategy(name)], run.recipe.budget_sets())
         run.folder.write_json(f"compare/{name}.json", found)
     (strategy,) = json.loads(path.read_text())["strategies"]
     return strategy  # type: ignore[no-any-return]
@@ -76,7 +73,7 @@ def main() -> None:
         "images / first's",
         "MACs / first's",
         "seconds",
-        title=f"{len(BUDGETS)} budgets, {arguments.seeds} seeds ({machine()})",
+        title=f"{len(run.recipe.search.budgets)} budgets, {arguments.seeds} seeds ({machine()})",
         title_justify="left",
     )
     reference = found[names[0]]
