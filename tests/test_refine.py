@@ -14,7 +14,7 @@ from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet
 from anybudget.runtime.accounting import Spending
 from anybudget.search.base import SearchContext, TrainedGenerator
-from anybudget.search.refined import RefinedSettings, RefinedStrategy, promising, standardised
+from anybudget.search.refined import CHILDREN, RefinedSettings, RefinedStrategy, promising, standardised
 from generators import generator_for
 
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=45k", "macs<=60k, params<=1800", "macs<=90k")]
@@ -55,7 +55,7 @@ def test_children_are_new_within_the_budget_and_best_predicted(supernet: Unified
     evaluated = list(strategy.evaluator.scored)
     models = strategy._models(evaluated)
     few, many = (
-        promising(strategy, BUDGETS[2], evaluated, models, count, np.random.default_rng(0)) for count in (3, 10**6)
+        promising(strategy, BUDGETS[2], evaluated, models, count, np.random.default_rng(0)) for count in (3, CHILDREN)
     )
     assert few == many[:3]
     assert not set(many) & set(evaluated)
