@@ -19,7 +19,8 @@ from anybudget.report import write_report
 from anybudget.report.histogram import bins_of
 from anybudget.report.progress import STEPS, improvements, thinned
 from anybudget.report.series import DASHES, HUES, End, Series, names
-from test_report import FILES, SECTIONS, Node, parse, report, rows, section, write_run
+from html_tree import Node, parse
+from report_pages import FILES, SECTIONS, report, rows, section, write_run
 
 BUDGETS = [{"macs": 2e6}, {"macs": 3e6}, {"macs": 3e6, "params": 9000.0}]
 
