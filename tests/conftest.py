@@ -20,6 +20,7 @@ from anybudget.cli import process as cli
 from anybudget.data import DataSplits, load_splits
 from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.recipe import load_recipe, resolved
+from anybudget.runs.run import Run
 from anybudget.runtime.signals import Stopped
 from anybudget.spaces import (
     MBConvSettings,
@@ -316,6 +317,11 @@ def workshop(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def open_run(recipe_file: Path, path: Path, *overrides: str) -> Run:
+    """A run that saves a checkpoint at every step."""
+    return Run.create(load_recipe(recipe_file, ["checkpoint_seconds=0", *overrides]), path)
 
 
 def stop_after(steps: int, work: Callable[[], object]) -> None:
