@@ -1,9 +1,9 @@
-"""Every strategy on the demo's supernets: its budgets, several seeds, what is found and what it costs.
+"""Every strategy on the demo's supernets: several budgets and seeds, what is found and what it costs.
 
 For every seed the demo's supernet and generator are trained once (kept in runs/bench-strategies-SEED, and made anew
-only where missing); each strategy then answers the recipe's budgets with an evaluator of its own. Results are kept by
+only where missing); each strategy then answers all budgets with an evaluator of its own. Results are kept by
 strategy, so that an interrupted benchmark resumes. Differences are paired over seeds.
-Run: python benchmarks/strategies.py [--seeds 3] [--strategies a,b] [--set KEY=VALUE]
+Run: python benchmarks/strategies.py [--seeds 3] [--strategies a,b] [--budgets recipe] [--set KEY=VALUE]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from anybudget.budgets import BudgetSet
 from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
@@ -24,6 +25,7 @@ from anybudget.search.compare import compare
 from demo import ROOT
 from measure import machine
 
+TEN = [f"macs<={limit}k" for limit in (170, 200, 240, 290, 350, 420, 500, 600, 730, 900)]
 STRATEGIES = "refined,generator,random,linear,nsga2,evolution"
 
 
@@ -36,12 +38,12 @@ def open_run(seed: int, overrides: list[str]) -> Run:
     return run
 
 
-def result(run: Run, name: str) -> dict[str, Any]:
+def result(run: Run, name: str, budgets: list[BudgetSet]) -> dict[str, Any]:
     """What one strategy finds for all budgets; read back where it has been measured."""
-    path = run.folder.path / "compare" / f"{name}.json"
+    file = f"compare/{name}-{len(budgets)}-budgets.json"
+    path = run.folder.path / file
     if not path.exists():
-        found = compare([run.strategy(name)], run.recipe.budget_sets())
-        run.folder.write_json(f"compare/{name}.json", found)
+        run.folder.write_json(file, compare([run.strategy(name)], budgets))
     (strategy,) = json.loads(path.read_text())["strategies"]
     return strategy  # type: ignore[no-any-return]
 
@@ -54,14 +56,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--strategies", default=STRATEGIES)
+    parser.add_argument("--budgets", choices=("ten", "recipe"), default="ten", help="ten, or the recipe's own five")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
     names = arguments.strategies.split(",")
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(arguments.seeds):
         run = open_run(seed, arguments.overrides)
+        budgets = [BudgetSet.parse(text) for text in TEN] if arguments.budgets == "ten" else run.recipe.budget_sets()
         for name in names:
-            found[name].append(result(run, name))
+            found[name].append(result(run, name, budgets))
             print(f"seed {seed}: {name}: mean top-1 {mean(scores(found[name][-1])):.2f}%", flush=True)
     table = Table(
         "strategy",
@@ -73,7 +77,7 @@ def main() -> None:
         "images / first's",
         "MACs / first's",
         "seconds",
-        title=f"{len(run.recipe.search.budgets)} budgets, {arguments.seeds} seeds ({machine()})",
+        title=f"{len(budgets)} budgets, {arguments.seeds} seeds ({machine()})",
         title_justify="left",
     )
     reference = found[names[0]]
