@@ -1,4 +1,4 @@
-"""Ray's workers give the scores of this process, whoever dies on the way; mistakes are said, not waited for."""
+"""Ray's workers give the scores of this process, whoever dies on the way, from a snapshot of the evaluator."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import ceil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,21 +18,16 @@ import numpy as np
 import pytest
 import ray
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from ray.exceptions import ActorDiedError, RayTaskError
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import build_costs
 from anybudget.data import DataSplits, load_splits
-from anybudget.errors import ConfigError, RunError
-from anybudget.evaluation import engines
+from anybudget.errors import ConfigError
 from anybudget.evaluation import evaluator as evaluation
-from anybudget.evaluation.engines import cluster, engine_factory, worker_pool
+from anybudget.evaluation.engines import cluster
 from anybudget.evaluation.engines.ray import RayEngine, RayFactory
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
-from anybudget.evaluation.engines.worker_pool import DEATHS, Part, Worker, WorkerPool, installed_versions, share_out
 from anybudget.evaluation.evaluator import Evaluator, SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
 from anybudget.evaluation.settings import EvaluatorSettings
@@ -108,9 +101,6 @@ def gone(pid: int) -> bool:
             return True
         time.sleep(0.1)
     return False
-
-
-# With workers.
 
 
 def test_scores_are_those_of_this_process(engine: RayEngine, evaluator: SubnetEvaluator, net: Supernet) -> None:
@@ -238,24 +228,6 @@ def test_the_command_starts_and_ends_its_own_workers(tmp_path: Path, capsys: pyt
     assert "ray" not in ran.stderr.lower(), ran.stderr
 
 
-# Without workers.
-
-
-@given(st.lists(st.integers(1, 64), min_size=1, max_size=8), st.integers(1, 80))
-def test_groups_are_shared_out_evenly(sizes: list[int], workers: int) -> None:
-    groups = [[Architecture("space", (group, index)) for index in range(size)] for group, size in enumerate(sizes)]
-    parts = share_out(groups, workers)
-    assert [a for part in parts for a in part] == [a for group in groups for a in group]
-    lengths = [len(part) for part in parts]
-    assert 0 < min(lengths) <= max(lengths) <= max(sizes)
-    if len(sizes) == 1:
-        assert max(lengths) == ceil(sizes[0] / workers)
-        assert max(lengths) - min(lengths) <= 1
-    # Nobody has more to do than by whole groups, or than a fair share of all rounds.
-    rounds = ceil(sum(sizes) / (workers * max(sizes)))
-    assert max(lengths) <= ceil(sum(sizes) / (workers * rounds))
-
-
 def test_a_snapshot_holds_what_scores_depend_on_and_no_more(evaluator: SubnetEvaluator, net: Supernet) -> None:
     architectures = sample(net, 6)
     torch.set_num_threads(2)
@@ -273,124 +245,6 @@ def test_a_snapshot_holds_what_scores_depend_on_and_no_more(evaluator: SubnetEva
     assert snapshot.size == images * (64 + 8) + sum(t.nbytes for t in net.state_dict().values())
 
 
-class Actor:
-    """What stands for a worker's handle: answers at once, by this function; an answer is a value or an error."""
-
-    def __init__(self, work: Callable[[Part], Any]) -> None:
-        self.scores = SimpleNamespace(remote=lambda part, _: self._answer(work, part))
-        self.pid = SimpleNamespace(remote=lambda: Answer(value=1, error=None))
-
-    @staticmethod
-    def _answer(work: Callable[[Part], Any], part: Part) -> Answer:
-        try:
-            return Answer(value=(0, 1, work(part)), error=None)
-        except Exception as error:
-            return Answer(value=None, error=error)
-
-
-class Answer(SimpleNamespace):
-    """What stands for the reference to an answer."""
-
-    __hash__ = object.__hash__
-
-
-@pytest.fixture
-def ready_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray as far as a pool needs it, for `Actor`."""
-
-    def get(answer: Answer) -> Any:
-        if answer.error is not None:
-            raise answer.error
-        return answer.value
-
-    def wait(answers: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
-        return answers[:1], answers[1:]
-
-    monkeypatch.setattr(worker_pool, "ray", SimpleNamespace(get=get, wait=wait))
-
-
-def answers(architectures: Sequence[Architecture]) -> dict[Architecture, Metrics]:
-    return {a: Metrics(0.0, {"top1_percent": float(a.choices[0])}) for a in architectures}
-
-
-PARTS = [Architecture("space", (index,)) for index in range(6)]
-
-
-def parts() -> list[Part]:
-    return share_out([PARTS], 3)
-
-
-@pytest.mark.usefixtures("ready_made")
-def test_work_that_kills_every_worker_is_given_up() -> None:
-    """Ray has had it done again as often as it may: the message names the work, and what came before is kept."""
-
-    def bad(architectures: Part) -> dict[Architecture, Metrics]:
-        if PARTS[2] in architectures:
-            raise ActorDiedError
-        return answers(architectures)
-
-    found: dict[Architecture, Metrics] = {}
-    evaluated = WorkerPool([Actor(bad), Actor(bad)], None).evaluate(parts())
-    with pytest.raises(RunError, match=rf"{PARTS[2].short_id} to {PARTS[3].short_id}.*--engine local"):
-        found.update(answer for scores in evaluated for answer in scores.items())
-    assert found == answers(PARTS[:2])
-
-
-def test_ray_is_told_how_often_work_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-
-    def options(**given: Any) -> Any:
-        asked.update(given)
-        return SimpleNamespace(remote=lambda *_: Actor(answers))
-
-    monkeypatch.setattr(worker_pool, "ray", SimpleNamespace(remote=lambda _: SimpleNamespace(options=options)))
-    assert len(WorkerPool.start("snapshot", 3, num_cpus=2).actors) == 3
-    assert asked["max_task_retries"] == DEATHS - 1
-    assert asked["max_restarts"] > 0  # those that die idle are there again when work comes
-    assert asked["num_cpus"] == 2
-
-
-@pytest.mark.usefixtures("ready_made")
-def test_workers_that_cannot_start_end_the_search() -> None:
-    def dies(_: Part) -> Any:
-        raise ActorDiedError
-
-    with pytest.raises(RunError, match=r"none can be started.*Is anybudget installed.*--engine local"):
-        list(WorkerPool([Actor(dies)] * 2, None).evaluate(parts()))
-
-
-def test_other_versions_are_refused() -> None:
-    strange = Worker(0, {**installed_versions(), "torch": "0.4.1"})
-    with pytest.raises(ConfigError, match=r"other versions are installed there: .* torch .* \(here 0\.4\.1\)"):
-        strange.scores(PARTS, [])
-    assert Worker(0, installed_versions()).pid() == os.getpid()
-
-
-@pytest.mark.usefixtures("ready_made")
-def test_the_evaluators_own_errors_come_through() -> None:
-    def fails(_: Part) -> Any:
-        raise RayTaskError("scores", "a long traceback", RunError("what is wrong"))
-
-    with pytest.raises(RunError, match=r"^what is wrong$"):
-        list(WorkerPool([Actor(fails)], None).evaluate(parts()))
-
-
-@pytest.mark.usefixtures("ready_made")
-def test_the_user_is_told_when_no_worker_comes(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    calls = iter(range(100))
-
-    def wait(answers: list[Any], *, timeout: float, **_: Any) -> tuple[list[Any], list[Any]]:
-        come = timeout > 0 and next(calls) > 3
-        return (answers[:1], answers[1:]) if come else ([], answers)
-
-    monkeypatch.setattr(worker_pool.ray, "wait", wait)
-    monkeypatch.setattr(worker_pool, "PATIENCE", 0.0)
-    assert sum(map(len, WorkerPool([Actor(answers)], None).evaluate(parts()))) == len(PARTS)
-    assert caplog.text.count("no worker has started") == 1
-
-
 def test_a_run_has_one_engine_for_each_supernet(evaluator: SubnetEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     run = SimpleNamespace(supernet=evaluator.supernet, new_evaluator=lambda: SimpleNamespace(evaluator=evaluator))
     factory = RayFactory()
@@ -404,69 +258,6 @@ def test_a_run_has_one_engine_for_each_supernet(evaluator: SubnetEvaluator, monk
     assert first.pids == []  # nothing is started before there is something to evaluate
 
 
-# Mistakes.
-
-
-@pytest.mark.parametrize(
-    ("name", "address", "workers", "message"),
-    [
-        ("slurm", None, None, "unknown engine 'slurm'; known are local, ray"),
-        ("local", "auto", None, "--address: the engine local"),
-        ("local", None, 2, "--workers: the engine local"),
-        ("ray", "10.0.0.5", None, "write HOST:PORT"),
-        ("ray", "10.0.0.5:port", None, "write HOST:PORT"),
-        ("ray", "10.0.0.5:70000", None, "write HOST:PORT"),
-        ("ray", "ray://10.0.0.5:10001", None, "write HOST:PORT"),
-        ("ray", "127.0.0.1:1", None, "--address 127.0.0.1:1: nothing answers there"),
-        ("ray", "nowhere.invalid:6379", None, "nothing answers there"),
-    ],
-)
-def test_wrong_options(name: str, address: str | None, workers: int | None, message: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        engine_factory(name, address=address, workers=workers)
-    assert message in str(error.value)
-
-
-def test_ray_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"pip install 'anybudget\[ray\]'"):
-        engine_factory("ray")
-    assert engine_factory("local") is None
-    assert set(engines.ENGINES) == {"local", "ray"}
-
-
 def test_no_workers(evaluator: SubnetEvaluator) -> None:
     with pytest.raises(ConfigError, match="--workers 0"):
         RayEngine(lambda: evaluator, workers=0)
-
-
-def test_something_else_than_ray_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "JOIN", 1.0)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(ConfigError, match=f"--address {address}: no Ray cluster .* within 1 s"):
-            cluster.join(address)
-
-
-def test_no_cluster_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        cluster, "TRIAL", "import sys; sys.exit('a reason\\nCould not find any running Ray instance.\\n')"
-    )
-    with pytest.raises(
-        ConfigError, match=r"^--address auto: Could not find any running Ray instance\.; give the address"
-    ):
-        cluster.join("auto")
-
-
-@pytest.mark.parametrize("command", ["run tiny.toml", "search run", "generate run", "compare run"])
-def test_commands_say_mistakes_first(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, message in (
-        (["--engine", "slurm"], "unknown engine 'slurm'"),
-        (["--workers", "2"], "add --engine ray"),
-        (["--engine", "ray", "--address", "127.0.0.1:1"], "nothing answers there"),
-    ):
-        name, target = command.split()
-        code, out, err = call(capsys, name, tmp_path / target, *arguments)
-        assert (code, out) == (2, "")
-        assert message in err
-    assert not list(tmp_path.iterdir())
