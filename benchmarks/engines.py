@@ -199,17 +199,31 @@ def main() -> None:
     measured = {sizes[w]: found[f"here {w}"] / count for w in cuts}
     nodes = {w: [node for part in cuts[w] for node in build_prefix_tree(evaluator.supernet, part)] for w in cuts}
     blocks = {sizes[w]: sum(node.count() for node in nodes[w]) for w in cuts}
-    model(console, Costs(group, evaluation, trip, cluster_seconds + ready), measured, blocks, snapshot.size)
+    costs = Costs(group, evaluation, trip, cluster_seconds + ready)
+    model(console, costs, cases_of(measured, blocks, snapshot.size), snapshot.size)
 
 
-def model(console: Console, costs: Costs, measured: dict[int, float], blocks: dict[int, int], size: int) -> None:
-    """Print what the measured costs come to; nothing of this has been run."""
+Case = tuple[str, Callable[[int], float], float]
+"""A name, the seconds an evaluation takes in a part of so many networks, and the bytes sent to a machine."""
+
+
+def cases_of(measured: dict[int, float], blocks: dict[int, int], size: int) -> list[Case]:
+    """The evaluation as measured, and two assumed ones, by the number of networks in a part."""
     sizes = sorted(measured)
 
     def at(values: dict[int, float], wanted: int) -> float:
         return float(np.interp(np.log(wanted), np.log(sizes), [values[s] for s in sizes]))
 
     shared = {s: blocks[s] / blocks[sizes[-1]] for s in sizes}
+    return [
+        (f"{measured[sizes[-1]]:.3f} (measured)", partial(at, measured), size),
+        ("1 (assumed)", lambda networks: at(shared, networks), LARGE_JUDGE),
+        ("30 (assumed)", lambda networks: 30 * at(shared, networks), LARGE_JUDGE),
+    ]
+
+
+def model(console: Console, costs: Costs, cases: Sequence[Case], size: int) -> None:
+    """Print what the measured costs come to; nothing of this has been run."""
     table = Table(
         "s / evaluation",
         "population",
@@ -224,11 +238,6 @@ def model(console: Console, costs: Costs, measured: dict[int, float], blocks: di
         "evaluate sent",
         title="A MODEL, not a measurement: many workers",
     )
-    cases: list[tuple[str, Callable[[int], float], float]] = [
-        (f"{measured[sizes[-1]]:.3f} (measured)", partial(at, measured), size),
-        ("1 (assumed)", lambda networks: at(shared, networks), LARGE_JUDGE),
-        ("30 (assumed)", lambda networks: 30 * at(shared, networks), LARGE_JUDGE),
-    ]
     for name, each, sent in cases:
         for number in POPULATIONS:
             people = [Architecture("model", (index,)) for index in range(number)]
