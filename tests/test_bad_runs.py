@@ -5,64 +5,43 @@ import shutil
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from anybudget.storage.checkpoint import VERSION
-from mistakes import Prepare, both, edited, made_folder, mistake, refuse, removed, written
-
-
-def values(name: str, change: Callable[[Any], object]) -> Prepare:
-    """Change the object of a JSON file, or of the first line of a JSONL file, in place."""
-
-    def prepare(folder: Path) -> None:
-        first, *rest = (folder / name).read_text().splitlines() if name.endswith("l") else [(folder / name).read_text()]
-        data = json.loads(first)
-        change(data)
-        (folder / name).write_text("\n".join([json.dumps(data), *rest]) + "\n")
-
-    return prepare
-
-
-def weights(name: str, change: Callable[[dict[str, Any]], object]) -> Prepare:
-    """Change the tensors of a safetensors file in place."""
-
-    def prepare(folder: Path) -> None:
-        tensors = load_file(folder / name)
-        change(tensors)
-        save_file(tensors, folder / name)
-
-    return prepare
-
-
-def retrained(change: Callable[[Path], Prepare]) -> Prepare:
-    """Change the result of the network that the run has retrained."""
-
-    def prepare(folder: Path) -> None:
-        (result,) = folder.glob("run/retrain/*/result.json")
-        change(result.relative_to(folder))(folder)
-
-    return prepare
-
-
-def not_retrained(change: Prepare) -> Prepare:
-    """Do one more thing to a run, the last stage of which is to be done again."""
-    return both(values("run/stages.json", lambda stages: stages.pop("retrain")), change)
-
+from damages import damaged, not_retrained, retrained, values, weights
+from mistakes import Prepare, edited, made_folder, mistake, refuse, removed, written
 
 DEEP = "[" * 100_000
+
+
 NAN = float("nan")
+
+
 NETWORK = {"space": "unified", "choices": [0, 0]}
+
+
 MEASURED = {"costs": {"macs": 1}, "supernet_top1_percent": 1, "log_probability": None, "seconds": 1, "layers": []}
+
+
 OTHER_SPACE = json.dumps({"budgets": {"macs": 1}, "architecture": NETWORK | {"space": "mbconv"}, **MEASURED})
+
+
 SPENT = ("evaluations", "images", "macs", "seconds")
+
+
 ASK = 'which retrain.picks names; ask for it with: anybudget generate run --budget "macs<=30k"'
+
+
 SEARCH = "search run --strategy random"
+
+
 RANK = "rank run --paths 3 --images 9"
+
+
 AGAIN = "run tiny.toml --out run"
+
 
 NO_RUNS = [
     mistake(f"no-run-{command.split()[0]}-{where}", command.format(where), f"{where}{message}")
@@ -100,11 +79,6 @@ NO_RUNS = [
     mistake("supernet-of-a-run-set", "supernet run --set seed=1", "--out and --set need a recipe (.toml)"),
     mistake("run-of-a-run", "run run", "run: cannot read the recipe: this is a run folder"),
 ]
-
-
-def damaged(identifier: str, name: str, content: str | bytes, command: str, names: str = "") -> Any:
-    """A row about a file of the run `run` that holds something else."""
-    return mistake(f"{name}-{identifier}", command, f"run/{name}{names}", written(f"run/{name}", content))
 
 
 RECIPES = [
@@ -145,6 +119,7 @@ RECIPES = [
     mistake("images-damaged", RANK, "images.npz: not an .npz archive", written("images.npz", "garbage")),
 ]
 
+
 STAGES = [
     damaged(identifier, "stages.json", content, command, names)
     for identifier, content, command, names in (
@@ -163,6 +138,7 @@ STAGES = [
     mistake("stages.json-none", "generate run", "run: the ", written("run/stages.json", "{}")),
 ]
 
+
 DAMAGES: dict[str, tuple[Callable[[str], Prepare], str]] = {
     "empty": (lambda name: written(name, ""), "damaged"),
     "garbage": (lambda name: written(name, "garbage"), "damaged"),
@@ -176,6 +152,8 @@ DAMAGES: dict[str, tuple[Callable[[str], Prepare], str]] = {
     "folder": (made_folder, ""),
     "less": (lambda name: weights(name, dict.popitem), "weights of another network"),
 }
+
+
 WEIGHTS = [
     mistake(f"{name}-{identifier}", command, f"run/{name}: {names}", damage(f"run/{name}"))
     for name, command in (("supernet.safetensors", SEARCH), ("generator.safetensors", "generate run"))
@@ -218,6 +196,7 @@ WEIGHTS = [
         weights("run/generator.safetensors", lambda tensors: next(iter(tensors.values())).fill_(float("inf"))),
     ),
 ]
+
 
 ANSWERS = (
     [
@@ -293,9 +272,16 @@ ANSWERS = (
     ]
 )
 
+
 HEADER = {"format": "anybudget checkpoint", "version": VERSION}
+
+
 WHOLE = HEADER | {"bytes": 1, "sha256": sha256(b"x").hexdigest()}
+
+
 POOL = "search run --strategy nsga2"
+
+
 CHECKPOINTS = [
     *(
         mistake(
@@ -360,6 +346,7 @@ CHECKPOINTS = [
     ),
 ]
 
+
 OTHERS = (
     [
         damaged(identifier, "pool.jsonl", content, POOL, names)
@@ -409,6 +396,7 @@ OTHERS = (
         mistake("report.html-folder", "report run", "run/report.html: cannot write", made_folder("run/report.html")),
     ]
 )
+
 
 CASES = [*NO_RUNS, *RECIPES, *STAGES, *WEIGHTS, *ANSWERS, *CHECKPOINTS, *OTHERS]
 
