@@ -267,6 +267,15 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
     return code, captured.out, captured.err
 
 
+@pytest.fixture
+def finished(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The folder of a run of the tiny recipe with all its stages."""
+    code, out, err = call(capsys, "run", recipe_file, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "report.html" in out
+    return tmp_path / "run"
+
+
 SMALL_SEARCHES = """
 [supernet.greedy]
 sampled = 4
