@@ -86,7 +86,7 @@ RECIPES = [
     damaged("not-utf8", "recipe.toml", b"\xff", "generate run", ": damaged: 'utf-8' codec"),
     damaged("not-toml", "recipe.toml", "name = ", "search run", ": damaged: Invalid value"),
     damaged("json", "recipe.toml", "{}", "rank run", ": damaged"),
-    damaged("deep", "recipe.toml", f"x = {DEEP}", "generate run", ": not JSON: nested too deeply"),
+    damaged("deep", "recipe.toml", f"x = {DEEP}", "generate run", ": damaged: nested too deeply"),
     damaged("huge-number", "recipe.toml", f"seed = {'9' * 5000}", "generate run", ": damaged"),
     damaged("report", "recipe.toml", "name = ", "report run", ": not TOML"),
     damaged("report-not-utf8", "recipe.toml", b"\xff", "report run", ", line 1: not UTF-8 text"),

@@ -185,8 +185,8 @@ class Tolerant(Sound):
         for architecture in SPACE.enumerate():
             costs = {name: model.cost(architecture) for name, model in self.costs.items()}
             if all(costs[budget.cost] <= budget.limit * (1 + 1e-9) for budget in budgets):
-                top1 = self.evaluator.score(architecture).top1_percent
-                answers.append(replace(answers[0], architecture=architecture, costs=costs, supernet_top1_percent=top1))
+                metrics = self.evaluator.score(architecture)
+                answers.append(replace(answers[0], architecture=architecture, costs=costs, metrics=metrics))
         return max(answers, key=lambda candidate: candidate.supernet_top1_percent)
 
 
@@ -255,7 +255,9 @@ class Heavy(Sound):
 
 class Boastful(Sound):
     def answer(self, budgets: BudgetSet, find: Find | None = None) -> Candidate:
-        return replace(super().answer(budgets, find), supernet_top1_percent=100.0)
+        found = super().answer(budgets, find)
+        figures = {**found.metrics.figures, "top1_percent": 100.0}
+        return replace(found, metrics=replace(found.metrics, figures=figures))
 
 
 class Vague(Sound):

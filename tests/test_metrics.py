@@ -20,6 +20,7 @@ from anybudget.evaluation.metrics import METRICS, Metrics, Tally, applicable, ch
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.progress import Task
+from anybudget.search.base import SearchContext
 from anybudget.search.evolution import EvolutionStrategy
 from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random import RandomStrategy
@@ -81,7 +82,7 @@ class _Opposed(PlantedEvaluator):
 @pytest.mark.parametrize("strategy", [RandomStrategy, EvolutionStrategy, NSGA2Strategy])
 def test_every_strategy_chooses_by_the_primary_metric(space: UnifiedSpace, strategy: type) -> None:
     evaluator = _Opposed(space)
-    search = strategy(evaluator, build_costs(space), seed=1)
+    search = strategy(SearchContext(evaluator, build_costs(space), seed=1))
     (found,) = search.search([BudgetSet.parse("macs<=1G")])
     best = min(evaluator.scored.values(), key=lambda metrics: metrics.top1_percent)
     assert found.metrics == best

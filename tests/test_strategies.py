@@ -232,8 +232,9 @@ class Recorder:
 @pytest.mark.parametrize("kind", [EvolutionStrategy, NSGA2Strategy])
 def test_generations_are_reported_and_end_early(kind: type[EvolutionStrategy] | type[NSGA2Strategy]) -> None:
     progress = Recorder()
-    strategy = kind(PlantedEvaluator(MERGED), COSTS["merged"], population=20, generations=50, progress=progress)
-    found = strategy.find(budgets_at("merged", 0.9, "macs"))
+    context = SearchContext(PlantedEvaluator(MERGED), COSTS["merged"], progress=progress)
+    strategy = kind(context, kind.settings_type(population=20, generations=50))
+    found = strategy.find(budgets_at("merged", 0.9, "macs")).architecture
     assert progress.said[0] == (strategy.name, 50, "")
     assert progress.said[-1] == ("", 1, f"top-1 {evaluator_of(strategy).top1(found):.2f}%")
     assert 2 <= len(progress.said) - 1 < 50
@@ -329,8 +330,8 @@ def test_pymoo_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 
 def test_pymoo_is_imported_only_when_needed() -> None:
-    modules = "nsga2", "pareto", "evolution", "random_strategy"
-    lines = [f"import anybudget.search.{module}" for module in modules]
+    modules = "search.nsga2", "search.evolution", "search.random", "decoding.pareto"
+    lines = [f"import anybudget.{module}" for module in modules]
     lines.append("import sys; sys.exit(any(name.startswith('pymoo') for name in sys.modules))")
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
 

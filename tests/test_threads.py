@@ -254,11 +254,11 @@ def test_the_doctor_says_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> Non
     probed = probed_threads(0.05)
     assert torch.equal(torch.get_rng_state(), state)
     assert probed.count in candidates(threads.usable_cores())
-    monkeypatch.setattr(doctor, "set_by_caller", lambda: None)
-    monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
-    monkeypatch.setattr(doctor, "probed_threads", lambda: ThreadTimes({1: 0.001, 2: 0.0021}, 1))
+    monkeypatch.setattr(environments, "set_by_caller", lambda: None)
+    monkeypatch.setattr(environments, "usable_cores", lambda: 2)
+    monkeypatch.setattr(environments, "probed_threads", lambda: ThreadTimes({1: 0.001, 2: 0.0021}, 1))
     environment: dict[str, Any] = environments.environment(Path.cwd())
     said = dict(environments.facts(environment))["threads that auto takes"]
     assert said == "1: a step of a small network takes 1.0 ms with 1, 2.1 ms with 2; real ones are timed anew"
-    monkeypatch.setattr(doctor, "set_by_caller", lambda: "OMP_NUM_THREADS")
+    monkeypatch.setattr(environments, "set_by_caller", lambda: "OMP_NUM_THREADS")
     assert environments.environment(Path.cwd())["auto_threads"]["why"] == "OMP_NUM_THREADS says so"
