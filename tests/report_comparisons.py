@@ -45,8 +45,6 @@ def strategy(
 
 
 TRAINING = {"evaluations": 0, "images": 179200, "macs": 3e11, "seconds": 45.0}
-
-
 TWO = [
     strategy("generator", (83.1, 84.0, 82.0), (80.0, 83.0, 82.0), training=TRAINING, hypervolume=0.8123),
     strategy("random", (81.0, 84.5, 82.0), hypervolume=0.79, spent=TRAINING | {"evaluations": 4, "images": 4000}),

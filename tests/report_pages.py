@@ -45,8 +45,6 @@ def lines(rows: list[dict[str, Any]]) -> str:
 TRAINING_CSV = (
     "epoch,loss,train_top1_percent,learning_rate,seconds\n1,2.0,30.0,0.05,3\n2,1.0,60.0,0.04,3\n3,0.5,75.0,0.01,3\n"
 )
-
-
 RESULT = {
     "architecture": {"space": "unified", "choices": [2, 2]},
     "costs": {"macs": 2990000.0, "params": 12352.0},
@@ -57,8 +55,6 @@ RESULT = {
     "seconds": 95.0,
     "layers": [["3x3"]],
 }
-
-
 # At 2M: random 78, 80, 82 (mean 80, best 82) against 83. At 3M: random 81, 83 (mean 82, best 83) against 82.5.
 FILES = {
     "recipe.toml": 'name = "tiny run"\n[data]\nsource = "shapes"\n[space]\nname = "unified"\n',

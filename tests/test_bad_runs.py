@@ -14,34 +14,15 @@ from damages import damaged, not_retrained, retrained, values, weights
 from mistakes import Prepare, edited, made_folder, mistake, refuse, removed, written
 
 DEEP = "[" * 100_000
-
-
 NAN = float("nan")
-
-
 NETWORK = {"space": "unified", "choices": [0, 0]}
-
-
 MEASURED = {"costs": {"macs": 1}, "supernet_top1_percent": 1, "log_probability": None, "seconds": 1, "layers": []}
-
-
 OTHER_SPACE = json.dumps({"budgets": {"macs": 1}, "architecture": NETWORK | {"space": "mbconv"}, **MEASURED})
-
-
 SPENT = ("evaluations", "images", "macs", "seconds")
-
-
 ASK = 'which retrain.picks names; ask for it with: anybudget generate run --budget "macs<=30k"'
-
-
 SEARCH = "search run --strategy random"
-
-
 RANK = "rank run --paths 3 --images 9"
-
-
 AGAIN = "run tiny.toml --out run"
-
 
 NO_RUNS = [
     mistake(f"no-run-{command.split()[0]}-{where}", command.format(where), f"{where}{message}")
@@ -119,7 +100,6 @@ RECIPES = [
     mistake("images-damaged", RANK, "images.npz: not an .npz archive", written("images.npz", "garbage")),
 ]
 
-
 STAGES = [
     damaged(identifier, "stages.json", content, command, names)
     for identifier, content, command, names in (
@@ -138,7 +118,6 @@ STAGES = [
     mistake("stages.json-none", "generate run", "run: the ", written("run/stages.json", "{}")),
 ]
 
-
 DAMAGES: dict[str, tuple[Callable[[str], Prepare], str]] = {
     "empty": (lambda name: written(name, ""), "damaged"),
     "garbage": (lambda name: written(name, "garbage"), "damaged"),
@@ -152,8 +131,6 @@ DAMAGES: dict[str, tuple[Callable[[str], Prepare], str]] = {
     "folder": (made_folder, ""),
     "less": (lambda name: weights(name, dict.popitem), "weights of another network"),
 }
-
-
 WEIGHTS = [
     mistake(f"{name}-{identifier}", command, f"run/{name}: {names}", damage(f"run/{name}"))
     for name, command in (("supernet.safetensors", SEARCH), ("generator.safetensors", "generate run"))
@@ -196,7 +173,6 @@ WEIGHTS = [
         weights("run/generator.safetensors", lambda tensors: next(iter(tensors.values())).fill_(float("inf"))),
     ),
 ]
-
 
 ANSWERS = (
     [
@@ -272,16 +248,9 @@ ANSWERS = (
     ]
 )
 
-
 HEADER = {"format": "anybudget checkpoint", "version": VERSION}
-
-
 WHOLE = HEADER | {"bytes": 1, "sha256": sha256(b"x").hexdigest()}
-
-
 POOL = "search run --strategy nsga2"
-
-
 CHECKPOINTS = [
     *(
         mistake(
@@ -346,7 +315,6 @@ CHECKPOINTS = [
     ),
 ]
 
-
 OTHERS = (
     [
         damaged(identifier, "pool.jsonl", content, POOL, names)
@@ -396,7 +364,6 @@ OTHERS = (
         mistake("report.html-folder", "report run", "run/report.html: cannot write", made_folder("run/report.html")),
     ]
 )
-
 
 CASES = [*NO_RUNS, *RECIPES, *STAGES, *WEIGHTS, *ANSWERS, *CHECKPOINTS, *OTHERS]
 

@@ -26,8 +26,6 @@ from anybudget.storage.journal import Journal
 from conftest import open_run, stop_after
 
 SOURCE = Path(cli.__file__).parents[1]
-
-
 SETTINGS = {"stage": "test", "recipe": {"seed": 1}}
 
 

@@ -38,8 +38,6 @@ from anybudget.training.loop import TrainingContext
 from generators import generator_for, train_for
 
 SETTINGS = DirectSettings(epochs=2, batch_size=18, learning_rate=0.1, candidates=4)
-
-
 VALIDATION = 36
 
 

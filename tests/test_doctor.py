@@ -26,11 +26,7 @@ from conftest import call
 from mistakes import Prepare, edited, made_folder, removed, written
 
 RUN, LAST = Path("run"), Path("half/checkpoints/supernet.checkpoint")
-
-
 PREVIOUS = LAST.with_name(f"{LAST.name}.previous")
-
-
 JOURNAL = Path("run/checkpoints/search-random.jsonl")
 
 
