@@ -61,7 +61,6 @@ NO_RUNS = [
     mistake("run-of-a-run", "run run", "run: cannot read the recipe: this is a run folder"),
 ]
 
-
 RECIPES = [
     damaged("empty", "recipe.toml", "", "generate run", ": key name is missing"),
     damaged("not-utf8", "recipe.toml", b"\xff", "generate run", ": damaged: 'utf-8' codec"),
