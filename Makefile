@@ -40,7 +40,7 @@ bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; a
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/estimator.py runs/bench-demo-0
 
-bench-long: $(READY)  ## strategies and samplers on three supernets each; hours on two cores, goes on where it stopped
+bench-long: $(READY)  ## strategies and samplers on three supernets each; hours on two cores, resumes where it stopped
 	$(BIN)/python benchmarks/strategies.py
 	$(BIN)/python benchmarks/samplers.py
 	$(BIN)/python benchmarks/priors.py runs/bench-strategies-0

@@ -123,9 +123,10 @@ def report(runs: list[Run]) -> None:
 
 
 def spread(values: np.ndarray) -> str:
-    """Mean ± standard error."""
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return f"{values.mean():.2f} ± {error:.2f}"
+    """Mean ± standard error; one value has no error that could be told."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{values.mean():.2f} ± {values.std(ddof=1) / np.sqrt(len(values)):.2f}"
 
 
 if __name__ == "__main__":

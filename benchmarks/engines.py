@@ -48,7 +48,7 @@ POPULATIONS = (50, 1000)
 EVALUATIONS = 1000
 PER_MACHINE = 8
 GIGABYTES = 1.25  # a second: 10 Gbit/s
-LARGE_JUDGE = 11_024 * 224 * 224 * 3 + 100e6
+LARGE_EVALUATOR = 11_024 * 224 * 224 * 3 + 100e6
 
 
 class IdleWorker:
@@ -217,8 +217,8 @@ def cases_of(measured: dict[int, float], blocks: dict[int, int], size: int) -> l
     shared = {s: blocks[s] / blocks[sizes[-1]] for s in sizes}
     return [
         (f"{measured[sizes[-1]]:.3f} (measured)", partial(at, measured), size),
-        ("1 (assumed)", lambda networks: at(shared, networks), LARGE_JUDGE),
-        ("30 (assumed)", lambda networks: 30 * at(shared, networks), LARGE_JUDGE),
+        ("1 (assumed)", lambda networks: at(shared, networks), LARGE_EVALUATOR),
+        ("30 (assumed)", lambda networks: 30 * at(shared, networks), LARGE_EVALUATOR),
     ]
 
 
@@ -270,7 +270,7 @@ def model(console: Console, costs: Costs, cases: Sequence[Case], size: int) -> N
         "In smaller parts, common starts are computed again: as measured for the measured time, by the number of "
         "blocks run for the assumed ones.\n"
         f"The evaluator goes to one machine ({PER_MACHINE} workers) after another at 10 Gbit/s: {size / 1e6:.0f} MB as "
-        f"measured, or {LARGE_JUDGE / 1e9:.1f} GB (11,024 images of 224 pixels, 100 MB of weights).\n"
+        f"measured, or {LARGE_EVALUATOR / 1e9:.1f} GB (11,024 images of 224 pixels, 100 MB of weights).\n"
         f"{EVALUATIONS:,} evaluations are {EVALUATIONS // POPULATIONS[0]} populations of {POPULATIONS[0]}, or one; the "
         "start as measured here and the sending of the evaluator included."
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.search.compare import compare
-from demo import ROOT
+from demo import ROOT, spread
 from measure import machine
 
 TEN = [f"macs<={limit}k" for limit in (170, 200, 240, 290, 350, 420, 500, 600, 730, 900)]
@@ -84,13 +84,12 @@ def main() -> None:
     for name in names:
         rows = found[name]
         differences = [mean(np.subtract(scores(a), scores(b))) for a, b in zip(reference, rows, strict=True)]
-        error = stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
         spent = {key: mean(row["spent"][key] for row in rows) for key in rows[0]["spent"]}
         base = {key: mean(row["spent"][key] for row in reference) for key in rows[0]["spent"]}
         table.add_row(
             name,
             f"{mean(mean(scores(row)) for row in rows):.2f}%",
-            f"{mean(differences):+.2f} ± {error:.2f}",
+            spread(np.array(differences)),
             f"{mean(row['hypervolume'] for row in rows):.4f}",
             f"{spent['evaluations']:,.0f}",
             f"{spent['images'] / 1e6:.2f} M",

@@ -30,11 +30,6 @@ class BudgetRow:
     random: tuple[Measured, ...]
 
     @property
-    def main_cost(self) -> str:
-        """The first cost that is limited: what the picture has on its x axis."""
-        return next(iter(self.budgets))
-
-    @property
     def baseline(self) -> RandomSummary | None:
         """Summary of `random`; None where none was drawn."""
         scores = [measured.supernet_top1_percent for measured in self.random]
