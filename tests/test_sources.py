@@ -247,7 +247,7 @@ def test_a_registered_source_is_known_to_recipes(recipe_file: Path, tmp_path: Pa
     assert again.context.listing == tiny.listing()
     assert load_splits("rows", seed=0) is tiny
     assert identify("rows") == tiny.listing()
-    with pytest.raises(DataError, match="or 'fashion-mnist-subset' or 'rows'"):
+    with pytest.raises(DataError, match="or 'fashion-mnist-subset' or 'cluttered-fashion' or 'rows'"):
         load_splits("row", seed=0)
 
 

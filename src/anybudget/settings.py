@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,3 +37,9 @@ class Settings(BaseModel):
             table: where in a recipe they are, such as `supernet.greedy`.
         """
         yield from ()
+
+
+def settings_type(registered: Any) -> type[Settings]:
+    """The class of the settings of something registered: its `settings_type`, or `Settings`, which has none."""
+    found: type[Settings] = getattr(registered, "settings_type", Settings)
+    return found

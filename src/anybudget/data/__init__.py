@@ -9,10 +9,11 @@ from anybudget.data.memory import from_dataset, from_tensors
 from anybudget.data.preparation import Preparation
 from anybudget.data.protocol import DataSource, ImageSet, Split
 from anybudget.data.random import balanced_order
-from anybudget.data.sources import FASHION_MNIST_SUBSET, SOURCES, DataSettings, FolderSettings
+from anybudget.data.sources import CLUTTERED_FASHION, FASHION_MNIST_SUBSET, SOURCES, DataSettings, FolderSettings
 from anybudget.data.splits import DataSplits
 
 __all__ = [
+    "CLUTTERED_FASHION",
     "FASHION_MNIST_SUBSET",
     "SOURCES",
     "Augmentation",

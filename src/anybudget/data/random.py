@@ -23,6 +23,7 @@ class Use(IntEnum):
 
     ORDER = 0
     AUGMENTATION = 1
+    COMPOSITION = 2
 
 
 def image_keys(seed: int, epoch: int, indices: NDArray[np.int64], use: Use) -> Keys:

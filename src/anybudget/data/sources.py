@@ -14,9 +14,13 @@ from anybudget.data.identity import Listing
 from anybudget.data.protocol import DataSource
 from anybudget.errors import DataError
 from anybudget.registry import Registry
+from anybudget.settings import Settings
 
 FASHION_MNIST_SUBSET = "fashion-mnist-subset"
 """The source name of the embedded data set: 12,000 training and 2,000 test images of Fashion-MNIST."""
+
+CLUTTERED_FASHION = "cluttered-fashion"
+"""The source name of garments among patches of others, composed of the embedded data set."""
 
 MAX_IMAGE_BYTES = 8 * 2**30
 """Bound on the uint8 images of one data set after resizing, in bytes: they all live in memory."""
@@ -27,7 +31,8 @@ class DataSettings:
     """How a data set is split, and how large its images become.
 
     A missing test or validation part is drawn from the training part, of each class the given fraction. With
-    `image_size`, the shorter side is scaled to that many pixels and the centre square is cut.
+    `image_size`, the shorter side is scaled to that many pixels and the centre square is cut. `own` are the settings of
+    a registered source that has some: its defaults if None.
 
     Raises:
         DataError: a value is out of range, or nothing would be left to train on.
@@ -41,6 +46,7 @@ class DataSettings:
     validation_fraction: float = 0.15
     test_fraction: float = 0.15
     image_size: int | None = None
+    own: Settings | None = None
 
     def __post_init__(self) -> None:
         for name, fraction in (("validation", self.validation_fraction), ("test", self.test_fraction)):
@@ -56,9 +62,17 @@ class DataSettings:
 
 
 SOURCES = Registry[Callable[[DataSettings], DataSource]](
-    "data source", "anybudget.sources", {FASHION_MNIST_SUBSET: "anybudget.data.loading:fashion_mnist_subset"}
+    "data source",
+    "anybudget.sources",
+    {
+        FASHION_MNIST_SUBSET: "anybudget.data.loading:fashion_mnist_subset",
+        CLUTTERED_FASHION: "anybudget.data.synthetic:ClutteredFashion",
+    },
 )
-"""Data sources by the name that `data.source` of a recipe may have; each takes the settings and gives the source."""
+"""Data sources by the name that `data.source` of a recipe may have; each takes the settings and gives the source.
+
+One with settings of its own has their class as `settings_type`; they come as `DataSettings.own`.
+"""
 
 
 @dataclass(frozen=True)

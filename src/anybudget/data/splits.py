@@ -75,7 +75,7 @@ def split_source(name: str, opened: Source, settings: DataSettings, listed: Call
         if part is not None:
             splits[split] = _read(part, torch.arange(len(part.labels)))
     train = _read(opened.train, indices[-1])
-    mean, std = _statistics(train.images)
+    mean, std = channel_statistics(train.images)
     channels, height, width = train.images.shape[1:]
     resized = UNCHANGED if settings.image_size is None else SHORTER_SIDE
     preparation = Preparation(channels, height, width, resized, value_range=opened.value_range)
@@ -161,7 +161,7 @@ def _unevenness(source: str, class_names: Sequence[str], labels: Tensor) -> list
     ]
 
 
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and population standard deviation of each channel, exactly, from counts of the 256 values."""
     counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
     for chunk in torch.split(images, READ):

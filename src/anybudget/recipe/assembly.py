@@ -8,18 +8,19 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
+from anybudget.data.sources import SOURCES
 from anybudget.errors import ConfigError
 from anybudget.recipe.costs import costs_section
 from anybudget.recipe.sections import Recipe, space_name
 from anybudget.recipe.tagged import refused, tagged
 from anybudget.registry import Registry
 from anybudget.search import STRATEGIES
-from anybudget.settings import Settings
+from anybudget.settings import Settings, settings_type
 from anybudget.spaces import SPACES
 from anybudget.spaces import Settings as SpaceSettings
 from anybudget.training import SAMPLERS
 
-TABLES: Mapping[str, Registry[Any]] = {"supernet": SAMPLERS, "search": STRATEGIES}
+TABLES: Mapping[str, Registry[Any]] = {"data": SOURCES, "supernet": SAMPLERS, "search": STRATEGIES}
 """Sections that hold one table for each registered class, such as `[search.evolution]`."""
 
 
@@ -56,7 +57,7 @@ def registered_settings(section: str, name: str) -> type[Settings] | None:
     registry = TABLES.get(section)
     if registry is None or name not in registry:
         return None
-    settings: type[Settings] = registry[name].settings_type
+    settings = settings_type(registry[name])
     return settings if settings.model_fields else None
 
 

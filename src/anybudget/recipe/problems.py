@@ -77,5 +77,6 @@ def _known_keys(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
         if isinstance(part, str):
             annotation: Any = kind.model_fields[part].annotation
             kind = get_args(annotation)[0] if get_args(annotation) else annotation
-    registered = TABLES[path[0]] if len(path) == 1 and path[0] in TABLES else ()
+    registry = TABLES.get(path[0]) if len(path) == 1 else None
+    registered = [] if registry is None else [name for name in registry if name not in registry.builtin]
     return list(dict.fromkeys((*kind.model_fields, *registered)))

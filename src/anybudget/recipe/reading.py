@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from anybudget.errors import BudgetError, ConfigError, reason, shown
 from anybudget.reading import UnreadableError, read_text, resolved_path, unreadable_as
-from anybudget.recipe.assembly import recipe_type, registered_settings
+from anybudget.recipe.assembly import TABLES, recipe_type, registered_settings
 from anybudget.recipe.costs import place_files
 from anybudget.recipe.problems import problems
 from anybudget.recipe.sections import Recipe
@@ -90,11 +90,14 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
 
 
 def reproducibility_settings(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides the results, as plain data: all but `RUNTIME_KEYS` and where the images lie.
+    """What of a recipe decides the results, as plain data: all but `RUNTIME_KEYS` and which images these are.
 
-    Which images these are is said by their digest (see `anybudget.runs.data_identity`), wherever they lie.
+    That is said by the digest of the data (see `anybudget.runs.data_identity`), wherever they lie and whatever a source
+    made them of.
     """
-    return recipe.model_dump(mode="json", exclude={**dict.fromkeys(RUNTIME_KEYS, True), "data": {"source"}})
+    return recipe.model_dump(
+        mode="json", exclude={**dict.fromkeys(RUNTIME_KEYS, True), "data": {"source", *TABLES["data"]}}
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from anybudget.data import SOURCES, DataSettings, DataSource, FolderSettings, load_splits
 from anybudget.errors import ConfigError, MissingDataError
 from anybudget.recipe import Recipe
+from anybudget.recipe.sections import table_of
 from anybudget.runs.data_identity import IN_PYTHON
+from anybudget.settings import settings_type
 from anybudget.spaces import SearchSpace
 
 
@@ -31,7 +33,10 @@ def registered_data(recipe: Recipe, source: str, run: Path) -> DataSource | None
         return None
     section = recipe.data
     size = recipe.space.input_size
-    return SOURCES[source](DataSettings(recipe.seed, section.validation_fraction, section.test_fraction, size))
+    load = SOURCES[source]
+    kind = settings_type(load)
+    own = table_of(section, kind, source) if kind.model_fields else None
+    return load(DataSettings(recipe.seed, section.validation_fraction, section.test_fraction, size, own))
 
 
 def load_files(recipe: Recipe, source: str, space: SearchSpace) -> DataSource:
