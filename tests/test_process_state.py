@@ -85,7 +85,7 @@ def test_a_call_leaves_the_process_as_it_was(name: str, workshop: Path) -> None:
 @pytest.mark.usefixtures("caller")
 def test_a_call_that_fails_leaves_the_process_as_it_was(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.open(workshop / "run")
-    monkeypatch.setattr("anybudget.runs.stages.retrain.train_network", lambda *_args, **_named: 1 / 0)
+    monkeypatch.setattr("anybudget.runs.trainings.train_network", lambda *_args, **_named: 1 / 0)
     before = process_state()
     with pytest.raises(ZeroDivisionError):
         run.retrain(run.space.sample(np.random.default_rng(0)))

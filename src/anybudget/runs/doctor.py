@@ -21,6 +21,8 @@ from anybudget.runs.environment import environment, free_bytes, size
 from anybudget.runs.opening import open_run
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import NETWORK, WEIGHTS
+from anybudget.runs.trainings import FOLDER as TRAININGS
+from anybudget.runs.trainings import TRAIN_AGAIN
 from anybudget.runs.unfinished import Check, UnfinishedWork
 from anybudget.storage.files import UNFINISHED
 from anybudget.storage.records import (
@@ -33,6 +35,7 @@ from anybudget.storage.records import (
     Ranking,
     Retrained,
     StageNote,
+    TrainedAlone,
     read_curve,
     read_record,
     read_records,
@@ -299,6 +302,21 @@ class _Examination:
             yield from self._file(f"{name}.json", f"run: anybudget {name} {self.path}")
         for path in sorted(self.path.glob("search/*.jsonl")):
             yield from self._file(f"search/{path.name}", f"run: anybudget search {self.path} --strategy {path.stem}")
+        yield from self._trainings()
+
+    def _trainings(self) -> Iterator[Check]:
+        """The figures of networks that were trained to be compared."""
+        sound = 0
+        wrong: list[Check] = []
+        for path in sorted(self.path.glob(f"{TRAININGS}/*.json")):
+            try:
+                read_record(path, TrainedAlone, TRAIN_AGAIN)
+                sound += 1
+            except RunError as error:
+                wrong.append(Check(f"{TRAININGS}/{path.name}", "problem", str(error)))
+        yield from wrong
+        if sound and not wrong:
+            yield Check(TRAININGS, "ok", f"{sound} trainings")
 
     def _unfinished(self) -> Iterator[Check]:
         """What is kept of work that has not ended, and what kills have left behind."""

@@ -87,9 +87,17 @@ class Work:
         with suppress(OSError):  # not empty, or never made
             self._folder.rmdir()
 
+    def discard(self, name: str) -> None:
+        """Remove the checkpoint of other work that a kill has left after that had written its results."""
+        FileCheckpoint(self._folder / _file(name, "checkpoint"), {}).clear()
+
     def _path(self, part: str, extension: str) -> Path:
-        words = re.findall(r"[\w.]+", f"{self._name} {part}")
-        return self._folder / f"{'-'.join(words)}.{extension}"
+        return self._folder / _file(f"{self._name} {part}", extension)
+
+
+def _file(name: str, extension: str) -> str:
+    words = re.findall(r"[\w.]+", name)
+    return f"{'-'.join(words)}.{extension}"
 
 
 def check_alike(processes: Processes, settings: Mapping[str, Any]) -> None:

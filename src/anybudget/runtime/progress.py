@@ -34,3 +34,31 @@ class SilentProgress:
         """Open a task that says nothing."""
         del name, total
         yield _SilentTask()
+
+
+class PartsOf:
+    """Progress of the parts of a task, which only one bar shows: their figures stand behind those of the task.
+
+    Args:
+        task: the whole.
+        said: what stands before the figures of the parts.
+    """
+
+    def __init__(self, task: Task, said: str = "") -> None:
+        self._task, self._said = task, said
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Task]:
+        """Open a part; its steps are none of the whole."""
+        del name, total
+        yield _Part(self._task, self._said)
+
+
+class _Part:
+    def __init__(self, task: Task, said: str) -> None:
+        self._task, self._said = task, said
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        """Show the figure."""
+        del steps
+        self._task.advance(0, self._said + figure)

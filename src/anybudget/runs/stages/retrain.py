@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from anybudget.architecture import Architecture
-from anybudget.data import DataFacts, Split, largest_class_percent
+from anybudget.data import DataFacts
 from anybudget.errors import ConfigError, RunError
-from anybudget.evaluation.evaluator import evaluate
 from anybudget.nets import build_network
-from anybudget.nets.blocks import channels_last
 from anybudget.runs.answers import ANSWERS, own, read_answers
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
-from anybudget.spaces import BlockSpec, derive
+from anybudget.runs.trainings import Measurement, network_specs, train_and_measure, trained_costs
 from anybudget.storage.records import Retrained, checked, read_record
-from anybudget.training.retrain import train_network
 
 RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
 
@@ -59,32 +57,25 @@ def retrain(
     name = f"retrain/{architecture.short_id}"
     run.space.validate(architecture)
     _result_of(run, architecture)  # a damaged one is to be noticed before the work, not after
-    specs, derived = _specs(run, architecture, inherit), bool(section.activation or section.se_reduction)
-    rows: list[dict[str, float]] = []
+    _check_weights_to_inherit(run, inherit)
     started = time.perf_counter()
     # Weights that are inherited decide the result, as those that evaluate do.
     origin = run.origin() if inherit else {}
     with run.work(name, inherit=inherit, epochs=schedule.epochs, **origin) as work:
-        context = work.training_context(rows.append, section.rollbacks)
-        network = run.new_evaluator().network(architecture) if inherit else build_network(specs)
-        network = channels_last(network.to(run.device))
         task = f"retrain {architecture.short_id}"
-        train_network(network, run.data, schedule, name=task, seed=run.recipe.seed, context=context)
+        build = partial(_begin, run, architecture, inherit)
+        done = train_and_measure(run, work, build, schedule, name=task, seed=run.recipe.seed)
         result = {
             "architecture": architecture.to_dict(),
-            "costs": {
-                name: model.count(specs) if derived else model.cost(architecture) for name, model in run.costs.items()
-            },
-            "derived": derived,
-            **_measured(run, "validation", network, run.data.validation),
-            **_measured(run, "test", network, run.data.test()),
+            **trained_costs(run, architecture),
+            **done.figures,
             "inherited": inherit,
             "settings": _settings(run, inherit, epochs),
             "epochs": schedule.epochs,
             "seconds": time.perf_counter() - started,
             "layers": run.space.describe(architecture),
         }
-        _write(run, architecture, network, rows, result)
+        _write(run, architecture, done, result)
     return result
 
 
@@ -99,38 +90,29 @@ def retrained(run: RunContext) -> dict[Architecture, float]:
     return found
 
 
-def _specs(run: RunContext, architecture: Architecture, inherit: bool) -> tuple[BlockSpec, ...]:
-    """The blocks of the network that is trained."""
+def _check_weights_to_inherit(run: RunContext, inherit: bool) -> None:
+    """Check that the network that is trained has weights in the supernet, if it is to inherit them."""
     section = run.recipe.retrain
     if inherit and (section.activation or section.se_reduction):
         raise ConfigError(
             "a network with retrain.activation or retrain.se_reduction has no weights to inherit; train it from "
             "scratch (retrain.inherit = false, --scratch), or leave both out"
         )
-    blocks = run.space.block_specs(architecture)
-    return derive(blocks, activation=section.activation or None, se_reduction=section.se_reduction)
 
 
-def _measured(run: RunContext, split: str, network: nn.Module, images: Split) -> dict[str, float]:
-    """How well a network does on a split, and the share of its largest class, under keys that name the split."""
-    measured = evaluate(network, images, run.data).to_dict(split)
-    return {**measured, f"{split}_largest_class_percent": largest_class_percent(images.labels)}
+def _begin(run: RunContext, architecture: Architecture, inherit: bool) -> nn.Module:
+    """The network as its training begins."""
+    return run.new_evaluator().network(architecture) if inherit else build_network(network_specs(run, architecture))
 
 
-def _write(
-    run: RunContext,
-    architecture: Architecture,
-    network: nn.Module,
-    rows: list[dict[str, float]],
-    result: dict[str, Any],
-) -> None:
+def _write(run: RunContext, architecture: Architecture, done: Measurement, result: dict[str, Any]) -> None:
     """Write all files of a retrained network; one that was trained otherwise is kept beside it."""
     folder, name = run.folder, f"retrain/{architecture.short_id}"
     former = _result_of(run, architecture)
     if former and former.settings != result["settings"]:
         folder.keep(name)
-    folder.write_csv(f"{name}/retrain.csv", rows)
-    folder.save_weights(f"{name}/{WEIGHTS}", network)
+    folder.write_csv(f"{name}/retrain.csv", done.rows)
+    folder.save_weights(f"{name}/{WEIGHTS}", done.network)
     folder.write_json(f"{name}/architecture.json", architecture.to_dict())
     folder.write_json(f"{name}/{NETWORK}", describe(run.recipe, architecture))
     folder.write_json(f"{name}/{FACTS}", DataFacts.of(run.listing, run.data).to_dict())

@@ -19,6 +19,8 @@ from anybudget.storage.records.schemas import (
     StageNote,
     Stages,
     StrategyResult,
+    Trained,
+    TrainedAlone,
 )
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "StageNote",
     "Stages",
     "StrategyResult",
+    "Trained",
+    "TrainedAlone",
     "checked",
     "read_curve",
     "read_record",

@@ -142,8 +142,8 @@ class Answer(Found):
     answered: str | None = None
 
 
-class Retrained(Record):
-    """`retrain/ID/result.json`: a retrained network, measured on both splits."""
+class Trained(Record):
+    """A network that was trained on its own, measured on the validation and the test split."""
 
     architecture: AnArchitecture
     costs: Costs
@@ -152,11 +152,31 @@ class Retrained(Record):
     test_balanced_accuracy_percent: Number | None = None
     test_largest_class_percent: Number | None = None
     validation_top1_percent: Number | None = None
-    inherited: StrictBool
     settings: dict[str, Any] | None = None
     epochs: Count
     seconds: Number
+
+    def test_figure(self, metric: str) -> float:
+        """The test figure of a metric, by its registered name; that of top-1 where it was not measured."""
+        found = getattr(self, f"test_{metric}", None)
+        return self.test_top1_percent if found is None else float(found)
+
+
+class Retrained(Trained):
+    """`retrain/ID/result.json`: a network that is kept with its weights."""
+
+    inherited: StrictBool
     layers: Layers | None = None
+
+
+class TrainedAlone(Trained):
+    """`worth/trained/ID-SEED-DIGEST.json`: a training from scratch, of which the figures alone are kept.
+
+    `settings` and `seed` are all that decides its result.
+    """
+
+    settings: dict[str, Any]
+    seed: Count
 
 
 class Spent(Record):

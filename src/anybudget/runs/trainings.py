@@ -1,0 +1,209 @@
+"""Architectures trained alone and measured: the training that all stages share, and figures kept to be used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from anybudget.architecture import Architecture
+from anybudget.data import DataFacts, largest_class_percent
+from anybudget.errors import RunError
+from anybudget.evaluation.evaluator import evaluate
+from anybudget.evaluation.metrics import title
+from anybudget.nets import build_network
+from anybudget.nets.blocks import channels_last
+from anybudget.runs.context import RunContext
+from anybudget.runs.work import Work
+from anybudget.runtime.process_state import seeded
+from anybudget.runtime.progress import PartsOf, Progress
+from anybudget.spaces import BlockSpec, derive
+from anybudget.storage.changes import differences
+from anybudget.storage.records import TrainedAlone, checked, read_record
+from anybudget.training.retrain import train_network
+from anybudget.training.settings import Schedule
+
+FOLDER = "worth/trained"
+"""Where a run keeps the figures of its trainings."""
+
+TRAIN_AGAIN = "delete that file, and the network is trained again"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training of one architecture, from scratch.
+
+    `seed` is that of the weights, of the order of images and of how these are augmented; `epochs` are the recipe's if
+    None.
+    """
+
+    architecture: Architecture
+    seed: int
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A trained network, a row of metrics for each epoch, and metrics of both splits, whose keys name the split."""
+
+    network: nn.Module
+    rows: list[dict[str, float]]
+    figures: dict[str, float]
+
+
+def train_each(run: RunContext, trainings: Sequence[Training], name: str = "train") -> list[TrainedAlone]:
+    """Train architectures alone, from scratch, as `[retrain]` says, and measure them; what has been is taken from disk.
+
+    Every training saves itself, and its figures are written when it ends: after a kill, the same call resumes.
+
+    Args:
+        run: the run; nothing of its supernet is used.
+        trainings: what to train, in this order; one that comes twice is trained once.
+        name: what the bar over all of them is called.
+
+    Returns:
+        The figures, one for each of `trainings`.
+
+    Raises:
+        ArchitectureError: an architecture is not one of this run's space.
+        RunError: a file of figures is damaged; names it.
+        TrainingError: a loss is not finite or diverges.
+        Stopped: asked to stop; all that was done is saved.
+
+    Example:
+        >>> train_each(run, [Training(found, seed) for seed in range(2)])  # doctest: +SKIP
+    """
+    distinct = list(dict.fromkeys(trainings))
+    for training in distinct:  # what is wrong is to be noticed before the work, not after
+        run.space.validate(training.architecture)
+        trained_before(run, training)
+    found: dict[Training, TrainedAlone] = {}
+    said, metric = "", run.recipe.search.metric
+    with run.work(FOLDER) as work, run.progress.task(name, len(distinct)) as task:
+        for training in distinct:
+            result = trained_before(run, training)
+            if result is None:
+                result = _train(run, training, PartsOf(task, said and f"{said}; "))
+            elif run.folder.writes:
+                work.discard(_name(run, training))
+            said = f"last test {title(metric)} {result.test_figure(metric):.2f}%"
+            task.advance(1, said)
+            found[training] = result
+    return [found[training] for training in trainings]
+
+
+def trained_before(run: RunContext, training: Training) -> TrainedAlone | None:
+    """The figures of a training that has been done with the settings and on the data of now; None if there are none.
+
+    Raises:
+        RunError: their file is damaged, or holds another training.
+    """
+    settings = training_settings(run, training)
+    path = run.folder.path / f"{_name(run, training)}.json"
+    result = read_record(path, TrainedAlone, TRAIN_AGAIN)
+    if result is None:
+        return None
+    changed = differences(result.settings, settings)
+    if (result.architecture, result.seed) != (training.architecture, training.seed) or changed:
+        listed = f" ({'; '.join(changed)})" if changed else ""
+        raise RunError(f"{path}: holds another training than its name says{listed}; {TRAIN_AGAIN}")
+    return result
+
+
+def training_settings(run: RunContext, training: Training) -> dict[str, Any]:
+    """All that decides the figures of a training besides architecture and seed."""
+    recipe = run.recipe
+    section = recipe.retrain.model_dump(mode="json", exclude={"picks", "inherit"})
+    settings = {
+        "precision": recipe.precision,
+        "space": recipe.space.model_dump(mode="json"),
+        "retrain": {**section, "epochs": recipe.retrain.epochs if training.epochs is None else training.epochs},
+        "data": DataFacts.of(run.listing, run.data).settings(),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(settings))  # as it is read back
+    return plain
+
+
+def network_specs(run: RunContext, architecture: Architecture) -> tuple[BlockSpec, ...]:
+    """The blocks of the network that is trained for an architecture: derived, where `[retrain]` says so."""
+    section = run.recipe.retrain
+    blocks = run.space.block_specs(architecture)
+    return derive(blocks, activation=section.activation or None, se_reduction=section.se_reduction)
+
+
+def trained_costs(run: RunContext, architecture: Architecture) -> dict[str, Any]:
+    """`costs` and `derived` of the network that is trained for an architecture, as records have them."""
+    derived = bool(run.recipe.retrain.activation or run.recipe.retrain.se_reduction)
+    specs = network_specs(run, architecture)
+    costs = {name: model.count(specs) if derived else model.cost(architecture) for name, model in run.costs.items()}
+    return {"costs": costs, "derived": derived}
+
+
+def train_and_measure(
+    run: RunContext,
+    work: Work,
+    build: Callable[[], nn.Module],
+    schedule: Schedule,
+    *,
+    name: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Train a network on the run's device, and measure it on both splits.
+
+    Args:
+        run: the run, whose data and processes train it.
+        work: saves the training.
+        build: gives the network as it is to begin.
+        schedule: how it is trained.
+        name: in progress and errors.
+        seed: of the order of images and of how they are augmented.
+        progress: where the training says how far it is; that of the run if None.
+    """
+    rows: list[dict[str, float]] = []
+    # Joins the processes, so that each builds the network on its own device.
+    context = work.training_context(rows.append, run.recipe.retrain.rollbacks)
+    context = context if progress is None else replace(context, progress=progress)
+    network = channels_last(build().to(run.device))
+    train_network(network, run.data, schedule, name=name, seed=seed, context=context)
+    figures: dict[str, float] = {}
+    for split, images in (("validation", run.data.validation), ("test", run.data.test())):
+        figures |= evaluate(network, images, run.data).to_dict(split)
+        figures[f"{split}_largest_class_percent"] = largest_class_percent(images.labels)
+    return Measurement(network, rows, figures)
+
+
+def _train(run: RunContext, training: Training, progress: Progress) -> TrainedAlone:
+    """Train one architecture and keep its figures."""
+    settings, started = training_settings(run, training), time.perf_counter()
+    work_name, architecture = _name(run, training), training.architecture
+    schedule = run.recipe.retrain.model_copy(update={"epochs": settings["retrain"]["epochs"]})
+    with run.work(work_name, training=settings, seed=training.seed) as work, seeded(training.seed):
+        name = f"train {architecture.short_id}, seed {training.seed}"
+        build = partial(build_network, network_specs(run, architecture))
+        done = train_and_measure(run, work, build, schedule, name=name, seed=training.seed, progress=progress)
+        result = {
+            "architecture": architecture.to_dict(),
+            **trained_costs(run, architecture),
+            **done.figures,
+            "seed": training.seed,
+            "epochs": schedule.epochs,
+            "seconds": time.perf_counter() - started,
+            "settings": settings,
+        }
+        record = checked(result, TrainedAlone, work_name)
+        run.folder.write_json(f"{work_name}.json", record.to_json())
+    return record
+
+
+def _name(run: RunContext, training: Training) -> str:
+    """Names the work of a training, and the file of its figures in the run folder."""
+    settings = json.dumps(training_settings(run, training), sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return f"{FOLDER}/{training.architecture.short_id}-{training.seed}-{digest}"
