@@ -91,7 +91,7 @@ Law = list[tuple[tuple[tuple[int, ...], ...], Fraction]]
 def groups(space: SearchSpace) -> list[list[int]]:
     """Decisions whose canonical encoding depends on each other: runs of equal layers, the edges of a cell."""
     if isinstance(space, ChoiceBlockSpace):
-        return [run for run, _ in space._runs]
+        return [list(run.layers) for run in space._runs]
     if isinstance(space, UnifiedSpace):
         return [[0]] * len(space.decisions)  # all layers have the same choices
     if space.name == "nas-bench-201":

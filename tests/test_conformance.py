@@ -48,6 +48,14 @@ TINY = {
         "space.min_expansion=1",
         "space.max_expansion=2",
     ],
+    # Two kernels in each of three layers, two of which can be skipped: 14 networks in 18 encodings.
+    "unified, layers skipped": [
+        "space.stages=[{width=4,repeats=2,stride=1},{width=6,repeats=1,stride=2}]",
+        "space.kernels=[3,5]",
+        "space.min_expansion=1",
+        "space.max_expansion=1",
+        "space.skip_layers=true",
+    ],
     # Three layers, two of which can be skipped: 21 networks in 27 encodings.
     "mbconv": ["space.stages=[{width=4,repeats=3,stride=2}]", "space.operations=['skip','k3_e3','k5_e6']"],
     # Costs have a term for every two neighbours.
@@ -57,7 +65,7 @@ TINY = {
         "space.operations=['3x3']",
     ],
 }
-"""Spaces of 9 to 27 encodings, by the recipe that is cut down to them: every network can be tried."""
+"""Spaces of 9 to 27 encodings, by the recipe that is cut down to them and how: every network can be tried."""
 EVALUATE_ALL = [
     "generator.epochs=1",
     "generator.batch_size=18",
@@ -128,10 +136,11 @@ def test_supernets_conform(name: str) -> None:
 
 def tiny_recipe(kind: str) -> Recipe:
     sizes = ["input_size=8", "classes=3", "stem_width=4", "head_width=8"]
+    recipe = SMALL[kind.partition(",")[0]]
     options = [*(f"space.{size}" for size in sizes), *TINY[kind], *EVALUATE_ALL]
-    networks = load_recipe(SMALL[kind], options).build_space().networks()
+    networks = load_recipe(recipe, options).build_space().networks()
     options += [f"search.{key}={networks}" for key in EVALUATED]
-    return load_recipe(SMALL[kind], options)
+    return load_recipe(recipe, options)
 
 
 @pytest.mark.parametrize("kind", TINY)

@@ -14,7 +14,7 @@ from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
 from anybudget.nets.mixture import in_full
 from anybudget.nets.norms import OverBatch, folded, keep_statistics
-from anybudget.nets.unified_block import SubBlock, UnifiedBlock
+from anybudget.nets.unified_block import SubBlock, UnifiedBlock, is_skippable, mixing
 
 
 class RelaxedUnifiedBlock(nn.Module):
@@ -22,7 +22,9 @@ class RelaxedUnifiedBlock(nn.Module):
 
     With the weights frozen and the norms folded in, the mixture of a sub-block's depthwise convolutions is one
     convolution with the sum of the zero-padded kernels, weighted by probability; a skipped share adds nothing. The
-    shadow norm is mixed by the probability of each expansion rate. On one-hot probabilities this is the path itself.
+    shadow norm is mixed by the probability of each expansion rate. Where the layer can be skipped, kernels are mixed
+    given that it is used, and what the block adds to its input is weighted by the probability of that (`mixing`). On
+    one-hot probabilities this is the path itself.
 
     Mixing weights, the merged kernel and the mixed norm are computed in the precision of the weights also under
     autocast, which lowers that of the convolutions alone.
@@ -40,7 +42,7 @@ class RelaxedUnifiedBlock(nn.Module):
     shadow: Tensor  # [2, rates, C_out]: scale and shift with the running statistics folded in
     affine: Tensor  # [2, rates, C_out]: learned scale and shift alone
     usage: Tensor  # [choices, S, K]: which kernel each sub-block uses under each choice
-    rates: Tensor  # [choices, rates]: the expansion rate of each choice
+    rates: Tensor  # [choices, rates]: the expansion rate of each choice; none for the one that skips the layer
 
     def __init__(self, block: UnifiedBlock, encoding: Tensor) -> None:
         super().__init__()
@@ -70,6 +72,7 @@ class RelaxedUnifiedBlock(nn.Module):
         affine = [torch.stack([getattr(norm, name).detach() for norm in norms]) for name in ("weight", "bias")]
         self.register_buffer("affine", torch.stack(affine))
         usage, rates = block.read(encoding)
+        self.skippable = is_skippable(rates)
         self.register_buffer("usage", usage.to(self.expand))
         self.register_buffer("rates", rates.to(self.expand))
 
@@ -78,8 +81,8 @@ class RelaxedUnifiedBlock(nn.Module):
         norm = self.affine if self.training else self.shadow
         probabilities = probabilities.to(norm.dtype)
         with in_full(probabilities):
-            weights = torch.einsum("c,csk->sk", probabilities, self.usage)
-            scale, shift = torch.einsum("c,cr,arw->aw", probabilities, self.rates, norm)
+            weights, shares = mixing(probabilities, self.usage, self.rates, skippable=self.skippable)
+            scale, shift = torch.einsum("r,arw->aw", shares, norm)
         frozen = FrozenBottleneck(
             self.expand,
             self.expand_bias,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anybudget.nets.base import Step, Supernet
-from anybudget.nets.blocks import InvertedBottleneck, initialise
+from anybudget.nets.blocks import initialise
 from anybudget.nets.norms import keep_statistics
 from anybudget.nets.relaxed import RelaxedUnifiedSupernet
 from anybudget.nets.unified_block import UnifiedBlock
@@ -48,4 +48,4 @@ class UnifiedSupernet(Supernet):
 
     def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
         for layer, target, operations in zip(self.layers, blocks, encoding.operations, strict=True):
-            cast(UnifiedBlock, layer).copy_to(cast(InvertedBottleneck, target), operations)
+            cast(UnifiedBlock, layer).copy_to(target, operations)

@@ -48,7 +48,7 @@ class UnifiedBlock(nn.Module):
         self.stride = shape.stride
         self.kernels = macro.kernels
         self.min_expansion = macro.min_expansion
-        self.residual = shape.stride == 1 and shape.in_channels == shape.out_channels
+        self.residual = shape.keeps_shape
         self.sub_blocks = nn.ModuleList(SubBlock(shape, macro.kernels) for _ in range(macro.max_expansion))
         rates = macro.max_expansion - macro.min_expansion + 1 if macro.shadow_norms else 1
         self.shadow_norms = nn.ModuleList(nn.BatchNorm2d(shape.out_channels) for _ in range(rates))
@@ -56,7 +56,10 @@ class UnifiedBlock(nn.Module):
         self.act = activation(macro.activation)
 
     def forward(self, x: Tensor, operations: Sequence[int]) -> Tensor:
-        """`[N, C_in, H, W]` through the sub-blocks, each with its operation index; the last index means skip."""
+        """`[N, C_in, H, W]` through the sub-blocks, each with its operation index; the last index means skip.
+
+        Where all are skipped, the layer is the identity.
+        """
         out: Tensor | None = None
         used = 0
         for index in range(len(self.kernels)):
@@ -65,7 +68,9 @@ class UnifiedBlock(nn.Module):
                 branch = self._branch(x, members, index)
                 out = branch if out is None else out + branch
                 used += len(members)
-        assert out is not None, "forced sampling keeps at least min_expansion sub-blocks"
+        if out is None:
+            assert self.residual, "only layers that keep the shape of their input can be skipped"
+            return x
         out = shared_norm(out, [self.shadow_norm(used)])
         return out + x if self.residual else out
 
@@ -78,7 +83,7 @@ class UnifiedBlock(nn.Module):
         ]
 
     def shadow_norm(self, expansion: int) -> nn.BatchNorm2d:
-        """The norm after the second pointwise convolution at this expansion rate."""
+        """The norm after the second pointwise convolution at this expansion rate; a skipped layer has none."""
         return cast(nn.BatchNorm2d, self.shadow_norms[self.shadow_index(expansion)])
 
     def shadow_index(self, expansion: int) -> int:
@@ -104,11 +109,14 @@ class UnifiedBlock(nn.Module):
 
         Returns:
             Which kernel each sub-block uses, `[choices, sub-blocks, kernels]`, and which shadow norm the sum passes,
-            `[choices, norms]`; both of 0 and 1.
+            `[choices, norms]`; both of 0 and 1, and only zeros where the layer is skipped.
         """
         usage = encoding.unflatten(1, (len(self.sub_blocks), -1))[..., :-1].contiguous()  # the last operation is skip
-        rates = torch.tensor([self.shadow_index(int(expansion)) for expansion in usage.sum((1, 2))])
-        return usage, F.one_hot(rates, len(self.shadow_norms))
+        rates = usage.new_zeros(len(usage), len(self.shadow_norms))
+        for row, expansion in zip(rates, usage.sum((1, 2)).tolist(), strict=True):
+            if expansion:
+                row[self.shadow_index(int(expansion))] = 1.0
+        return usage, rates
 
     def mixture(self, x: Tensor, probabilities: Tensor, encoding: Tensor) -> Tensor:
         """The mixture of all choices by the running statistics, computed with this block's own weights.
@@ -122,12 +130,13 @@ class UnifiedBlock(nn.Module):
             encoding: see `read`.
         """
         members = [cast(SubBlock, block) for block in self.sub_blocks]
-        usage, rates = (table.to(members[0].expand.weight) for table in self.read(encoding))
+        tables = self.read(encoding)
+        skippable = is_skippable(tables[1])
+        usage, rates = (table.to(members[0].expand.weight) for table in tables)
         probabilities = probabilities.to(usage.dtype)
         folds = [folded(cast(nn.BatchNorm2d, norm)) for norm in self.shadow_norms]
         with in_full(probabilities):
-            weights = torch.einsum("c,csk->sk", probabilities, usage)
-            shares = probabilities @ rates
+            weights, shares = mixing(probabilities, usage, rates, skippable=skippable)
             scale, shift = (weighted_sum(shares, values) for values in zip(*folds, strict=True))
         expanded = [
             self.act(running_norm(F.conv2d(x, member.expand.weight), [member.expand_norm])) for member in members
@@ -157,9 +166,12 @@ class UnifiedBlock(nn.Module):
             biases.append(weighted_sum(row, shifts))
         return torch.cat(kernels), torch.cat(biases)
 
-    def copy_to(self, target: InvertedBottleneck, operations: Sequence[int]) -> None:
-        """Copy the weights and statistics of one path into the plain block built for it."""
+    def copy_to(self, target: nn.Module, operations: Sequence[int]) -> None:
+        """Copy the weights and statistics of one path into the plain block built for it; a skipped layer has none."""
         present = [members for index in range(len(self.kernels)) if (members := self.members(operations, index))]
+        if not present:
+            return
+        target = cast(InvertedBottleneck, target)
         indices = [index for index in range(len(self.kernels)) if index in operations]
         for branch, members, index in zip(target.branches, present, indices, strict=True):
             assert isinstance(branch, KernelBranch)
@@ -174,6 +186,38 @@ class UnifiedBlock(nn.Module):
             )
             branch.project.weight.copy_(torch.cat([member.project.weight for member in members], dim=1))
         _copy_norms(target.norm, [self.shadow_norm(sum(map(len, present)))])
+
+
+def is_skippable(rates: Tensor) -> bool:
+    """Whether a choice has no shadow norm, by the table of `UnifiedBlock.read`: the one that skips the layer."""
+    return not bool(rates.any(1).all())
+
+
+def mixing(probabilities: Tensor, usage: Tensor, rates: Tensor, *, skippable: bool) -> tuple[Tensor, Tensor]:
+    """The weights of a block's mixture.
+
+    The shares of the shadow norms add up to the probability that the layer is used at all, so whatever the block adds
+    to its input has that weight, and the input itself stays whole. Kernels are mixed given that the layer is used.
+    Where it is certainly skipped they are mixed with all choices alike, so that the gradient still says what using the
+    layer would change.
+
+    Args:
+        probabilities: of the layer's choices, `[choices]`; more columns, of wider decisions, are left out.
+        usage: see `UnifiedBlock.read`.
+        rates: see `UnifiedBlock.read`.
+        skippable: whether one of the choices skips the layer.
+
+    Returns:
+        How much of each kernel every sub-block uses, `[sub-blocks, kernels]`, and how much of each shadow norm the sum
+        passes, `[norms]`.
+    """
+    probabilities = probabilities[: len(usage)]
+    weights, shares = torch.einsum("c,csk->sk", probabilities, usage), probabilities @ rates
+    if not skippable:
+        return weights, shares
+    used = shares.sum()
+    given = weights / used.clamp_min(torch.finfo(used.dtype).tiny)
+    return torch.where(used > 0, given, usage.sum(0) / rates.sum()), shares
 
 
 def _copy_norms(target: nn.BatchNorm2d, sources: Sequence[nn.BatchNorm2d]) -> None:

@@ -54,7 +54,10 @@ def legend(architectures: Iterable[Layers]) -> dict[str, Operation]:
 
 
 def draw(layers: Layers, operations: dict[str, Operation], slug: str, title: str) -> Markup:
-    """One architecture. Sub-blocks are stacked from the bottom, so a unified block's height is its expansion rate."""
+    """One architecture. Sub-blocks are stacked from the bottom, so a unified block's height is its expansion rate.
+
+    A layer without any is one empty cell with a line through it.
+    """
     slots = max((len(layer) for layer in layers), default=0)
     floor = _TOP + slots * _ROW
     columns = (_column(index, layer, operations, floor) for index, layer in enumerate(layers, start=1))
@@ -79,12 +82,22 @@ def in_words(layer: tuple[str, ...]) -> str:
     return ", ".join(_full(name) for name in layer if name != SKIP) or "skipped"
 
 
+def left_out(layer: tuple[str, ...]) -> bool:
+    """Whether a layer of several sub-blocks uses none of them."""
+    return len(layer) > 1 and all(name == SKIP for name in layer)
+
+
 def _column(index: int, layer: tuple[str, ...], operations: dict[str, Operation], floor: float) -> Markup:
     x = _LEFT + (index - 1) * _COLUMN
-    cells = []
-    for slot, name in enumerate(layer, start=1):
-        place = f"layer {index}" + (f", sub-block {slot}" if len(layer) > 1 else "")
-        cells.append(_cell(x, floor - slot * _ROW, operations.get(name), f"{place}: {_full(name)}"))
+    place = f"layer {index}"
+    if left_out(layer):
+        cells = [_passed(x, floor, len(layer), f"{place}: skipped")]
+    else:
+        slots = [f"{place}, sub-block {slot}" if len(layer) > 1 else place for slot in range(1, len(layer) + 1)]
+        cells = [
+            _cell(x, floor - slot * _ROW, operations.get(name), f"{where}: {_full(name)}")
+            for slot, (where, name) in enumerate(zip(slots, layer, strict=True), start=1)
+        ]
     number = svg.text(x + _CELL_WIDTH / 2, floor + 17, str(index), "tick", "middle")
     return svg.tag("g", *cells, number, class_="layer", data_layer=str(index))
 
@@ -96,6 +109,19 @@ def _cell(x: float, y: float, operation: Operation | None, tooltip: str) -> Mark
         return svg.tag("g", title, svg.tag("rect", **size), class_="skipped")
     mark = svg.text(x + _CELL_WIDTH / 2, y + _CELL_HEIGHT / 2 + 4, operation.mark, anchor="middle")
     return svg.tag("g", title, svg.tag("rect", **size), mark, class_=f"cell op-{operation.colour}")
+
+
+def _passed(x: float, floor: float, slots: int, tooltip: str) -> Markup:
+    """A whole column as one empty cell, with the line along which the input passes."""
+    top, bottom = floor - slots * _ROW, floor - _ROW + _CELL_HEIGHT
+    middle = (top + bottom) / 2
+    return svg.tag(
+        "g",
+        svg.tag("title", tooltip),
+        svg.tag("rect", x=x, y=top, width=_CELL_WIDTH, height=bottom - top, rx=3),
+        svg.line(x, middle, x + _CELL_WIDTH, middle, "passing"),
+        class_="skipped",
+    )
 
 
 def _kernel(name: str) -> int:

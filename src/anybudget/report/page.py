@@ -214,10 +214,12 @@ def _architectures(latest: Sequence[Answer]) -> dict[str, Any]:
     width = max((blocks.width(answer.layers) for answer in latest), default=0.0)
     skips = any(blocks.SKIP in layer for answer in latest for layer in answer.layers)
     stacked = any(len(layer) > 1 for answer in latest for layer in answer.layers)
+    left_out = any(blocks.left_out(layer) for answer in latest for layer in answer.layers)
     return {
         "legend": legend.values(),
         "skips": skips,
         "stacked": stacked,
+        "left_out": left_out,
         "width": round(width),
         "drawings": drawings,
         "table": table,

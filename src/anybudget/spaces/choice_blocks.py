@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import groupby
+from math import prod
 
 from anybudget.architecture import Architecture
 from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace
 from anybudget.spaces.blocks import BlockSpec, SkipSpec
+from anybudget.spaces.identities import Run, consecutive, identities_last
 
 
 class ChoiceBlockSpace(SearchSpace):
@@ -41,32 +42,20 @@ class ChoiceBlockSpace(SearchSpace):
 
     def canonical(self, encoding: PathEncoding) -> Architecture:
         """The architecture with the identities of every run last; see `SearchSpace.canonical`."""
-        choices = list(self._read(encoding))
-        for run, identities in self._runs:
-            moved = [choices[layer] for layer in run]
-            moved.sort(key=identities.__contains__)  # stable: the other operations keep their order
-            for layer, choice in zip(run, moved, strict=True):
-                choices[layer] = choice
-        return Architecture(self.name, tuple(choices))
+        return Architecture(self.name, identities_last(self._read(encoding), self._runs))
 
     def networks(self) -> int:
         """Number of distinct networks: in a run of `n` layers, `0` to `n` operations other than identity."""
-        total = 1
-        for run, identities in self._runs:
-            others = len(self.layers[run[0]]) - len(identities)
-            if identities:
-                total *= sum(others**used for used in range(len(run) + 1))
-            else:
-                total *= others ** len(run)
-        return total
+        return prod(run.networks for run in self._runs)
 
     @cached_property
-    def _runs(self) -> list[tuple[list[int], frozenset[int]]]:
-        """Runs of consecutive layers with equal operations, and which of these are identities."""
-        found = []
-        for specs, members in groupby(range(len(self.layers)), self.layers.__getitem__):
-            identities = frozenset(
-                index for index, spec in enumerate(specs) if isinstance(spec, SkipSpec) and spec.identity
-            )
-            found.append((list(members), identities))
-        return found
+    def _runs(self) -> list[Run]:
+        """Runs of consecutive layers with equal operations."""
+        return [
+            Run(run, len(self.layers[run[0]]), _identities(self.layers[run[0]])) for run in consecutive(self.layers)
+        ]
+
+
+def _identities(specs: Sequence[BlockSpec]) -> frozenset[int]:
+    """Which operations of a layer compute nothing."""
+    return frozenset(index for index, spec in enumerate(specs) if isinstance(spec, SkipSpec) and spec.identity)

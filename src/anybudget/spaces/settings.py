@@ -80,6 +80,11 @@ class LayerShape:
     stride: int
     resolution: int
 
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the shape of the input, so that both can be added, or the layer left out."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:

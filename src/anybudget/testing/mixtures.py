@@ -34,7 +34,7 @@ def explicit_mixture(
     for block in supernet.before:
         x = block(x)
     for layer, decision, row in zip(supernet.layers, supernet.space.decisions, probabilities, strict=True):
-        encoding = torch.from_numpy(decision.encoding()).to(row)
+        encoding, row = torch.from_numpy(decision.encoding()).to(row), row[: len(decision.choices)]
         usage = encoding.unflatten(1, (decision.slots, -1))[..., :-1]
         x = _explicit_block(cast(UnifiedBlock, layer), x, row, usage, batch_statistics, joined)
     with scoring(supernet.after) if batch_statistics else nullcontext():
@@ -47,9 +47,10 @@ def _explicit_block(
     block: UnifiedBlock, x: Tensor, row: Tensor, usage: Tensor, batch_statistics: bool, joined: bool
 ) -> Tensor:
     members = [cast(SubBlock, member) for member in block.sub_blocks]
+    rates = usage.sum((1, 2)).long()
     hidden = F.conv2d(x, join([member.expand.weight for member in members]))
     hidden = block.act(running_norm(hidden, [member.expand_norm for member in members]))
-    weights = torch.einsum("c,csk->sk", row, usage)
+    weights = torch.einsum("c,csk->sk", _given_used(row, rates), usage)
     if joined:
         mixed = _mix(block, hidden, members, weights)
     else:
@@ -58,14 +59,22 @@ def _explicit_block(
             [_mix(block, part, [m], w[None]) for part, m, w in zip(parts, members, weights, strict=True)], dim=1
         )
     out = F.conv2d(mixed, torch.cat([member.project.weight for member in members], dim=1))
-    rates = usage.sum((1, 2)).long()
     norm = batch_norm if batch_statistics else running_norm
     shadows = [
         row[rates == expansion].sum() * norm(out, [block.shadow_norm(expansion)])
-        for expansion in sorted(set(rates.tolist()))
+        for expansion in sorted(set(rates.tolist()) - {0})
     ]
     total = torch.stack(shadows).sum(0)
     return total + x if block.residual else total
+
+
+def _given_used(row: Tensor, rates: Tensor) -> Tensor:
+    """Probabilities of the choices given that the layer is used, all alike where it never is."""
+    used = rates > 0
+    if used.all():
+        return row
+    share = row[used].sum()
+    return used * (row / share if share > 0 else 1.0 / used.sum())
 
 
 def _mix(block: UnifiedBlock, hidden: Tensor, members: list[SubBlock], weights: Tensor) -> Tensor:
