@@ -32,11 +32,12 @@ def main() -> None:
     images = run.data.normalise(validation.images).contiguous(memory_format=torch.channels_last)
     table = Table("statistics", "mean cross-entropy", "Kendall tau with the evaluator's loss")
     table.add_row("recalibrated (the evaluator)", f"{np.mean(evaluated):.3f}", "1")
+    widest = max(len(decision.choices) for decision in run.space.decisions)
     for name, training in (("running", False), ("batch, in the shadow norms and the head", True)):
         relaxed = run.supernet.relaxed().train(training)
         with torch.no_grad():
             losses = [
-                float(F.cross_entropy(relaxed(images, F.one_hot(torch.tensor(a.choices), 80).float()), labels))
+                float(F.cross_entropy(relaxed(images, F.one_hot(torch.tensor(a.choices), widest).float()), labels))
                 for a in architectures
             ]
         table.add_row(name, f"{np.mean(losses):.3f}", f"{kendalltau(losses, evaluated).statistic:.2f}")
