@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from anybudget.cli.health import print_health
 from anybudget.cli.opening import (
     budgets_of,
     counts_of,
@@ -226,6 +227,33 @@ def rank(
         out.print_json(json.dumps(found))
     else:
         print_ranking(found)
+
+
+@app.command()
+def health(
+    target: RunArgument,
+    networks: Annotated[int, typer.Option(min=3, max=1000, help="Networks to train, of equal cost and of all.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How often each is trained.")] = 2,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the recipe's for retraining if not given.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", "-b", metavar="BUDGETS", help="What equal cost is; the recipe's middle one."),
+    ] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+) -> None:
+    """Show whether the supernet is a judge: how it orders networks that are trained alone."""
+    opened = open_run(target, data)
+    from anybudget.worth.health import HealthSettings
+
+    budgets = budgets_of(opened, [budget])[0] if budget else None
+    found = opened.health(HealthSettings(networks, seeds, epochs, budgets))
+    report_path = opened.report()
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    print_health(found)
+    out.print(f"report: {report_path}", markup=False)
 
 
 @app.command()

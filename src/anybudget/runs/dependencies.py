@@ -37,7 +37,7 @@ READS: Mapping[str, tuple[str, ...]] = {
 LOADED_FROM: Mapping[str, tuple[str, ...]] = {"supernet": ("supernet", "evaluator"), "generator": ("generator",)}
 """The parts of a context that are loaded from the files of a stage."""
 
-SCORED_FILES = ("candidates.jsonl", "random.jsonl", "search/*.jsonl", "compare.json", "rank.json")
+SCORED_FILES = ("candidates.jsonl", "random.jsonl", "search/*.jsonl", "compare.json", "rank.json", "health.json")
 """Files with scores of the supernet's weights: no longer of this run once these are replaced."""
 
 WEIGHTS = ("supernet", "generator")

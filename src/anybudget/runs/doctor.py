@@ -29,6 +29,7 @@ from anybudget.storage.records import (
     Answer,
     Comparison,
     GeneratorSpent,
+    Health,
     Measured,
     Network,
     Provenance,
@@ -178,6 +179,7 @@ SCHEMAS: Mapping[str, type[BaseModel]] = {
     "candidates.jsonl": Answer,
     "compare.json": Comparison,
     "generator.json": GeneratorSpent,
+    "health.json": Health,
     "network.json": Network,
     "provenance.json": Provenance,
     "random.jsonl": Measured,
@@ -298,7 +300,7 @@ class _Examination:
     def _others(self) -> Iterator[Check]:
         """What no stage wrote."""
         yield from self._file("provenance.json", "do without, as only reports show it")
-        for name in ("compare", "rank"):
+        for name in ("compare", "rank", "health"):
             yield from self._file(f"{name}.json", f"run: anybudget {name} {self.path}")
         for path in sorted(self.path.glob("search/*.jsonl")):
             yield from self._file(f"search/{path.name}", f"run: anybudget search {self.path} --strategy {path.stem}")

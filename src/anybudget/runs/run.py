@@ -20,12 +20,13 @@ from anybudget.report import write_report
 from anybudget.runs.context import EngineFactory, RunContext
 from anybudget.runs.opening import create_run, open_run
 from anybudget.runs.searching import StrategyChoice, make_strategy
-from anybudget.runs.stages import baseline, generator, rank, retrain, search, supernet
+from anybudget.runs.stages import baseline, generator, health, rank, retrain, search, supernet
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Candidate, Strategy
 from anybudget.settings import Settings
 from anybudget.spaces import SearchSpace
 from anybudget.storage.run_folder import RunFolder
+from anybudget.worth.health import HealthSettings
 
 
 class Run:
@@ -164,6 +165,10 @@ class Run:
     def rank(self, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
         """See `stages.rank.rank`."""
         return rank.rank(self.context, paths, image_counts, table)
+
+    def health(self, settings: HealthSettings | None = None) -> dict[str, Any]:
+        """See `stages.health.health`."""
+        return health.health(self.context, settings)
 
     def retrain(
         self, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None

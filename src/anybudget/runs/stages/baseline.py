@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 
+from anybudget.budgets import BudgetSet
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import attainable
 from anybudget.runs.answers import MEND_LINE
@@ -26,7 +27,6 @@ def draw(run: RunContext) -> None:
     """
     section, budget_sets = run.recipe.search, run.recipe.budget_sets()
     count, rng = section.random_baseline, np.random.default_rng(run.recipe.seed)
-    terms = {name: model.terms for name, model in run.costs.items()}
     asked = [budgets.limits() for budgets in budget_sets]
     there = read_records(run.folder.path / BASELINE, Measured, MEND_LINE)
     rows = [row for row in there if row.budgets not in asked]
@@ -36,10 +36,10 @@ def draw(run: RunContext) -> None:
     ):
         evaluator = run.new_evaluator(work.journal())
         for budgets in budget_sets if count else ():
-            floor = section.random_window * attainable(terms, next(iter(budgets)).cost, budgets)
-            drawn = FeasibleSampler(run.space, run.costs, budgets, floor=floor).sample(count, rng)
+            drawn = same_cost(run, budgets).sample(count, rng)
             if not drawn:
-                log.warning("random baseline: no network uses %s of %s; lower search.random_window", floor, budgets)
+                window = section.random_window
+                log.warning("random baseline: no network uses %g of %s; lower search.random_window", window, budgets)
             for architecture, metrics in zip(drawn, evaluator.scores(drawn, task), strict=True):
                 found = {
                     "budgets": budgets.limits(),
@@ -49,3 +49,14 @@ def draw(run: RunContext) -> None:
                 rows.append(checked({**found, **metrics.to_dict("supernet")}, Measured, BASELINE))
         run.replace("random")
         run.folder.write_lines(BASELINE, [row.to_json() for row in rows])
+
+
+def same_cost(run: RunContext, budgets: BudgetSet) -> FeasibleSampler:
+    """Draws networks of about the same cost: within the budgets, using `search.random_window` of the first one's cost.
+
+    Raises:
+        BudgetError: no network meets the budgets.
+    """
+    terms = {name: model.terms for name, model in run.costs.items()}
+    floor = run.recipe.search.random_window * attainable(terms, next(iter(budgets)).cost, budgets)
+    return FeasibleSampler(run.space, run.costs, budgets, floor=floor)

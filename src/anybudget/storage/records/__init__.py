@@ -1,6 +1,7 @@
 """The records of a run folder: one schema for each, written and read through it."""
 
 from anybudget.storage.records.curves import Curve, read_curve
+from anybudget.storage.records.health import Health, OrderHealth, TauOf
 from anybudget.storage.records.reading import LARGEST, checked, read_record, read_records, read_toml
 from anybudget.storage.records.schemas import (
     Answer,
@@ -31,9 +32,11 @@ __all__ = [
     "Evaluated",
     "Found",
     "GeneratorSpent",
+    "Health",
     "Layers",
     "Measured",
     "Network",
+    "OrderHealth",
     "Provenance",
     "Ranking",
     "Record",
@@ -42,6 +45,7 @@ __all__ = [
     "StageNote",
     "Stages",
     "StrategyResult",
+    "TauOf",
     "Trained",
     "TrainedAlone",
     "checked",
