@@ -11,6 +11,7 @@ from anybudget.storage.records import (
     Answer,
     Comparison,
     Curve,
+    Health,
     Measured,
     Provenance,
     Retrained,
@@ -67,6 +68,7 @@ class RunContents:
     random: tuple[Measured, ...]
     comparison: Comparison | None
     earlier_comparisons: tuple[str, ...]
+    health: Health | None
     retrained: tuple[RetrainedNetwork, ...]
     retraining: tuple[str, ...]
 
@@ -92,6 +94,7 @@ def read_run(run: Path) -> RunContents:
         random=tuple(read_records(run / "random.jsonl", Measured)),
         comparison=read_record(run / "compare.json", Comparison),
         earlier_comparisons=_kept(run),
+        health=read_record(run / "health.json", Health),
         retrained=retrained,
         retraining=retraining,
     )

@@ -9,12 +9,14 @@ from typing import Literal
 from anybudget.worth.agreement import Tau
 from anybudget.worth.health import Judgement, PoolHealth
 
-State = Literal["judge", "weak judge", "size only", "no judge", "nothing to find", "too few networks to tell"]
+State = Literal["judge", "weak judge", "size only", "no judge", "nothing to find", "undecided"]
 
 FIRM = 0.5
 """From this tau on, three of four pairs of networks are in the right order: such an order is worth following."""
 LIKELY = 0.05
 """What happens by chance less often than this is taken for real."""
+SURE = 0.005
+"""The same where the trainings look as if there were nothing to order."""
 RELIABLE = 0.8
 """Below this tau between two sets of validation images, the scores' own error is what to mend first."""
 STEADY = 0.9
@@ -47,18 +49,21 @@ def verdict(found: Findings) -> Verdict:
 
 
 def _state(found: Findings) -> State:
-    tau, space = found.equal_cost.loss, found.whole_space.loss
-    if _real(tau):
-        return "judge" if (tau.kendall or 0.0) >= FIRM else "weak judge"
-    if (found.equal_cost.spread.chance or 0.0) > LIKELY:
+    tau, alike = found.equal_cost.loss, (found.equal_cost.spread.chance or 0.0) > LIKELY
+    kendall, error = tau.kendall or 0.0, tau.error or 0.0
+    if _below(tau.chance, SURE if alike else LIKELY):
+        return "judge" if kendall >= FIRM else "weak judge"
+    if _below(tau.chance, LIKELY):
+        return "undecided"
+    if alike:
         return "nothing to find"
-    if tau.kendall is not None and tau.error is not None and tau.kendall + tau.error >= FIRM:
-        return "too few networks to tell"
-    return "size only" if _real(space) else "no judge"
+    if kendall + error >= FIRM:
+        return "undecided"
+    return "size only" if _below(found.whole_space.loss.chance, LIKELY) else "no judge"
 
 
-def _real(tau: Tau) -> bool:
-    return tau.chance is not None and tau.chance <= LIKELY
+def _below(chance: float | None, bound: float) -> bool:
+    return chance is not None and chance <= bound
 
 
 def _sentences(found: Findings, state: State) -> Iterator[str]:
@@ -87,7 +92,7 @@ _OPENING = {
     "size only": "The supernet tells large networks from small ones, and does not order networks of equal cost.",
     "no judge": "The supernet is no judge: it orders neither networks of equal cost nor those of the whole space.",
     "nothing to find": "There is nothing to find at this cost: trained networks differ no more than seeds do.",
-    "too few networks to tell": "These are too few networks to tell whether the supernet orders those of equal cost.",
+    "undecided": "It cannot be told yet whether the supernet orders networks of equal cost.",
 }
 
 
@@ -120,8 +125,8 @@ def _reliability(pool: PoolHealth) -> str:
 
 def _advice(found: Findings, state: State) -> Iterator[str]:
     equal, pool = found.equal_cost, found.equal_cost_pool
-    if state == "too few networks to tell":
-        yield f"Train more: --networks {2 * equal.networks}; what has been trained is kept."
+    if state == "undecided":
+        yield f"Train more networks (--networks {2 * equal.networks}), or longer (--epochs), and ask again."
     if equal.spread.seeds is None:
         yield "Use --seeds 2, to know what of the differences is noise."
     if state == "nothing to find":
