@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from anybudget.runs.stages import health as stage
 from anybudget.storage.records import Health, read_record
 from anybudget.testing import check_resume
 from anybudget.worth.health import HealthSettings
-from conftest import call
+from conftest import RECIPE, call, write_images
 from html_tree import parse
 
 SETTINGS = HealthSettings(networks=4, seeds=2, epochs=1)
@@ -30,22 +31,44 @@ def small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "RECALIBRATED", 5)
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe `tiny.toml`, `run` with a supernet and nothing else, and `judged`, whose health has been looked at."""
+    folder = tmp_path_factory.mktemp("health")
+    (folder / "tiny.toml").write_text(RECIPE.format(source=write_images(folder / "images.npz")))
+    Run.create(load_recipe(folder / "tiny.toml"), folder / "run").train_supernet()
+    shutil.copytree(folder / "run", folder / "judged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "POOL", 12)
+        patch.setattr(stage, "RECALIBRATED", 5)
+        Run.open(folder / "judged").health(SETTINGS)
+    return folder
+
+
 @pytest.fixture
-def trained(recipe_file: Path, tmp_path: Path) -> Path:
-    """A run with a supernet and nothing else."""
-    run = Run.create(load_recipe(recipe_file), tmp_path / "run")
-    run.train_supernet()
-    return tmp_path / "run"
+def trained(begun: Path, tmp_path: Path) -> Path:
+    """A copy of `run`."""
+    return Path(shutil.copytree(begun / "run", tmp_path / "run"))
+
+
+@pytest.fixture
+def judged(begun: Path, tmp_path: Path) -> Path:
+    """A copy of `judged`."""
+    return Path(shutil.copytree(begun / "judged", tmp_path / "judged"))
 
 
 @pytest.mark.usefixtures("small_pools")
-def test_the_command_judges_by_trained_networks(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = call(capsys, "health", trained, *ARGUMENTS, "--json")
+def test_the_command_judges_by_trained_networks(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted((judged / "worth" / "trained").iterdir())
+    stamps = [path.stat().st_mtime_ns for path in files]
+    code, out, err = call(capsys, "health", judged, *ARGUMENTS, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert json.loads((trained / "health.json").read_text()) == found
+    assert json.loads((judged / "health.json").read_text()) == found
+    assert not (judged / "health.1.json").exists()  # it says the same as before
+    assert [path.stat().st_mtime_ns for path in files] == stamps  # and nothing was trained again
     assert (found["epochs"], found["seeds"], found["validation_images"]) == (1, 2, 36)
-    run = Run.open(trained)
+    run = Run.open(judged)
     for key, pool in (("equal_cost", 12), ("whole_space", 12)):
         order = found[key]
         assert order["pool"]["networks"] == pool
@@ -60,20 +83,15 @@ def test_the_command_judges_by_trained_networks(trained: Path, capsys: pytest.Ca
     assert max(costs) <= limit
     assert min(costs) >= 0.9 * 0.9 * limit  # of what both budgets allow, which is a little less
     assert found["verdict"]["sentences"]
-    files = sorted((trained / "worth" / "trained").iterdir())
     values = {json.loads(path.read_text())["test_top1_percent"] for path in files}
     assert {
         v for key in ("equal_cost", "whole_space") for n in found[key]["networks"] for v in n["test_top1_percent"]
     } == (values)
-    # Asked again nothing is trained, and the table, the verdict and the report say the same.
-    stamps = [path.stat().st_mtime_ns for path in files]
-    code, out, err = call(capsys, "health", trained, *ARGUMENTS)
+    code, out, err = call(capsys, "health", judged, *ARGUMENTS)
     assert code == 0, err
-    assert [path.stat().st_mtime_ns for path in files] == stamps
-    assert not (trained / "health.1.json").exists()
     assert f"verdict: {found['verdict']['state']}" in out
     assert "supernet loss" in out
-    page = parse((trained / "report.html").read_text())
+    page = parse((judged / "report.html").read_text())
     (section,) = [node for node in page.find("section") if node.attributes.get("id") == "health"]
     for sentence in (*found["verdict"]["sentences"], *found["verdict"]["advice"]):
         assert sentence in section.text()
@@ -117,7 +135,7 @@ def test_scores_look_at_no_test_image(trained: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("small_pools")
 def test_killed_and_resumed_it_finds_the_same(trained: Path, tmp_path: Path) -> None:
-    assert check_resume(trained, lambda path: Run.open(path).health(SETTINGS), tmp_path / "kills", kills=4)
+    assert check_resume(trained, lambda path: Run.open(path).health(SETTINGS), tmp_path / "kills", kills=2)
 
 
 @pytest.mark.usefixtures("small_pools")
@@ -198,25 +216,22 @@ def test_too_few_validation_images_are_named_before_any_work(recipe_file: Path, 
 
 
 @pytest.mark.usefixtures("small_pools")
-def test_a_damaged_record_is_named(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Run.open(trained).health(SETTINGS)
-    record = trained / "health.json"
+def test_a_damaged_record_is_named(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = judged / "health.json"
     values = json.loads(record.read_text())
     values["equal_cost"]["networks"] = values["equal_cost"]["networks"][1:]
     record.write_text(json.dumps(values))
-    code, _, error = call(capsys, "report", trained)
+    code, _, error = call(capsys, "report", judged)
     assert code == 2
     assert 'health.json: "equal_cost": "networks" must hold the 4 that were judged, found 3' in error
-    code, out, _ = call(capsys, "doctor", trained)
+    code, out, _ = call(capsys, "doctor", judged)
     assert code == 2
     assert "health.json" in out
-    assert f"anybudget health {trained}" in " ".join(out.split())
+    assert f"anybudget health {judged}" in " ".join(out.split())
 
 
 @pytest.mark.usefixtures("small_pools")
-def test_a_new_supernet_takes_its_health_with_it(trained: Path, recipe_file: Path) -> None:
-    Run.open(trained).health(SETTINGS)
-    again = Run.create(load_recipe(recipe_file), trained)
-    again.train_supernet()
-    assert not (trained / "health.json").exists()
-    assert (trained / "health.1.json").exists()
+def test_a_new_supernet_takes_its_health_with_it(judged: Path) -> None:
+    Run.open(judged).train_supernet()
+    assert not (judged / "health.json").exists()
+    assert (judged / "health.1.json").exists()
