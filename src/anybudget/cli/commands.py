@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from anybudget.cli.bench import bench
 from anybudget.cli.health import print_health
 from anybudget.cli.opening import (
     budgets_of,
@@ -311,3 +312,6 @@ def doctor(
         print_examination(found)
     if found["problems"]:
         sys.exit(2)
+
+
+app.command()(bench)

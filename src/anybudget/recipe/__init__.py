@@ -4,7 +4,15 @@ Tables of what is registered, such as `[search.NAME]`, are read by the settings 
 """
 
 from anybudget.recipe.costs import with_copies
-from anybudget.recipe.reading import RUNTIME_KEYS, load_recipe, parse_recipe, reproducibility_settings, resolved
+from anybudget.recipe.reading import (
+    RUNTIME_KEYS,
+    load_recipe,
+    parse_recipe,
+    read_recipe,
+    reproducibility_settings,
+    resolved,
+    settled_recipe,
+)
 from anybudget.recipe.sections import Recipe, TrainingSection
 
 __all__ = [
@@ -13,7 +21,9 @@ __all__ = [
     "TrainingSection",
     "load_recipe",
     "parse_recipe",
+    "read_recipe",
     "reproducibility_settings",
     "resolved",
+    "settled_recipe",
     "with_copies",
 ]

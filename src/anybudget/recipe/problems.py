@@ -10,18 +10,18 @@ from pydantic import BaseModel, ValidationError
 
 from anybudget.errors import shorten, shown
 from anybudget.recipe.assembly import TABLES
-from anybudget.recipe.sections import UNKNOWN_NAME, Recipe
+from anybudget.recipe.sections import UNKNOWN_NAME
 
 
-def problems(error: ValidationError, kind: type[Recipe]) -> list[str]:
-    """Every problem that pydantic found in a recipe of this kind, in words of recipes."""
+def problems(error: ValidationError, kind: type[BaseModel]) -> list[str]:
+    """Every problem that pydantic found in a recipe, or another file of this kind, in words of recipes."""
     found = error.errors(include_url=False)
     # A list in which no item is valid is also said to be too short; that helps nobody.
     inner = [details for details in found if not any(_is_within(other["loc"], details["loc"]) for other in found)]
     return [_problem(details, kind) for details in inner]
 
 
-def _problem(details: Any, kind: type[Recipe]) -> str:
+def _problem(details: Any, kind: type[BaseModel]) -> str:
     path = details["loc"]
     location = shorten(".".join(map(str, path)))
     if details["type"] == "extra_forbidden":

@@ -34,18 +34,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         >>> load_recipe(Path("recipes/small/nas-bench-macro.toml"), ["supernet.epochs=3"]).supernet.epochs
         3
     """
-    data = _read(path)
+    data = read_recipe(path)
     if "base" in data:
         base = data.pop("base")
         try:
             base_path = _base_path(path, base)
-            below = _read(base_path)
+            below = read_recipe(base_path)
         except ConfigError as error:
             raise ConfigError(f"{path}: base: {error}") from None
         if "base" in below:
             raise ConfigError(f"{path}: base: {base} has a base itself; one level is enough")
         place_files(below, base_path.parent, _merged(below, data))
         data = _merged(below, data)
+    return settled_recipe(data, path, overrides)
+
+
+def settled_recipe(data: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from plain data, which `overrides` change in place; `path` is where it comes from.
+
+    Raises:
+        ConfigError: see `load_recipe`.
+    """
     for override in overrides:
         _apply(data, override)
     place_files(data, path.parent, data)
@@ -100,7 +109,12 @@ def reproducibility_settings(recipe: Recipe) -> dict[str, Any]:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
+    """What a TOML file holds, unchecked.
+
+    Raises:
+        ConfigError: it is missing, or no TOML.
+    """
     try:
         text = read_text(path)
     except FileNotFoundError:

@@ -32,8 +32,8 @@ def write_report(run: Path) -> Path:
     return write_whole(run / "report.html", page.encode("utf-8", errors="backslashreplace"))
 
 
-def render(contents: RunContents) -> str:
-    """The page as a text."""
+def page_environment() -> jinja2.Environment:
+    """Where the templates of pages are found, and what they may call."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("anybudget", "templates"),
         autoescape=True,
@@ -52,26 +52,35 @@ def render(contents: RunContents) -> str:
         "signed": words.signed,
         "stage_name": words.stage_name,
     }
+    return environment
+
+
+def render(contents: RunContents) -> str:
+    """The page as a text."""
     groups = group_budgets(contents)
     headline = summarise(contents, groups)
     latest = [row.answer for group in groups for row in group.rows if row.answer is not None]
-    return environment.get_template("report.html").render(
-        contents=contents,
-        title=_title(contents),
-        subtitle=_subtitle(contents),
-        headline=headline,
-        sentences=_sentences(headline, groups),
-        notices=_notices(contents, headline),
-        comparisons=_comparisons(groups),
-        largest_class_percent=latest[-1].validation_largest_class_percent if latest else None,
-        deliveries=_deliveries(contents.answers),
-        strategies=strategies.section(contents.comparison),
-        health=health.section(contents.health),
-        architectures=_architectures(latest),
-        retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
-        retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
-        training=_training(contents),
-        stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
+    return (
+        page_environment()
+        .get_template("report.html")
+        .render(
+            contents=contents,
+            title=_title(contents),
+            subtitle=_subtitle(contents),
+            headline=headline,
+            sentences=_sentences(headline, groups),
+            notices=_notices(contents, headline),
+            comparisons=_comparisons(groups),
+            largest_class_percent=latest[-1].validation_largest_class_percent if latest else None,
+            deliveries=_deliveries(contents.answers),
+            strategies=strategies.section(contents.comparison),
+            health=health.section(contents.health),
+            architectures=_architectures(latest),
+            retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
+            retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
+            training=_training(contents),
+            stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
+        )
     )
 
 

@@ -14,6 +14,7 @@ from anybudget.runtime.distributed import Processes
 from anybudget.search import STRATEGIES
 from anybudget.search.base import SearchContext, Strategy, TrainedGenerator
 from anybudget.settings import Settings
+from anybudget.storage.journal import Journal
 from anybudget.storage.records import GeneratorSpent, read_record
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
@@ -47,6 +48,7 @@ def make_strategy(
     *,
     part: str = "",
     settings: Settings | None = None,
+    journal: Journal | None = None,
 ) -> Strategy:
     """A search strategy with an evaluator of its own; one that has been made already is returned as it is.
 
@@ -56,6 +58,7 @@ def make_strategy(
         work: what it is searching for, so that it is saved; None saves nothing.
         part: tells several strategies of one work apart.
         settings: how it searches; as the recipe says if not given.
+        journal: where its scores are kept, instead of in one of `work`.
 
     Raises:
         ConfigError: there is no such strategy, or these are no settings of it.
@@ -64,10 +67,14 @@ def make_strategy(
         return strategy
     (name,) = names_of([strategy])
     kind = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
-    return kind(search_context(run, work, part=part), settings or run.recipe.search.settings_of(kind, name))
+    return kind(
+        search_context(run, work, part=part, journal=journal), settings or run.recipe.search.settings_of(kind, name)
+    )
 
 
-def search_context(run: RunContext, work: Work | None = None, *, part: str = "") -> SearchContext:
+def search_context(
+    run: RunContext, work: Work | None = None, *, part: str = "", journal: Journal | None = None
+) -> SearchContext:
     """What strategies of a run search with; see `make_strategy`. What only some need is loaded when it is asked for."""
 
     def training_context(name: str) -> TrainingContext:
@@ -77,8 +84,10 @@ def search_context(run: RunContext, work: Work | None = None, *, part: str = "")
             return TrainingContext(processes=processes, progress=run.progress)
         return work.training_context(part=f"{part} {name}", processes=processes)
 
+    if journal is None and work is not None:
+        journal = work.journal(part)
     return SearchContext(
-        evaluator=run.new_evaluator(work.journal(part) if work else None),
+        evaluator=run.new_evaluator(journal),
         costs=run.costs,
         seed=run.recipe.seed,
         min_use=run.recipe.search.min_use,

@@ -16,7 +16,7 @@ from anybudget.architecture import Architecture
 from anybudget.errors import DataError, reason, shorten, shown
 from anybudget.reading import parse_json, read_bytes, unreadable_as
 from anybudget.spaces import NASBench201Settings, NASBench201Space, SearchSpace
-from anybudget.spaces.nas_bench_201 import EDGES, OPERATIONS
+from anybudget.spaces.nas_bench_201 import EDGES, KERNELS, OPERATIONS
 from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
 
 SEEDS = 3
@@ -162,11 +162,49 @@ def load_nas_bench_201(path: Path) -> dict[Architecture, float]:
     return read_nas_bench_201(path).networks("test_top1_percent")
 
 
-TABLES: dict[str, tuple[Callable[[Path], TabularBenchmark], str]] = {
-    NASBenchMacroSpace.name: (read_nas_bench_macro, "mean_acc"),
-    NASBench201Space.name: (read_nas_bench_201, "test_top1_percent"),
+@dataclass(frozen=True)
+class TableFormat:
+    """How the table of a space is read, and what its columns mean.
+
+    Args:
+        read: gives the rows of a file.
+        truth: the column of the accuracies in percent that networks are worth.
+        cost: the column of the multiply-adds that budgets limit.
+        seeds: columns of single trainings, whose mean the truth is; none where the table has only the mean.
+        weighted: the choices that add a layer with weights, the same for every decision; their number is a depth.
+    """
+
+    read: Callable[[Path], TabularBenchmark]
+    truth: str
+    cost: str
+    seeds: tuple[str, ...]
+    weighted: tuple[int, ...]
+
+
+TABLES: dict[str, TableFormat] = {
+    NASBenchMacroSpace.name: TableFormat(
+        read_nas_bench_macro, "mean_acc", "flops", tuple(f"test_acc_{seed}" for seed in range(1, SEEDS + 1)), (1, 2)
+    ),
+    NASBench201Space.name: TableFormat(
+        read_nas_bench_201, "test_top1_percent", "macs", (), tuple(map(OPERATIONS.index, KERNELS))
+    ),
 }
-"""By the name of a space: how its table is read, and the column that is the truth."""
+"""The table of each space that has one, by the name of the space."""
+
+
+def check_same_networks(benchmark: TabularBenchmark, space: SearchSpace, where: str) -> None:
+    """Check that a space makes the networks of a table, at whatever width; `where` names the table in messages.
+
+    Raises:
+        DataError: it makes others.
+    """
+    # Equal decisions make equal networks only where identities may move alike, which depends on strides and widths.
+    if space.decisions != benchmark.space.decisions or space.networks() != benchmark.space.networks():
+        raise DataError(
+            f"{where}: the table has {len(benchmark.space.decisions)} decisions and {benchmark.space.networks():,} "
+            f"networks, but this {space.name} space has {len(space.decisions)} and {space.networks():,}; give it the "
+            "benchmark's stages and operations"
+        )
 
 
 def load_table(path: Path, space: SearchSpace) -> dict[Architecture, float]:
@@ -181,13 +219,7 @@ def load_table(path: Path, space: SearchSpace) -> dict[Architecture, float]:
     """
     if space.name not in TABLES:
         raise DataError(f"{path}: there is no table for the space {space.name}, only for {', '.join(TABLES)}")
-    read, column = TABLES[space.name]
-    benchmark = read(path)
-    # Equal decisions make equal networks only where identities may move alike, which depends on strides and widths.
-    if space.decisions != benchmark.space.decisions or space.networks() != benchmark.space.networks():
-        raise DataError(
-            f"{path}: the table has {len(benchmark.space.decisions)} decisions and {benchmark.space.networks():,} "
-            f"networks, but this {space.name} space has {len(space.decisions)} and {space.networks():,}; give it the "
-            "benchmark's stages and operations"
-        )
-    return benchmark.networks(column)
+    table = TABLES[space.name]
+    benchmark = table.read(path)
+    check_same_networks(benchmark, space, str(path))
+    return benchmark.networks(table.truth)

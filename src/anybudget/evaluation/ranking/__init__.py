@@ -5,6 +5,7 @@ from anybudget.evaluation.ranking.paths import (
     CountRow,
     PathRanking,
     batch_losses,
+    metrics_of,
     rank_paths,
     sample_paths,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "RankSettings",
     "against",
     "batch_losses",
+    "metrics_of",
     "rank_correlation",
     "rank_paths",
     "rank_run",

@@ -106,12 +106,12 @@ def rank_paths(
                 batch_loss_for_top1=None if batch is None else rank_correlation(-batch, top1),
             )
         )
-    measured = _metrics(answers._replace(losses=losses), data.validation.labels.numpy(), data.classes)
+    measured = metrics_of(answers._replace(losses=losses), data.validation.labels.numpy(), data.classes)
     scores = {path: replace(m, primary=evaluator.metric) for path, m in zip(paths, measured, strict=True)}
     return PathRanking(scores, rows)
 
 
-def _metrics(answers: PerImage, labels: NDArray[np.int64], classes: int) -> list[Metrics]:
+def metrics_of(answers: PerImage, labels: NDArray[np.int64], classes: int) -> list[Metrics]:
     """The metrics of every path, from its answers to each image."""
 
     def tally(losses: NDArray[np.float64], correct: NDArray[np.bool_], top5: NDArray[np.bool_]) -> Tally:

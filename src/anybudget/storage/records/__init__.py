@@ -1,5 +1,14 @@
 """The records of a run folder: one schema for each, written and read through it."""
 
+from anybudget.storage.records.bench import (
+    Bench,
+    BenchAnswers,
+    BlendFigures,
+    Cloud,
+    Figure,
+    OrderFigures,
+    StrategyWorth,
+)
 from anybudget.storage.records.curves import Curve, read_curve
 from anybudget.storage.records.health import Health, OrderHealth, TauOf
 from anybudget.storage.records.reading import LARGEST, checked, read_record, read_records, read_toml
@@ -27,15 +36,21 @@ from anybudget.storage.records.schemas import (
 __all__ = [
     "LARGEST",
     "Answer",
+    "Bench",
+    "BenchAnswers",
+    "BlendFigures",
+    "Cloud",
     "Comparison",
     "Curve",
     "Evaluated",
+    "Figure",
     "Found",
     "GeneratorSpent",
     "Health",
     "Layers",
     "Measured",
     "Network",
+    "OrderFigures",
     "OrderHealth",
     "Provenance",
     "Ranking",
@@ -45,6 +60,7 @@ __all__ = [
     "StageNote",
     "Stages",
     "StrategyResult",
+    "StrategyWorth",
     "TauOf",
     "Trained",
     "TrainedAlone",

@@ -1,0 +1,120 @@
+"""The page of a bench: clouds of scores against truth, and tables of orders and strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from anybudget.report import svg
+from anybudget.report.page import page_environment
+from anybudget.report.scales import fit
+from anybudget.report.words import duration, figure
+from anybudget.storage.files import write_whole
+from anybudget.storage.records import Bench, BlendFigures, Cloud, Figure, OrderFigures, StrategyWorth
+
+_WIDTH, _HEIGHT = 460.0, 340.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 440.0, 34.0, 285.0
+_LEFT_OUT = 2.0
+"""The percentage of networks, those that are truly worst, which a cloud leaves out: they would squeeze all others."""
+
+FIGURES = ("kendall", "spearman", "top_kendall", "precision")
+
+
+def write_bench_page(path: Path, found: Bench) -> Path:
+    """Write the page of a bench as one file that needs no network; the same record gives the same bytes.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    page = (
+        page_environment()
+        .get_template("bench.html")
+        .render(
+            title=f"{found.benchmark}, {found.track} track",
+            subtitle=_subtitle(found),
+            bench=found,
+            clouds=[draw_cloud(cloud, found.truth_percent, f"cloud-{cloud.seed}") for cloud in found.clouds],
+            orders=_orders(found),
+            strategies=[_strategy(row) for row in found.strategies],
+            first=found.first,
+            said=said,
+        )
+    )
+    return write_whole(path, page.encode())
+
+
+def draw_cloud(cloud: Cloud, truth: Sequence[float], slug: str) -> Markup:
+    """A dot for every network: its true accuracy against its loss with the weights of a seed's supernet.
+
+    Source: SGNAS Fig. 5, which has validation accuracy in place of the loss.
+    """
+    least = float(np.percentile(truth, _LEFT_OUT))
+    dots = [(t, loss) for t, loss in zip(truth, cloud.loss, strict=True) if loss is not None and t >= least]
+    highest = float(np.percentile([loss for _, loss in dots], 100 - _LEFT_OUT)) if dots else 1.0
+    x = fit((t for t, _ in dots), (_LEFT, _RIGHT), padding=0.02)
+    # Low losses at the top, so that what the supernet finds good is up.
+    y = fit((min(loss, highest) for _, loss in dots), (_TOP, _BOTTOM), padding=0.02)
+    inside = [(x(t), y(min(loss, highest))) for t, loss in dots]
+    left_out = len(truth) - len(dots)
+    return svg.picture(
+        slug,
+        _WIDTH,
+        _HEIGHT,
+        f"Seed {cloud.seed}: supernet loss against true accuracy",
+        f"{len(dots)} networks; {left_out} of the lowest true accuracy are left out, and losses above {highest:.3g} "
+        "stand at the lower edge.",
+        svg.grid(x, y),
+        svg.text(0, _TOP - 14, f"seed {cloud.seed}: validation loss with the supernet's weights (nats)", "axis-title"),
+        svg.foot(x, _BOTTOM, "true test top-1 when trained alone (%)"),
+        svg.points(inside, "cloud"),
+    )
+
+
+def said(found: Figure, decimals: int = 3) -> str:
+    """A mean with its standard error, as the tables have it."""
+    if found.mean is None:
+        return "–"
+    error = "" if found.error is None else f" ± {found.error:.{decimals}f}"
+    return f"{found.mean:.{decimals}f}{error}".replace("-", "−")
+
+
+def ordered_by(found: Bench) -> list[tuple[str, OrderFigures]]:
+    """What orders the networks, in words, and how well: scores, blends, floors and the ceiling."""
+    return [
+        *((f"supernet, {'top-1' if name == 'top1' else name}", order) for name, order in found.order.items()),
+        *((_blend(blend), blend.order) for blend in found.blends),
+        *((f"floor: {name}", order) for name, order in found.floors.items()),
+        *([("ceiling: one training", found.ceiling)] if found.ceiling else []),
+    ]
+
+
+def _blend(blend: BlendFigures) -> str:
+    weights = ", ".join(dict.fromkeys(f"{weight:.2g}" for weight in blend.weights))
+    return f"loss rank with {blend.floor}, weight {weights}"
+
+
+def _orders(found: Bench) -> list[tuple[str, list[str]]]:
+    return [(name, [said(getattr(order, key)) for key in FIGURES]) for name, order in ordered_by(found)]
+
+
+def _strategy(row: StrategyWorth) -> dict[str, Any]:
+    spent = row.spent
+    cost = ("", "", "", "")
+    if spent is not None:
+        cost = (f"{spent.evaluations:.0f}", figure(spent.images), figure(spent.macs), duration(spent.seconds))
+    return {"row": row, "cost": cost}
+
+
+def _subtitle(found: Bench) -> list[str]:
+    images = found.images
+    return [
+        f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'}",
+        f"{found.networks:,} distinct networks",
+        f"{images['train']:,} training images",
+        f"{images['validation']:,} validation images",
+        f"a supernet trains for {duration(found.training_seconds.mean or 0)}",
+    ]

@@ -1,0 +1,137 @@
+"""`run_bench`: a track of a tabular benchmark over several seeds, and its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from anybudget.costs import build_costs
+from anybudget.costs.table import CostTable
+from anybudget.errors import ConfigError, DataError
+from anybudget.recipe import Recipe
+from anybudget.runs.bench.images import Wanted, prepare_images
+from anybudget.runs.bench.seeds import run_seed
+from anybudget.runs.bench.tracks import COST, Track
+from anybudget.runs.run import Run
+from anybudget.runtime.progress import Progress
+from anybudget.storage.files import write_whole
+from anybudget.storage.records import Bench
+from anybudget.tabular import TABLES, harness
+from anybudget.tabular.order import ceiling, floors
+from anybudget.tabular.regret import BudgetTruth
+from anybudget.tabular.tables import TabularBenchmark, check_same_networks
+from anybudget.tabular.truth import Truth
+
+RECORD, PAGE = "bench.json", "bench.html"
+"""The files of a bench beside the folders of its seeds."""
+
+
+def run_bench(
+    track: Track, table: Path, data: str, folder: Path, *, seeds: int = 3, progress: Progress | None = None
+) -> Bench:
+    """Train a supernet for every seed, let strategies search on it, and hold scores and answers against the truth.
+
+    What has been done in `folder` is kept, so a bench that was killed goes on where it was. Each seed is a run folder,
+    `seed-0` and so on. The table's accuracies are used for scoring alone: runs get its costs, in a file of their own.
+
+    Args:
+        track: see `load_track`.
+        table: the benchmark's file.
+        data: the images; see `prepare_images`.
+        folder: where everything is kept; its record is `bench.json`.
+        seeds: how many.
+        progress: where work reports.
+
+    Raises:
+        DataError: the table or the images cannot be used.
+        ConfigError: the track's settings are wrong, or a budget limits another cost than `table_macs`.
+        RunError: the folder holds runs with other settings.
+        Stopped: it was asked to stop, and has saved itself.
+    """
+    names = track.settings.names
+    benchmark = TABLES[track.benchmark].read(table)
+    truth = Truth.of(benchmark)
+    _check_whole(table, truth)
+    costs = write_whole(folder / f"{COST}.json", _cost_table(benchmark, table).model_dump_json(indent=1).encode())
+    planned = track.recipe(0, folder / "images.npz", costs)
+    space = planned.build_space()
+    check_same_networks(benchmark, space, str(table))
+    budgets = BudgetTruth(truth, _limits(planned, track))
+    count = track.settings.train_images + track.settings.validation_images
+    images = prepare_images(data, folder, Wanted(count, space.classes, space.input_shape[1]))
+    found = []
+    for seed in range(seeds):
+        run = Run.create(track.recipe(seed, images, costs), folder / f"seed-{seed}", progress)
+        found.append(run_seed(run, truth.networks, names))
+    splits = {"train": len(run.data.train), "validation": len(run.data.validation)}
+    record = _record(track, budgets, found, {**splits, "calibration": planned.search.calibration_images})
+    write_whole(folder / RECORD, record.model_dump_json().encode() + b"\n")
+    return record
+
+
+def _record(track: Track, budgets: BudgetTruth, seeds: list[harness.SeedScores], images: dict[str, int]) -> Bench:
+    """What is said of all seeds together."""
+    truth, top = budgets.truth, ceiling(budgets.truth)
+    return Bench(
+        benchmark=truth.space.name,
+        track=track.name,
+        seeds=tuple(seed.seed for seed in seeds),
+        networks=len(truth.networks),
+        images=images,
+        limits=budgets.limits,
+        order=harness.orders(truth, seeds),
+        floors={name: harness.order_figures([order]) for name, order in floors(truth).items()},
+        ceiling=None if top is None else harness.order_figures([top]),
+        first=harness.first_regrets(budgets, seeds),
+        blends=harness.blend_figures(budgets, seeds),
+        random=harness.random_regrets(budgets),
+        strategies=harness.strategies(budgets, seeds),
+        training_seconds=harness.figure([seed.training_seconds for seed in seeds]),
+        scoring_seconds=harness.figure([seed.spent.seconds for seed in seeds]),
+        truth_percent=tuple(truth.percent.tolist()),
+        clouds=harness.clouds(seeds),
+    )
+
+
+def _check_whole(table: Path, truth: Truth) -> None:
+    """Require every network: what is not in the table has no truth, whoever answers with it."""
+    if len(truth.networks) != truth.space.networks():
+        raise DataError(
+            f"{table}: has {len(truth.networks):,} of the {truth.space.networks():,} distinct networks; a bench needs "
+            "all, so give the whole table"
+        )
+
+
+def _cost_table(benchmark: TabularBenchmark, table: Path) -> CostTable:
+    """The multiply-adds in a table as terms of its space, which any narrow copy of it has, too.
+
+    Raises:
+        DataError: they are not those of the benchmark's networks, up to a constant.
+    """
+    macs = build_costs(benchmark.space, ("macs",))["macs"]
+    said = benchmark.columns[TABLES[benchmark.space.name].cost]
+    terms = macs.terms
+    counted = np.array([terms.cost(tuple(row)) for row in benchmark.choices.tolist()])
+    differences = np.unique(said - counted)
+    if len(differences) > 1:
+        raise DataError(
+            f"{table}: its multiply-adds are not those of the benchmark's networks: counted are "
+            f"{counted.min():,.0f} to {counted.max():,.0f}, it says {said.min():,.0f} to {said.max():,.0f}; give the "
+            "benchmark's own table"
+        )
+    found = CostTable.of(macs, "macs")
+    return found.model_copy(update={"constant": found.constant + float(differences[0])})
+
+
+def _limits(recipe: Recipe, track: Track) -> tuple[float, ...]:
+    """The budgets of the track, in multiply-adds of the full network.
+
+    Raises:
+        ConfigError: one limits something else.
+    """
+    limits = [budget_set.limits() for budget_set in recipe.budget_sets()]
+    for limit in limits:
+        if set(limit) != {COST}:
+            raise ConfigError(f'{track.path}: search.budgets: a bench limits {COST} alone, as "{COST}<=20M" does')
+    return tuple(limit[COST] for limit in limits)

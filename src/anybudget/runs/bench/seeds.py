@@ -1,0 +1,160 @@
+"""One seed of a bench, as a run: its supernet, the scores of every network, and what strategies answer.
+
+Nothing here has read the table's accuracies: a run knows images, costs and budgets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anybudget.architecture import Architecture
+from anybudget.data import balanced_order
+from anybudget.evaluation.evaluator import Evaluator
+from anybudget.evaluation.ranking import metrics_of
+from anybudget.runs.context import RunContext
+from anybudget.runs.run import Run
+from anybudget.runs.searching import make_strategy
+from anybudget.storage.journal import Entry, Journal
+from anybudget.storage.records import BenchAnswers, checked, read_record
+from anybudget.tabular.harness import SeedScores
+
+FOLDS = 4
+"""Disjoint parts of the validation images on which losses are kept, for what halves of them agree on."""
+
+GROUP = 256
+"""Networks scored together: as many as are lost in a kill; those that begin alike share their start."""
+
+FOLDER = "bench"
+"""Where in a run folder scores and answers are."""
+
+
+def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -> SeedScores:
+    """Train, score every network and have every strategy answer; what has been done is kept.
+
+    Args:
+        run: of this seed, with the budgets in its recipe.
+        networks: all distinct networks, in the order of the scores.
+        names: of the strategies.
+
+    Raises:
+        Stopped: it was asked to stop, and has saved itself.
+    """
+    context = run.context
+    for stage, work in (("supernet", run.train_supernet), ("generator", run.train_generator)):
+        if not run.folder.finished(stage):
+            work()
+    with context.evaluating("bench scores") as scoring:
+        journal = Journal(context.folder.path / FOLDER / "scores.jsonl", _scored_with(context), request=scoring.request)
+        score_all(context, networks, journal)
+    evaluator = context.new_evaluator(journal)
+    metrics = evaluator.scores(networks)
+    order = sorted(range(len(networks)), key=lambda index: metrics[index].rank)
+    rank = np.empty(len(networks))
+    rank[order] = np.arange(len(networks))
+    entries = [journal.entries[network.choices] for network in networks]
+    return SeedScores(
+        seed=run.recipe.seed,
+        loss=np.array([found.loss for found in metrics]),
+        top1=np.array([found.top1_percent for found in metrics]),
+        rank=rank,
+        fold_losses=np.array([[entry[_fold(number)] for entry in entries] for number in range(FOLDS)]),
+        answers={name: answers_of(run, name, journal) for name in names},
+        spent=evaluator.spent,
+        training_seconds=run.folder.stages()["supernet"].seconds,
+    )
+
+
+def score_all(run: RunContext, networks: Sequence[Architecture], journal: Journal) -> None:
+    """Score every network that the journal does not have yet, with the loss on each fold of the validation images.
+
+    Raises:
+        Stopped: it was asked to stop; all scores are in the journal.
+    """
+    missing = sorted((a for a in networks if a.choices not in journal.entries), key=lambda a: a.choices)
+    if not missing:
+        return
+    labels = run.data.validation.labels.numpy()
+    folds = np.empty(len(labels), dtype=np.int64)
+    folds[balanced_order(labels, run.recipe.seed)] = np.arange(len(labels)) % FOLDS
+    evaluator = run.new_evaluator()
+    with run.progress.task("score every network", len(networks)) as task:
+        task.advance(len(networks) - len(missing))
+        for first in range(0, len(missing), GROUP):
+            group = missing[first : first + GROUP]
+            journal.add(_entries(evaluator, group, folds, run))
+            task.advance(len(group))
+            journal.stop_if_asked()
+
+
+def _entries(
+    evaluator: Evaluator, group: Sequence[Architecture], folds: NDArray[np.int64], run: RunContext
+) -> list[Entry]:
+    started = time.perf_counter()
+    answers = evaluator.per_image(group)
+    metrics = metrics_of(answers, run.data.validation.labels.numpy(), run.data.classes)
+    parts = [answers.losses[:, folds == number].mean(axis=1) for number in range(FOLDS)]
+    share = (time.perf_counter() - started) / len(group)
+    return [
+        (
+            network.choices,
+            {**found.to_dict(), "seconds": share, **{_fold(n): float(part[row]) for n, part in enumerate(parts)}},
+        )
+        for row, (network, found) in enumerate(zip(group, metrics, strict=True))
+    ]
+
+
+def _fold(number: int) -> str:
+    return f"loss_on_part_{number + 1}"
+
+
+def answers_of(run: Run, name: str, journal: Journal) -> BenchAnswers:
+    """What a strategy answers to the budgets of the recipe; kept in the run folder.
+
+    Scores come from the journal, and count as if evaluated now, with their share of the time that scoring all took.
+    """
+    context, path = run.context, run.folder.path / FOLDER / f"{name}.json"
+    settings = _answered_with(run, name)
+    found = read_record(path, BenchAnswers, "delete it to have the strategy answer again")
+    if found is not None and found.settings == settings:
+        return found
+    budgets = run.recipe.budget_sets()
+    context.check_budgets(budgets)
+    with context.evaluating(f"bench {name}") as work:
+        strategy = make_strategy(context, name, work, part=name, journal=journal)
+        candidates = strategy.search(budgets)
+        answers = {
+            "strategy": name,
+            "settings": settings,
+            "limits": [next(iter(budget_set)).limit for budget_set in budgets],
+            "architectures": [candidate.architecture.to_dict() for candidate in candidates],
+            "seconds": [candidate.seconds for candidate in candidates],
+            "spent": strategy.spent.to_dict(),
+            "training": strategy.training.to_dict(),
+        }
+        record = checked(answers, BenchAnswers, str(path))
+        run.folder.write_result(f"{FOLDER}/{name}.json", record.to_json())
+    return record
+
+
+def _scored_with(run: RunContext) -> dict[str, Any]:
+    """What decides scores, besides the images, which the supernet's digest goes with."""
+    return {**run.origin(), "calibration_images": run.recipe.search.calibration_images, "seed": run.recipe.seed}
+
+
+def _answered_with(run: Run, name: str) -> dict[str, Any]:
+    """What decides the answers of a strategy."""
+    search = run.recipe.search.model_dump(mode="json")
+    common = {key: value for key, value in search.items() if not isinstance(value, dict)}
+    costs = run.recipe.model_dump(mode="json")["costs"]
+    return {
+        **_scored_with(run.context),
+        "generator": run.folder.digest("generator.safetensors"),
+        "search": common,
+        "strategy": search.get(name, {}),
+        "costs": costs,
+    }

@@ -1,0 +1,104 @@
+"""The records of `anybudget bench`: what a strategy answered, and what a supernet and its answers are worth in truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anybudget.storage.records.schemas import AnArchitecture, Count, Number, Record, Spent
+
+
+class BenchAnswers(Record):
+    """`bench/NAME.json` of a seed's run: a strategy's answer to every budget, in multiply-adds of the full network.
+
+    `settings` decide them; `seconds` is the time of each query.
+    """
+
+    strategy: str
+    settings: dict[str, Any]
+    limits: tuple[Number, ...]
+    architectures: tuple[AnArchitecture, ...]
+    seconds: tuple[Number, ...]
+    spent: Spent
+    training: Spent
+
+
+class Figure(Record):
+    """A figure over the seeds: the mean, its standard error (None with one seed), and what each seed gave."""
+
+    mean: Number | None
+    error: Number | None
+    values: tuple[Number | None, ...]
+
+
+class OrderFigures(Record):
+    """How well scores order the networks; see `anybudget.tabular.order.Order`."""
+
+    kendall: Figure
+    spearman: Figure
+    top_kendall: Figure
+    precision: Figure
+
+
+class StrategyWorth(Record):
+    """What the answers of a strategy are worth in truth, over the budgets.
+
+    `regret` is the mean and `worst` the largest regret in points, `equivalent` the equivalent N at the mean regret of all
+    seeds, and `by_budget` the regret at every budget. `largest_percent` is the true accuracy of the answer to the largest
+    budget. `spent` is the mean over the seeds; None for what looks at no supernet.
+    """
+
+    name: str
+    regret: Figure
+    worst: Figure
+    violations: Count
+    hypervolume_ratio: Figure
+    largest_percent: Figure
+    equivalent: Count
+    equivalents: tuple[Count, ...]
+    by_budget: tuple[Figure, ...]
+    spent: Spent | None = None
+    training: Spent | None = None
+
+
+class BlendFigures(Record):
+    """A blend of the loss with the size `floor`, at the weight that each seed's validation halves chose."""
+
+    floor: str
+    weights: tuple[Number, ...]
+    order: OrderFigures
+    regret: Figure
+
+
+class Cloud(Record):
+    """Scores of a seed's supernet for all networks, in the order of the truth's; None for a loss that is not finite."""
+
+    seed: Count
+    loss: tuple[Number | None, ...]
+    top1_percent: tuple[Number, ...]
+
+
+class Bench(Record):
+    """`bench.json`: supernets and strategies of a tabular benchmark against its truth.
+
+    `limits` are the budgets. `order` is by score (`loss`, `top1`), `first` the mean regret of the truly best of the first
+    1, 5, 10 and 16 by score. `random` is the expected mean regret of random search by its true evaluations. `images` are
+    those that a seed trains on, judges and calibrates by.
+    """
+
+    benchmark: str
+    track: str
+    seeds: tuple[Count, ...]
+    networks: Count
+    images: dict[str, Count]
+    limits: tuple[Number, ...]
+    order: dict[str, OrderFigures]
+    floors: dict[str, OrderFigures]
+    ceiling: OrderFigures | None
+    first: dict[str, dict[str, Figure]]
+    blends: tuple[BlendFigures, ...]
+    random: dict[str, Number]
+    strategies: tuple[StrategyWorth, ...]
+    training_seconds: Figure
+    scoring_seconds: Figure
+    truth_percent: tuple[Number, ...]
+    clouds: tuple[Cloud, ...]

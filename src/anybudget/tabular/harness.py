@@ -1,0 +1,171 @@
+"""The harness of tabular benchmarks: scores and answers of several seeds' supernets, held against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from anybudget.runtime.accounting import Spending
+from anybudget.storage.records import (
+    BenchAnswers,
+    BlendFigures,
+    Cloud,
+    Figure,
+    OrderFigures,
+    Spent,
+    StrategyWorth,
+)
+from anybudget.tabular.blend import Blend, blends
+from anybudget.tabular.order import Order, order
+from anybudget.tabular.regret import FIRST, BudgetTruth
+from anybudget.tabular.truth import Truth, Values
+
+RANDOM = (1, 10, 50, 100, 500)
+"""For how many true evaluations the regret of random search is said."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeedScores:
+    """What one supernet says of every network, and what strategies answered with it; truth is in neither.
+
+    Args:
+        seed: of its training.
+        loss: mean cross-entropy in nats, `[n]` in the order of the truth's networks.
+        top1: top-1 in percent, `[n]`.
+        rank: by which networks are chosen, `[n]`, higher being better: the primary metric, then a low loss.
+        fold_losses: the loss on disjoint parts of the validation images, `[folds, n]`.
+        answers: of every strategy, by name.
+        spent: what scoring every network has cost.
+        training_seconds: how long the supernet was trained.
+    """
+
+    seed: int
+    loss: Values
+    top1: Values
+    rank: Values
+    fold_losses: Values
+    answers: Mapping[str, BenchAnswers]
+    spent: Spending
+    training_seconds: float
+
+    @property
+    def by_loss(self) -> Values:
+        """The loss as a score, higher being better; one that is no number is the worst there is."""
+        return -np.nan_to_num(self.loss, nan=np.inf, posinf=np.inf)
+
+
+def figure(values: Sequence[float | None]) -> Figure:
+    """Mean and standard error over the seeds; None where a seed has no such figure."""
+    known = [float(value) for value in values if value is not None]
+    whole = len(known) == len(values)
+    error = float(np.std(known, ddof=1) / np.sqrt(len(known))) if whole and len(known) > 1 else None
+    return Figure(mean=float(np.mean(known)) if whole else None, error=error, values=tuple(values))
+
+
+def order_figures(orders: Sequence[Order]) -> OrderFigures:
+    """Figures of how well scores of several seeds order the networks."""
+    rows = [asdict(found) for found in orders]
+    return OrderFigures(**{name: figure([row[name] for row in rows]) for name in rows[0]})
+
+
+def orders(truth: Truth, seeds: Sequence[SeedScores]) -> dict[str, OrderFigures]:
+    """How well each score orders all networks."""
+    return {
+        "loss": order_figures([order(seed.by_loss, truth.percent) for seed in seeds]),
+        "top1": order_figures([order(seed.top1, truth.percent) for seed in seeds]),
+    }
+
+
+def first_regrets(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> dict[str, dict[str, Figure]]:
+    """The mean regret of the truly best among the first few by each score: what a race among them could get."""
+    scores: dict[str, Callable[[SeedScores], Values]] = {"loss": lambda s: s.by_loss, "top1": lambda s: s.rank}
+    return {
+        name: {
+            str(count): figure([budgets.first_regret(score(seed), count).mean() for seed in seeds]) for count in FIRST
+        }
+        for name, score in scores.items()
+    }
+
+
+def blend_figures(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[BlendFigures, ...]:
+    """What averages of ranks with a network's MACs and depth are worth."""
+    truth = budgets.truth
+    sizes = {name: truth.floors[name] for name in ("macs", "depth")}
+    by_size: list[list[Blend]] = [list(row) for row in zip(*(blends(s.fold_losses, sizes) for s in seeds), strict=True)]
+    return tuple(
+        BlendFigures(
+            floor=row[0].floor,
+            weights=tuple(blend.weight for blend in row),
+            order=order_figures([order(blend.scores, truth.percent) for blend in row]),
+            regret=figure([budgets.regret(budgets.picked(blend.scores)).mean() for blend in row]),
+        )
+        for row in by_size
+    )
+
+
+def strategies(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[StrategyWorth, ...]:
+    """What every strategy's answers are worth, best first; then the yardsticks: exhaustive search, and no supernet.
+
+    `exhaustive` answers with the best by the primary metric of all networks within a budget, `exhaustive-loss` with the
+    lowest loss: no search on this supernet can ask for more. `largest` takes the network with the most multiply-adds
+    that fits, `deepest` the one with the most layers and of these the most multiply-adds.
+    """
+    truth = budgets.truth
+    found = []
+    for name in seeds[0].answers:
+        rows = [[truth.index[a] for a in seed.answers[name].architectures] for seed in seeds]
+        spent, training = ([getattr(seed.answers[name], part) for seed in seeds] for part in ("spent", "training"))
+        found.append(worth(name, budgets, rows, _mean(spent), _mean(training)))
+    found.sort(key=lambda strategy: (strategy.regret.mean or 0.0, strategy.name))
+    scored = _mean([Spent.model_validate(seed.spent.to_dict()) for seed in seeds])
+    for name, scores in (("exhaustive", [s.rank for s in seeds]), ("exhaustive-loss", [s.by_loss for s in seeds])):
+        found.append(worth(name, budgets, [budgets.picked(values) for values in scores], scored, None))
+    deepest = truth.floors["depth"] + truth.macs / (1.0 + truth.macs.max())
+    for name, values in (("largest", truth.macs), ("deepest", deepest)):
+        found.append(worth(name, budgets, [budgets.picked(values)] * len(seeds), None, None))
+    return tuple(found)
+
+
+def worth(
+    name: str, budgets: BudgetTruth, answers: Sequence[Sequence[int]], spent: Spent | None, training: Spent | None
+) -> StrategyWorth:
+    """What answers are worth: for every seed, the row of the truth that answers each budget."""
+    regrets = np.array([budgets.regret(rows) for rows in answers])
+    return StrategyWorth(
+        name=name,
+        regret=figure(list(regrets.mean(axis=1))),
+        worst=figure(list(regrets.max(axis=1))),
+        violations=sum(budgets.violations(rows) for rows in answers),
+        hypervolume_ratio=figure([budgets.hypervolume_ratio(rows) for rows in answers]),
+        largest_percent=figure([float(budgets.truth.percent[rows[-1]]) for rows in answers]),
+        equivalent=budgets.equivalent(float(regrets.mean())),
+        equivalents=tuple(budgets.equivalent(float(row.mean())) for row in regrets),
+        by_budget=tuple(figure(list(column)) for column in regrets.T),
+        spent=spent,
+        training=training,
+    )
+
+
+def random_regrets(budgets: BudgetTruth) -> dict[str, float]:
+    """The expected mean regret of random search with true evaluations, by how many."""
+    return {str(count): float(budgets.random_regret(count).mean()) for count in RANDOM}
+
+
+def clouds(seeds: Sequence[SeedScores]) -> tuple[Cloud, ...]:
+    """The scores of all networks, for pictures."""
+    return tuple(
+        Cloud(
+            seed=seed.seed,
+            loss=tuple(value if np.isfinite(value) else None for value in seed.loss.tolist()),
+            top1_percent=tuple(seed.top1.tolist()),
+        )
+        for seed in seeds
+    )
+
+
+def _mean(spent: Sequence[Spent]) -> Spent:
+    """What seeds have spent on average."""
+    names = ("evaluations", "images", "macs", "seconds")
+    return Spent(**{name: float(np.mean([getattr(one, name) for one in spent])) for name in names})

@@ -1,0 +1,75 @@
+"""`Truth`: what a tabular benchmark says of every distinct network, as arrays that scores are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anybudget.architecture import Architecture
+from anybudget.spaces import SearchSpace
+from anybudget.tabular.tables import TABLES, TabularBenchmark
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Every distinct network of a table, with its accuracy when trained alone and its cost.
+
+    Args:
+        space: the benchmark's own.
+        networks: canonical architectures `[n]`, sorted by their choices; a row of all arrays each.
+        percent: true accuracy in percent, `[n]`.
+        macs: multiply-adds of the full network as the table counts them, `[n]`.
+        floors: what orders networks for nothing, by name, `[n]` each: `macs`, `params`, `depth` (layers with weights).
+        seeds: accuracy of single trainings in percent, `[seeds, n]`; `[0, n]` where the table has none.
+    """
+
+    space: SearchSpace
+    networks: tuple[Architecture, ...]
+    percent: Values
+    macs: Values
+    floors: Mapping[str, Values]
+    seeds: Values
+
+    @classmethod
+    def of(cls, benchmark: TabularBenchmark) -> Truth:
+        """The truth in a table.
+
+        Accuracies of rows that spell one network are averaged; its costs are those of its canonical spelling, the
+        cheapest, or of the cheapest row where the table lacks that.
+        """
+        table, space = TABLES[benchmark.space.name], benchmark.space
+        percent = benchmark.networks(table.truth)
+        networks = tuple(sorted(percent, key=lambda architecture: architecture.choices))
+
+        def column(values: Mapping[Architecture, float]) -> Values:
+            return np.array([values[architecture] for architecture in networks])
+
+        macs = column(_least(benchmark, table.cost))
+        depth = [sum(choice in table.weighted for choice in architecture.choices) for architecture in networks]
+        floors = {"macs": macs, "params": column(_least(benchmark, "params")), "depth": np.array(depth, dtype=float)}
+        seeds = np.array([column(benchmark.networks(name)) for name in table.seeds]).reshape(-1, len(networks))
+        return cls(space, networks, column(percent), macs, floors, seeds)
+
+    @cached_property
+    def index(self) -> Mapping[Architecture, int]:
+        """The row of every network."""
+        return {architecture: row for row, architecture in enumerate(self.networks)}
+
+    def within(self, limit: float) -> NDArray[np.int64]:
+        """The rows of the networks that cost at most `limit` multiply-adds, ascending."""
+        return np.flatnonzero(self.macs <= limit)
+
+
+def _least(benchmark: TabularBenchmark, column: str) -> dict[Architecture, float]:
+    """The least value of a column among the rows that spell each network."""
+    found: dict[Architecture, float] = {}
+    for row, value in zip(benchmark.choices.tolist(), benchmark.columns[column].tolist(), strict=True):
+        network = benchmark.space.simplified(Architecture(benchmark.space.name, tuple(row)))
+        found[network] = min(value, found.get(network, value))
+    return found
