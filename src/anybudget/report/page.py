@@ -60,27 +60,24 @@ def render(contents: RunContents) -> str:
     groups = group_budgets(contents)
     headline = summarise(contents, groups)
     latest = [row.answer for group in groups for row in group.rows if row.answer is not None]
-    return (
-        page_environment()
-        .get_template("report.html")
-        .render(
-            contents=contents,
-            title=_title(contents),
-            subtitle=_subtitle(contents),
-            headline=headline,
-            sentences=_sentences(headline, groups),
-            notices=_notices(contents, headline),
-            comparisons=_comparisons(groups),
-            largest_class_percent=latest[-1].validation_largest_class_percent if latest else None,
-            deliveries=_deliveries(contents.answers),
-            strategies=strategies.section(contents.comparison),
-            health=health.section(contents.health),
-            architectures=_architectures(latest),
-            retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
-            retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
-            training=_training(contents),
-            stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
-        )
+    template = page_environment().get_template("report.html")
+    return template.render(
+        contents=contents,
+        title=_title(contents),
+        subtitle=_subtitle(contents),
+        headline=headline,
+        sentences=_sentences(headline, groups),
+        notices=_notices(contents, headline),
+        comparisons=_comparisons(groups),
+        largest_class_percent=latest[-1].validation_largest_class_percent if latest else None,
+        deliveries=_deliveries(contents.answers),
+        strategies=strategies.section(contents.comparison),
+        health=health.section(contents.health),
+        architectures=_architectures(latest),
+        retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
+        retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
+        training=_training(contents),
+        stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Ground truth: tables of every network of a space with its accuracy when trained alone, and what is held against it."""
+"""Ground truth: tables of all networks of a space with their accuracy when trained alone, and what they judge."""
 
 from anybudget.tabular.tables import TABLES, TabularBenchmark, load_nas_bench_201, load_nas_bench_macro, load_table
 

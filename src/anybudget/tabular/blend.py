@@ -36,7 +36,7 @@ def average(loss: Values, size: Values, weight: float) -> Values:
 
 
 def blends(fold_losses: Values, floors: Mapping[str, Values]) -> list[Blend]:
-    """For each size, the blend whose order of networks on one half of the images agrees most with the loss on the other.
+    """For each size, the blend whose order on one half of the images agrees most with the loss on the other.
 
     The halves are all that the folds make, in both directions, so the weight falls out of the validation images alone.
     It can mend what few images blur, and not what the supernet gets wrong on all of them: that the halves share.

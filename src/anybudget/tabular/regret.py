@@ -93,7 +93,7 @@ class BudgetTruth:
         """The equivalent N at a mean regret in points: the least true evaluations with which random search has no more.
 
         That is in expectation, and over the same budgets, each with so many evaluations. 1 where already one random
-        network does; where nothing less than looking at every network does, the number of networks in the largest budget.
+        network does; where only looking at every network does, the number of networks in the largest budget.
         """
         most = max(len(rows) for rows in self.rows)
         return least_count(lambda count: float(self.random_regret(count).mean()), regret, most)

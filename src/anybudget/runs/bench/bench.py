@@ -10,6 +10,7 @@ from anybudget.costs import build_costs
 from anybudget.costs.table import CostTable
 from anybudget.errors import ConfigError, DataError
 from anybudget.recipe import Recipe
+from anybudget.report.bench import write_bench_page
 from anybudget.runs.bench.images import Wanted, prepare_images
 from anybudget.runs.bench.seeds import run_seed
 from anybudget.runs.bench.tracks import COST, Track
@@ -67,6 +68,7 @@ def run_bench(
     splits = {"train": len(run.data.train), "validation": len(run.data.validation)}
     record = _record(track, budgets, found, {**splits, "calibration": planned.search.calibration_images})
     write_whole(folder / RECORD, record.model_dump_json().encode() + b"\n")
+    write_bench_page(folder / PAGE, record)
     return record
 
 

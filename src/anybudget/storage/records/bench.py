@@ -1,4 +1,4 @@
-"""The records of `anybudget bench`: what a strategy answered, and what a supernet and its answers are worth in truth."""
+"""The records of `anybudget bench`: what strategies answered, and what supernets and answers are worth in truth."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class OrderFigures(Record):
 class StrategyWorth(Record):
     """What the answers of a strategy are worth in truth, over the budgets.
 
-    `regret` is the mean and `worst` the largest regret in points, `equivalent` the equivalent N at the mean regret of all
-    seeds, and `by_budget` the regret at every budget. `largest_percent` is the true accuracy of the answer to the largest
-    budget. `spent` is the mean over the seeds; None for what looks at no supernet.
+    `regret` is the mean and `worst` the largest regret in points, `equivalent` the equivalent N at the mean regret of
+    all seeds, and `by_budget` the regret at every budget. `largest_percent` is the true accuracy of the answer to the
+    largest budget. `spent` is the mean over the seeds; None for what looks at no supernet.
     """
 
     name: str
@@ -80,9 +80,9 @@ class Cloud(Record):
 class Bench(Record):
     """`bench.json`: supernets and strategies of a tabular benchmark against its truth.
 
-    `limits` are the budgets. `order` is by score (`loss`, `top1`), `first` the mean regret of the truly best of the first
-    1, 5, 10 and 16 by score. `random` is the expected mean regret of random search by its true evaluations. `images` are
-    those that a seed trains on, judges and calibrates by.
+    `limits` are the budgets. `order` is by score (`loss`, `top1`), `first` the mean regret of the truly best of the
+    first 1, 5, 10 and 16 by score. `random` is the expected mean regret of random search by its true evaluations.
+    `images` are those that a seed trains on, judges and calibrates by.
     """
 
     benchmark: str
