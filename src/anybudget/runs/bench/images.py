@@ -157,4 +157,4 @@ def _decoded(path: Path, blob: Array, offsets: Array, index: int) -> NDArray[np.
         with Image.open(io.BytesIO(content), formats=image_formats()) as image:
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow's plugins fail on damaged files in many ways
-        raise DataError(f"{path}: image {index} cannot be decoded ({reason(error)}); download it again") from error
+        raise DataError(f"{path}: image {index} is no image file that can be decoded; download it again") from error
