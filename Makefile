@@ -33,6 +33,7 @@ lint: $(READY)
 
 bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; about half an hour on two cores
 	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/depthwise.py
 	$(BIN)/python benchmarks/norms.py
 	$(BIN)/python benchmarks/spaces.py
 	$(BIN)/python benchmarks/prefixes.py

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anybudget.errors import ConfigError, shown
+from anybudget.nets.depthwise import DepthwiseConv2d
 from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec, SkipSpec
 from anybudget.spaces.blocks import ActivationName
 
@@ -70,11 +71,6 @@ def pointwise(in_channels: int, out_channels: int, groups: int = 1) -> nn.Conv2d
     return nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False)
 
 
-def depthwise(channels: int, kernel: int, stride: int) -> nn.Conv2d:
-    """A depthwise convolution without bias, padded by half its odd kernel."""
-    return nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
-
-
 class KernelBranch(nn.Module):
     """The part of an inverted bottleneck with one depthwise kernel size: its slice of all three convolutions."""
 
@@ -86,7 +82,7 @@ class KernelBranch(nn.Module):
             self.expand = ConvNormActivation(pointwise(spec.in_channels, channels, spec.groups), spec.activation)
             if spec.groups > 1:
                 self.expand.append(nn.ChannelShuffle(spec.groups))
-        self.depthwise = ConvNormActivation(depthwise(channels, kernel, spec.stride), spec.activation)
+        self.depthwise = ConvNormActivation(DepthwiseConv2d(channels, kernel, spec.stride), spec.activation)
         self.project = pointwise(channels, spec.out_channels, spec.groups)
 
 

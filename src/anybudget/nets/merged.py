@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anybudget.nets.blocks import activation
+from anybudget.nets.depthwise import depthwise_conv2d, input_gradient
 from anybudget.nets.mixture import in_full
 from anybudget.spaces.blocks import ActivationName
 
@@ -67,7 +68,7 @@ def merged_bottleneck(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> T
     act = activation(frozen.activation)
     kernel, bias = frozen.mixed(weights)
     hidden = act(F.conv2d(x, frozen.expand, frozen.expand_bias))
-    return F.conv2d(act(_depthwise(hidden, kernel, bias, frozen.stride)), frozen.project)
+    return F.conv2d(act(depthwise_conv2d(hidden, kernel, bias, frozen.stride)), frozen.project)
 
 
 class _MergedBottleneck(torch.autograd.Function):
@@ -84,7 +85,7 @@ class _MergedBottleneck(torch.autograd.Function):
         ceiling = _CEILINGS[frozen.activation]
         kernel, bias = frozen.mixed(weights)
         expanded = _clamp(F.conv2d(x, frozen.expand, frozen.expand_bias), ceiling)
-        mixed = _clamp(_depthwise(expanded, kernel, bias, frozen.stride), ceiling)
+        mixed = _clamp(depthwise_conv2d(expanded, kernel, bias, frozen.stride), ceiling)
         ctx.save_for_backward(expanded, mixed, kernel)
         ctx.frozen = frozen
         return F.conv2d(mixed, frozen.project)
@@ -99,7 +100,7 @@ class _MergedBottleneck(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             of_weights = _weight_gradient(expanded, of_mixed, frozen)
         if ctx.needs_input_grad[0]:
-            of_expanded = _mask(_input_gradient(of_mixed, expanded, kernel, frozen.stride), expanded, ceiling)
+            of_expanded = _mask(input_gradient(of_mixed, expanded, kernel, frozen.stride), expanded, ceiling)
             of_x = F.conv2d(of_expanded, frozen.expand.transpose(0, 1))
         return of_x, of_weights, None
 
@@ -115,10 +116,6 @@ def _mask(gradient: Tensor, output: Tensor, ceiling: float) -> Tensor:
     else:
         torch.ops.aten.hardtanh_backward.grad_input(gradient, output, 0.0, ceiling, grad_input=gradient)
     return gradient
-
-
-def _depthwise(x: Tensor, kernel: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    return F.conv2d(x, kernel, bias, stride, kernel.shape[-1] // 2, groups=x.shape[1])
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor, frozen: FrozenBottleneck) -> Tensor:
@@ -138,16 +135,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor, frozen: FrozenBottleneck) -> T
     for part, share in zip(x.split(images), gradient.split(images), strict=True):
         total += share.sum((0, 2, 3))
         for row, kernel in zip(overlap, kernels, strict=True):
-            row += _depthwise(part, kernel, None, frozen.stride).mul_(share).sum((0, 2, 3))
+            row += depthwise_conv2d(part, kernel, None, frozen.stride).mul_(share).sum((0, 2, 3))
     sub_blocks = len(frozen.kernels)
     by_kernel = overlap.view(len(kernels), sub_blocks, -1).sum(-1).T
     return by_kernel + (frozen.biases * total.view(sub_blocks, 1, -1)).sum(-1)
-
-
-def _input_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int) -> Tensor:
-    padding = kernel.shape[-1] // 2
-    strides, paddings, dilations = [stride] * 2, [padding] * 2, [1, 1]
-    answers = torch.ops.aten.convolution_backward(
-        gradient, x, kernel, None, strides, paddings, dilations, False, [0, 0], x.shape[1], [True, False, False]
-    )
-    return cast(Tensor, answers[0])

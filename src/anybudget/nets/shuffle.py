@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anybudget.nets.blocks import ConvNormActivation, depthwise, make_block, pointwise
+from anybudget.nets.blocks import ConvNormActivation, make_block, pointwise
+from anybudget.nets.depthwise import DepthwiseConv2d
 from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec, UnitStep
 
 
@@ -38,5 +39,5 @@ def halves(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 
 def _conv(spec: ShuffleUnitSpec, step: UnitStep) -> nn.Module:
     source, target = spec.width(step.source), spec.width(step.target)
-    conv = depthwise(source, step.kernel, step.stride) if step.depthwise else pointwise(source, target)
+    conv = DepthwiseConv2d(source, step.kernel, step.stride) if step.depthwise else pointwise(source, target)
     return ConvNormActivation(conv, spec.activation if step.activated else None)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from anybudget.nets.base import Step
 from anybudget.nets.blocks import ConvNormActivation, activation, initialise
+from anybudget.nets.depthwise import depthwise_conv2d
 from anybudget.nets.mixture import MixableSupernet, in_full
 from anybudget.nets.norms import SlicedNorm
 from anybudget.nets.shuffle import ShuffleUnit, halves
@@ -33,11 +34,12 @@ class SlicedConv(nn.Module):
 
     def forward(self, x: Tensor, rows: slice) -> Tensor:
         """`[N, C, H, W]` with any number of channels up to the greatest to `[N, rows, H', W']`."""
-        weight = self._weight(rows, x.shape[1])
-        conv = self.conv
-        groups = len(weight) if conv.groups > 1 else 1
-        padding = conv.kernel_size[0] // 2
-        return cast(Tensor, self.act(self.norm(F.conv2d(x, weight, None, conv.stride, padding, groups=groups), rows)))
+        weight, conv = self._weight(rows, x.shape[1]), self.conv
+        if conv.groups > 1:
+            out = depthwise_conv2d(x, weight, None, conv.stride[0])
+        else:
+            out = F.conv2d(x, weight, None, conv.stride, conv.kernel_size[0] // 2)
+        return cast(Tensor, self.act(self.norm(out, rows)))
 
     def copy_to(self, target: ConvNormActivation, rows: slice) -> None:
         """Copy the slice that a path uses into the plain convolution built for it."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation
+from anybudget.nets.depthwise import DepthwiseConv2d, depthwise_conv2d
 from anybudget.nets.mixture import in_full, weighted_sum
 from anybudget.nets.norms import folded, join, running_norm, shared_norm
 from anybudget.spaces import UnifiedSettings
@@ -25,9 +26,7 @@ class SubBlock(nn.Module):
         width = shape.in_channels
         self.expand = nn.Conv2d(width, width, 1, bias=False)
         self.expand_norm = nn.BatchNorm2d(width)
-        self.depthwise = nn.ModuleList(
-            nn.Conv2d(width, width, kernel, shape.stride, kernel // 2, groups=width, bias=False) for kernel in kernels
-        )
+        self.depthwise = nn.ModuleList(DepthwiseConv2d(width, kernel, shape.stride) for kernel in kernels)
         self.depthwise_norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in kernels)
         self.project = nn.Conv2d(width, shape.out_channels, 1, bias=False)
 
@@ -94,8 +93,7 @@ class UnifiedBlock(nn.Module):
         hidden = F.conv2d(x, join([member.expand.weight for member in members]))
         hidden = self.act(shared_norm(hidden, [member.expand_norm for member in members]))
         kernel = join([cast(nn.Conv2d, member.depthwise[index]).weight for member in members])
-        padding = self.kernels[index] // 2
-        hidden = F.conv2d(hidden, kernel, None, self.stride, padding, groups=hidden.shape[1])
+        hidden = depthwise_conv2d(hidden, kernel, None, self.stride)
         hidden = self.act(
             shared_norm(hidden, [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members])
         )
@@ -142,8 +140,7 @@ class UnifiedBlock(nn.Module):
             self.act(running_norm(F.conv2d(x, member.expand.weight), [member.expand_norm])) for member in members
         ]
         hidden, (kernel, bias) = torch.cat(expanded, dim=1), self._merged(members, weights)
-        padding = kernel.shape[-1] // 2
-        hidden = self.act(F.conv2d(hidden, kernel, bias, self.stride, padding, groups=hidden.shape[1]))
+        hidden = self.act(depthwise_conv2d(hidden, kernel, bias, self.stride))
         parts = hidden.split(members[0].expand.out_channels, dim=1)
         out = reduce(torch.add, [F.conv2d(part, m.project.weight) for part, m in zip(parts, members, strict=True)])
         out = out * scale[:, None, None] + shift[:, None, None]
