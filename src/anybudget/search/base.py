@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from anybudget.data import DataSource
     from anybudget.evaluation.evaluator import Evaluator
     from anybudget.generator.network import ArchitectureGenerator
+    from anybudget.search.raced import Raced
     from anybudget.training.loop import TrainingContext
 
 
@@ -85,7 +86,8 @@ class Candidate:
     `metrics` are of the validation images, with the supernet's weights; beside them stands the share of the largest
     class of these images: what always answering with it would score in top-1. `slack` is what each budget leaves
     unused, limit minus cost, in the cost's unit; never below 0. `log_probability` is None for strategies that have no
-    distribution. `seconds` is the time of this query, evaluation included.
+    distribution. `seconds` is the time of this query, evaluation included. `race` is the race that the architecture has
+    won, if there was one, whose time is not in `seconds`, since budget sets share it.
     """
 
     budgets: BudgetSet
@@ -95,6 +97,7 @@ class Candidate:
     validation_largest_class_percent: float
     log_probability: float | None
     seconds: float
+    race: Raced | None = None
 
     @property
     def supernet_top1_percent(self) -> float:
@@ -118,6 +121,7 @@ class Candidate:
             "validation_largest_class_percent": self.validation_largest_class_percent,
             "log_probability": self.log_probability,
             "seconds": self.seconds,
+            **({} if self.race is None else {"race": self.race.to_dict()}),
         }
 
 

@@ -9,7 +9,7 @@ from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
 from anybudget.training.loop import TrainingContext
 from anybudget.training.settings import Schedule
-from anybudget.training.sgd import GradientStep, StepResult, run_epochs, train_on
+from anybudget.training.sgd import Course, GradientStep, StepResult, run_course, train_on
 
 
 def train_network(
@@ -28,10 +28,15 @@ def train_network(
         Stopped: training was asked to stop, and has been saved.
     """
     context = context or TrainingContext(processes=Processes(next(network.parameters()).device))
+    train_along(network, Course.of(data, schedule, seed), schedule, context, name=name)
+
+
+def train_along(network: nn.Module, course: Course, schedule: Schedule, context: TrainingContext, *, name: str) -> None:
+    """Train `network` on the batches of a course and leave it in evaluation mode; see `run_course`."""
     network.train()
     gradients = _NetworkStep(network, context.processes, schedule.accumulate)
     with synchronised(network, context.processes):
-        run_epochs(gradients, data, schedule, context, name=name, seed=seed)
+        run_course(gradients, course, schedule, context, name=name)
     network.eval()
 
 

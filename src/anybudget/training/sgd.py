@@ -17,6 +17,7 @@ from anybudget.data import Augmentation, DataSource, TrainingBatches
 from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
+from anybudget.training.batches import Batches
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.settings import Schedule
 
@@ -68,26 +69,64 @@ class GradientStep(ABC):
         return ""
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a training goes through: the batches of its epochs, and what the learning rate is multiplied by in a step.
+
+    Steps count from 0, through all epochs. `classes` is how many the labels have.
+    """
+
+    batches: Batches
+    epochs: int
+    factor: Callable[[int], float]
+    classes: int
+
+    @classmethod
+    def of(cls, data: DataSource, schedule: Schedule, seed: int) -> Course:
+        """The training split, epoch by epoch, with the learning rate of the schedule.
+
+        Args:
+            data: the training split is trained on.
+            schedule: says how long.
+            seed: draws the order of images and the augmentation.
+        """
+        batches = training_batches(data, schedule, seed)
+        steps = batches.per_epoch
+        factor = cosine_factor(schedule.epochs * steps, round(schedule.warmup_epochs * steps))
+        return cls(batches, schedule.epochs, factor, data.classes)
+
+
+def training_batches(data: DataSource, schedule: Schedule, seed: int) -> TrainingBatches:
+    """The training split in batches and with the augmentation of a schedule."""
+    return TrainingBatches(data, data.train, schedule.batch_size, seed, _augmentation(schedule))
+
+
 def run_epochs(
     gradients: GradientStep, data: DataSource, schedule: Schedule, context: TrainingContext, *, name: str, seed: int
 ) -> None:
-    """Train a model on the training split by stochastic gradient descent; see `EpochLoop`.
+    """Train a model on the training split as a schedule says; see `run_course`, and `Course.of` for the seed."""
+    run_course(gradients, Course.of(data, schedule, seed), schedule, context, name=name)
+
+
+def run_course(
+    gradients: GradientStep, course: Course, schedule: Schedule, context: TrainingContext, *, name: str
+) -> None:
+    """Train a model by stochastic gradient descent; see `EpochLoop`.
 
     Args:
         gradients: has the model, and leaves the gradients of a step on its parameters.
-        data: the training split is trained on.
-        schedule: how long, and with what.
+        course: which batches come, and how the learning rate goes.
+        schedule: the optimiser and its highest learning rate.
         context: who watches.
         name: in progress and errors.
-        seed: draws the order of images and the augmentation.
 
     Raises:
         ConfigError: a batch cannot be cut into equal shares, or into parts of 2 images or more.
         TrainingError: the loss is not finite, or stays far above that of guessing.
         Stopped: training was asked to stop, and has been saved.
     """
-    processes = context.processes
-    processes.check_batch(min(schedule.batch_size, len(data.train)), schedule.accumulate)
+    processes, batches = context.processes, course.batches
+    processes.check_batch(batches.size, schedule.accumulate)
     parameters = list(gradients.model.parameters())
     plain = torch.optim.SGD(
         parameters,
@@ -96,12 +135,9 @@ def run_epochs(
         weight_decay=schedule.weight_decay,
         nesterov=schedule.nesterov,
     )
-    batches = TrainingBatches(data, data.train, schedule.batch_size, seed, _augmentation(schedule))
-    steps = batches.per_epoch
-    factor = cosine_factor(schedule.epochs * steps, round(schedule.warmup_epochs * steps))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(plain, factor)
-    watch = _Watch(name, DIVERGED * math.log(data.classes))
-    loop = EpochLoop(batches, context, name=name, epochs=schedule.epochs)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(plain, course.factor)
+    watch = _Watch(name, DIVERGED * math.log(course.classes))
+    loop = EpochLoop(batches, context, name=name, epochs=course.epochs)
     optimiser = processes.optimiser(plain)
     average = processes.average_gradients if gradients.alike else processes.average_used_gradients
 

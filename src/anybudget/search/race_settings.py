@@ -1,0 +1,47 @@
+"""`RaceSettings`: how the race at the end of a search is run; declared here once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from anybudget.runtime.batch_parts import FEWEST
+from anybudget.settings import Natural, NonNegative, Settings
+from anybudget.training.settings import Schedule
+
+Better = Literal["loss", "metric"]
+"""By what networks are compared: the validation loss, or `Metrics.rank`."""
+
+
+class RaceSettings(Settings):
+    """`[search.race]`: whether and how the best networks of a search are trained on and halved.
+
+    The `candidates` best for each budget set train for `epochs_per_round` epochs a round; the better half by `by`
+    goes on. `learning_rate` and `batch_size` are those of `[retrain]` where they are 0, and what else a training has is
+    as `[retrain]` says.
+    """
+
+    enabled: bool = False
+    candidates: Annotated[int, Field(ge=1, le=1024)] = 16
+    epochs_per_round: Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = 0.25
+    by: Better = "loss"
+    learning_rate: NonNegative = 0.0
+    batch_size: Natural = 0
+
+    def problems(self, table: str) -> Iterator[str]:
+        """See `Settings.problems`."""
+        if 0 < self.batch_size < FEWEST:
+            yield f"{table}.batch_size: norms need {FEWEST} images or more in a batch; take more, or 0 for [retrain]'s"
+
+    def schedule(self, retrain: Schedule) -> Schedule:
+        """How networks are trained on: as `retrain` trains them, with the rate and the batches of this table."""
+        base = {name: getattr(retrain, name) for name in Schedule.model_fields}
+        mine = {
+            "learning_rate": self.learning_rate or retrain.learning_rate,
+            "batch_size": self.batch_size or retrain.batch_size,
+            "epochs": 1,  # rounds say how long
+            "warmup_epochs": 0.0,  # the weights are trained already
+        }
+        return Schedule(**{**base, **mine})
