@@ -35,6 +35,7 @@ from anybudget.cli.options import (
     EngineOption,
     JsonOption,
     OutOption,
+    RaceOption,
     RecipeArgument,
     RunArgument,
     SetOption,
@@ -147,6 +148,7 @@ def generator(target: RunArgument, data: DataOption = None) -> None:
 def generate(
     target: RunArgument,
     budget: BudgetOption = None,
+    race: RaceOption = None,
     as_json: JsonOption = False,
     engine: EngineOption = "local",
     address: AddressOption = None,
@@ -156,7 +158,7 @@ def generate(
     """Answer budgets with the trained generator; never over any of them."""
     with engine_of(engine, address, workers) as evaluating:
         opened = open_for(target, evaluating, data)
-        candidates = opened.generate(budgets_of(opened, budget))
+        candidates = opened.generate(budgets_of(opened, budget), race=race)
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
     else:
@@ -168,6 +170,7 @@ def search(
     target: RunArgument,
     strategy: Annotated[str, typer.Option(metavar="NAME", help=STRATEGY_HELP)] = "generator",
     budget: BudgetOption = None,
+    race: RaceOption = None,
     as_json: JsonOption = False,
     engine: EngineOption = "local",
     address: AddressOption = None,
@@ -177,7 +180,8 @@ def search(
     """Answer budgets with any strategy; never over any of them."""
     with engine_of(engine, address, workers) as evaluating:
         opened = open_for(target, evaluating, data)
-        candidates = [found.to_dict() for found in opened.search_with(strategy, budgets_of(opened, budget))]
+        answers = opened.search_with(strategy, budgets_of(opened, budget), race=race)
+    candidates = [found.to_dict() for found in answers]
     if as_json:
         out.print_json(json.dumps(candidates))
     else:
@@ -191,6 +195,7 @@ def compare(
         str, typer.Option(metavar="A,B,...", help="Which strategies: " + STRATEGY_HELP)
     ] = "generator,refined,random,evolution,nsga2,linear",
     budget: BudgetOption = None,
+    race: RaceOption = None,
     as_json: JsonOption = False,
     engine: EngineOption = "local",
     address: AddressOption = None,
@@ -201,7 +206,7 @@ def compare(
     names = [name.strip() for name in strategies.split(",") if name.strip()]
     with engine_of(engine, address, workers) as evaluating:
         opened = open_for(target, evaluating, data)
-        found = opened.compare(names, budgets_of(opened, budget))
+        found = opened.compare(names, budgets_of(opened, budget), race=race)
     report_path = opened.report()
     if as_json:
         out.print_json(json.dumps(found))

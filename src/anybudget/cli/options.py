@@ -31,6 +31,13 @@ TargetArgument = Annotated[
 ]
 
 
+RaceOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--race/--no-race",
+        help="Train the best of each budget on and halve them until one is left; the recipe says if not given.",
+    ),
+]
 EngineOption = Annotated[
     str,
     typer.Option("--engine", metavar="[local|ray]", help="What evaluates candidates: this process, or Ray's workers."),

@@ -17,6 +17,7 @@ from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.settings import GeneratorSchedule
 from anybudget.runtime.batch_parts import batch_problem
 from anybudget.search.base import Strategy
+from anybudget.search.race_settings import RaceSettings
 from anybudget.settings import Channels, Count, Fraction, Images, Natural, NonNegative, Settings, Share
 from anybudget.spaces import SPACES, SearchSpace
 from anybudget.spaces import Settings as SpaceSettings
@@ -130,7 +131,7 @@ class SearchSection(Settings):
     `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
     random baseline alone, whose networks are to be of about the same cost: the least share that each of them uses.
 
-    `[search.NAME]` has the settings of the strategy of that name.
+    `[search.NAME]` has the settings of the strategy of that name, `[search.race]` those of the race at the end.
     """
 
     budgets: Annotated[list[str], Field(min_length=1)]
@@ -139,6 +140,7 @@ class SearchSection(Settings):
     calibration_images: Images = EvaluatorSettings.calibration_images
     random_baseline: Natural = 50
     random_window: Share = 0.9
+    race: RaceSettings = RaceSettings()
 
     def settings_of(self, strategy: type[Strategy], name: str) -> Settings:
         """The settings of a strategy: its table `[search.name]`, or its defaults."""

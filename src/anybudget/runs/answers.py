@@ -17,19 +17,21 @@ ANSWERS = "candidates.jsonl"
 
 MEND_LINE = "mend or remove that line"
 
-Answers = list[tuple[BudgetSet, Architecture]]
+Answers = list[tuple[BudgetSet, Answer]]
 """Budget sets in the order they were answered, and what was found."""
 
 
 def read_answers(run: RunContext, name: str = ANSWERS) -> Answers:
-    """The budgets of every line of a file of answers, and the architecture that was found for them.
+    """The budgets of every line of a file of answers, and what was found for them.
 
     Raises:
         RunError: a line is damaged, or its architecture is not one of the run's space.
     """
     path = run.folder.path / name
-    found = enumerate(read_records(path, Answer, MEND_LINE), start=1)
-    return [(a.budget_set, own(run, a.architecture, f"{path}, line {number}", MEND_LINE)) for number, a in found]
+    found = list(read_records(path, Answer, MEND_LINE))
+    for number, answer in enumerate(found, start=1):
+        own(run, answer.architecture, f"{path}, line {number}", MEND_LINE)
+    return [(answer.budget_set, answer) for answer in found]
 
 
 def append_answers(run: RunContext, candidates: Sequence[Candidate], answered: Answers, name: str = ANSWERS) -> None:
@@ -37,14 +39,18 @@ def append_answers(run: RunContext, candidates: Sequence[Candidate], answered: A
 
     The last answer, found again, was written just before a kill, or by the same question asked twice.
     """
-    last = dict(answered)
+    last = {budgets: _said(answer) for budgets, answer in answered}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    new = [
-        {**c.to_dict(), "layers": run.space.describe(c.architecture), "answered": now}
+    found = [
+        checked({**c.to_dict(), "layers": run.space.describe(c.architecture), "answered": now}, Answer, name)
         for c in candidates
-        if last.get(c.budgets) != c.architecture
     ]
-    run.folder.append_lines(name, [checked(values, Answer, name).to_json() for values in new])
+    run.folder.append_lines(name, [a.to_json() for a in found if last.get(a.budget_set) != _said(a)])
+
+
+def _said(answer: Answer) -> tuple[object, ...]:
+    """What makes an answer another than the last one."""
+    return answer.architecture, answer.race and answer.race.outcome
 
 
 def own(run: RunContext, architecture: Architecture, where: str, way_out: str) -> Architecture:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from anybudget.training.settings import Schedule
+
+UNUSED = ("epochs", "warmup_epochs")
+"""What a race does not take from `[retrain]`."""
+
 TRAINED = ("seed", "precision", "data", "space", "supernet")
 SCORED = (*TRAINED, "search.calibration_images")
 ANSWERED = (
@@ -14,7 +19,10 @@ ANSWERED = (
     "search.budgets",
     "search.generator",
     "search.min_use",
+    "search.race.enabled",
 )
+RACED = ("search.race", *(f"retrain.{name}" for name in (*Schedule.model_fields, "rollbacks") if name not in UNUSED))
+"""What answers depend on besides, where networks race: how these are trained."""
 
 DEPENDS: Mapping[str, tuple[str, ...]] = {
     "supernet": TRAINED,
@@ -53,16 +61,19 @@ def later(stage: str) -> list[str]:
     return [other for other in READS if other in found - {stage}]
 
 
-def affected(changed: Sequence[str], cost: str) -> dict[str, list[str]]:
+def affected(changed: Sequence[str], cost: str, *, raced: bool = False) -> dict[str, list[str]]:
     """The stages that depend on changed keys, and which these are.
 
     Args:
         changed: lines such as `differences` gives.
         cost: the one that the generator is conditioned on, which depends on its table alone.
+        raced: whether networks race at the end of a search.
     """
     found: dict[str, list[str]] = {}
     for stage, always in DEPENDS.items():
         keys = (*always, f"costs.{cost}") if stage == "generator" else always
+        if raced and stage in ("search", "retrain"):
+            keys = (*keys, *RACED)
         lines = [line for line in changed if any(_is_within(line.partition(":")[0], key) for key in keys)]
         if lines:
             found[stage] = lines

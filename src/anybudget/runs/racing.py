@@ -1,4 +1,4 @@
-"""Races of a run: made as its recipe sets them, and what they leave in `race/ID/` for later races and for retraining."""
+"""Races of a run: made as its recipe sets them; what they leave in `race/ID/` for later races and for retraining."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
 from anybudget.search.base import Candidate, Strategy
 from anybudget.search.finalists import race_answers
-from anybudget.search.race import Race, RaceContext
-from anybudget.search.raced import Raced, Round
+from anybudget.search.race import Race, RaceContext, training_name
+from anybudget.search.raced import Round
 from anybudget.storage.records import RacedNetwork, RaceRound, checked, read_record
 from anybudget.storage.weights import read_weights
 from anybudget.training.loop import TrainingContext
@@ -51,61 +51,59 @@ class RunRace:
     def answers(self, strategy: Strategy, found: Sequence[Candidate]) -> tuple[list[Candidate], Spending]:
         """The answers of a strategy after the race, and what it has cost; leaves `race/ID/` for all that took part."""
         answers, spent = race_answers(self._race, strategy, found)
-        for race in [answer.race for answer in answers if answer.race is not None]:
-            self._keep(race)
+        races = [answer.race for answer in answers if answer.race is not None]
+        rounds: dict[Architecture, int] = {}
+        for racer in [racer for race in races for racer in race.racers]:
+            rounds[racer.architecture] = max(len(racer.rounds), rounds.get(racer.architecture, 0))
+        winners = {race.winner.architecture for race in races}
+        for architecture, most in rounds.items():
+            self._keep(architecture, most if architecture in winners else 0)
+            self._work.checkpoint(training_name(architecture))  # which an earlier process may have left
         return answers, spent
 
     def _training_context(self, name: str) -> TrainingContext:
         # A search runs in one process, whatever trained the supernet.
         processes = Processes(self._run.device)
-        return self._work.training_context(
-            rollbacks=self._run.recipe.retrain.rollbacks, part=name, processes=processes
-        )
+        return self._work.training_context(rollbacks=self._run.recipe.retrain.rollbacks, part=name, processes=processes)
 
     def _earlier(self, architecture: Architecture) -> list[Round]:
         """Rounds that earlier work has finished, if it raced as this does."""
-        record = self._record(architecture)
+        record = record_of(self._run, architecture)
         if record is None or record.settings != self._settings:
             return []
         metric, names = self._run.recipe.search.metric, applicable(self._run.data.classes)
-        if not all(done.has(names) for done in record.rounds):
-            return []  # a metric was registered since
-        return [_round_of(done, names, metric) for done in record.rounds]
+        found = [(done, done.figures(names)) for done in record.rounds]
+        if not all(figures.keys() >= set(names) for _, figures in found):
+            return []  # a metric has been registered since
+        return [_round_of(done, Metrics(done.validation_loss, figures, metric)) for done, figures in found]
 
-    def _keep(self, race: Raced) -> None:
-        """Write what is known of the networks of a race, and the weights of its winner."""
-        for racer in race.racers:
-            architecture, rounds = racer.architecture, self._race.rounds(racer.architecture)
-            former = self._record(architecture)
-            wanted = len(rounds) if racer is race.winner else 0
-            same = former is not None and former.settings == self._settings
-            if former is not None and same and len(former.rounds) >= len(rounds) and former.weights_rounds >= wanted:
-                continue
-            if former is not None and not same:
-                self._run.folder.keep(f"{FOLDER}/{architecture.short_id}")
-            kept = former.weights_rounds if former is not None and same else 0
-            self._write(architecture, rounds, wanted if wanted > kept else 0, kept)
+    def _keep(self, architecture: Architecture, wanted: int) -> None:
+        """Write the rounds of a network and, unless 0 are wanted, its weights after so many of them.
 
-    def _write(self, architecture: Architecture, rounds: Sequence[Round], wanted: int, kept: int) -> None:
-        """Write a network's record and, if weights after `wanted` rounds are, its weights before."""
+        What raced otherwise is kept beside it; weights after more rounds of the same race stay.
+        """
         folder, name = self._run.folder, f"{FOLDER}/{architecture.short_id}"
-        if wanted:
+        rounds, former = self._race.rounds(architecture), record_of(self._run, architecture)
+        if former is not None and former.settings != self._settings:
+            folder.keep(name)
+            former = None
+        kept = 0 if former is None else former.weights_rounds
+        if former is not None and len(former.rounds) >= len(rounds) and kept >= wanted:
+            return
+        if wanted > kept:
             # The record says whose weights are there, so it must not outlive them.
             (folder.path / name / "result.json").unlink(missing_ok=True)
-            folder.save_weights(f"{name}/{WEIGHTS}", self._race.network(architecture))
+            folder.save_weights(f"{name}/{WEIGHTS}", self._race.network(architecture, wanted))
             folder.write_json(f"{name}/{NETWORK}", describe(self._run.recipe, architecture, derived=False))
             folder.write_json(f"{name}/{FACTS}", DataFacts.of(self._run.listing, self._run.data).to_dict())
         result = {
             "architecture": architecture.to_dict(),
             "costs": {cost: model.cost(architecture) for cost, model in self._run.costs.items()},
-            "weights_rounds": wanted or kept,
+            "weights_rounds": max(wanted, kept),
             "rounds": [done.to_dict() for done in rounds],
             "settings": self._settings,
         }
         folder.write_json(f"{name}/result.json", checked(result, RacedNetwork, name).to_json())
-
-    def _record(self, architecture: Architecture) -> RacedNetwork | None:
-        return record_of(self._run, architecture)
 
 
 def settings_of(run: RunContext) -> dict[str, Any]:
@@ -155,13 +153,10 @@ def inherited_network(run: RunContext, architecture: Architecture) -> nn.Module:
     return network
 
 
-def _round_of(done: RaceRound, names: Sequence[str], metric: str) -> Round:
+def _round_of(done: RaceRound, metrics: Metrics) -> Round:
     """A round as it was recorded."""
-    figures = {name: done.figure(name) for name in names}
-    seconds = done.seconds
-    macs = done.macs_trained / done.images_trained
     return Round(
-        Metrics(done.validation_loss, figures, metric),
-        Spending(0, done.images_trained, done.macs_trained, seconds),
-        Spending(0, done.images_scored, done.images_scored * macs),
+        metrics,
+        Spending(0, done.images_trained, done.macs_trained, done.seconds),
+        Spending(0, done.images_scored, done.macs_scored),
     )

@@ -150,17 +150,21 @@ class Run:
         """See `stages.retrain.retrain_picks`."""
         return retrain.retrain_picks(self.context)
 
-    def generate(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+    def generate(self, budgets: Sequence[BudgetSet], *, race: bool | None = None) -> list[Candidate]:
         """See `stages.search.generate`."""
-        return search.generate(self.context, budgets)
+        return search.generate(self.context, budgets, race=race)
 
-    def search_with(self, strategy: StrategyChoice, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+    def search_with(
+        self, strategy: StrategyChoice, budgets: Sequence[BudgetSet], *, race: bool | None = None
+    ) -> list[Candidate]:
         """See `stages.search.search_with`."""
-        return search.search_with(self.context, strategy, budgets)
+        return search.search_with(self.context, strategy, budgets, race=race)
 
-    def compare(self, strategies: Sequence[StrategyChoice], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
+    def compare(
+        self, strategies: Sequence[StrategyChoice], budgets: Sequence[BudgetSet], *, race: bool | None = None
+    ) -> dict[str, Any]:
         """See `stages.search.compare`."""
-        return search.compare(self.context, strategies, budgets)
+        return search.compare(self.context, strategies, budgets, race=race)
 
     def rank(self, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
         """See `stages.rank.rank`."""

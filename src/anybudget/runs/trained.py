@@ -1,4 +1,4 @@
-"""Retrained networks on disk: what is kept beside their weights, and loading one anywhere, without its run."""
+"""Trained networks on disk: what is kept beside their weights, and loading one anywhere, without its run."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ FORMAT, VERSION = "anybudget network", 1
 _AGAIN = "put the file back as it was, or retrain the network: anybudget retrain RUN architecture.json"
 
 
-def describe(recipe: Recipe, architecture: Architecture) -> dict[str, Any]:
-    """What it takes to build a retrained network again, as `network.json` has it."""
+def describe(recipe: Recipe, architecture: Architecture, *, derived: bool = True) -> dict[str, Any]:
+    """What it takes to build a network again, as `network.json` has it; `derived` as `[retrain]` says."""
     network = {
         "format": FORMAT,
         "version": VERSION,
         "space": recipe.space.model_dump(mode="json"),
         "architecture": architecture.to_dict(),
-        "activation": recipe.retrain.activation,
-        "se_reduction": recipe.retrain.se_reduction,
+        "activation": recipe.retrain.activation if derived else "",
+        "se_reduction": recipe.retrain.se_reduction if derived else 0,
     }
     return checked(network, Network, NETWORK).to_json()
 
 
 def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
-    """A retrained network in evaluation mode on the CPU, and what it takes to give it images.
+    """A retrained or raced network in evaluation mode on the CPU, and what it takes to give it images.
 
     Args:
-        folder: `retrain/ID` of a run, or a copy of it anywhere; `network.json`, `data.json` and `weights.safetensors`
-            are read, nothing else.
+        folder: `retrain/ID` or `race/ID` of a run, or a copy of it anywhere; `network.json`, `data.json` and
+            `weights.safetensors` are read, nothing else.
 
     Returns:
         A plain torch module, normalised images `[N, C, H, W]` to logits `[N, classes]`, and the facts of its data:
@@ -75,14 +75,15 @@ def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
 
 def _check_there(path: Path) -> None:
     if (path / "recipe.toml").is_file():
-        found = next((file.parent for file in sorted(path.glob(f"retrain/*/{NETWORK}"))), None)
+        networks = [file.parent for kind in ("retrain", "race") for file in sorted(path.glob(f"{kind}/*/{NETWORK}"))]
+        found = next(iter(networks), None)
         way_out = f"give one of its networks, such as {found}" if found else "retrain a network first"
         raise RunError(f"{path}: a run folder, not a network; {way_out}")
     if not path.is_dir():
-        raise RunError(f"{path}: no such folder; give retrain/ID of a run, or a copy of it")
+        raise RunError(f"{path}: no such folder; give retrain/ID or race/ID of a run, or a copy of it")
     missing = [name for name in (NETWORK, FACTS, WEIGHTS) if not (path / name).is_file()]
     if missing:
-        raise RunError(f"{path}: no retrained network: lacks {', '.join(missing)}; {_AGAIN}")
+        raise RunError(f"{path}: no trained network: lacks {', '.join(missing)}; {_AGAIN}")
 
 
 def _read(path: Path) -> dict[str, Any]:

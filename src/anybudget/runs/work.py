@@ -69,10 +69,15 @@ class Work:
         if processes is None:
             processes = self._processes()
             check_alike(processes, self._settings)
+        checkpoint = self.checkpoint(part)
+        return replace(self._common, checkpoint=checkpoint, processes=processes, log=log, rollbacks=rollbacks)
+
+    def checkpoint(self, part: str = "") -> FileCheckpoint:
+        """Where a training within this work saves itself; whatever asks for it, it is removed when the work is done."""
         path = self._path(part, "checkpoint")
         checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
         self._files.append(checkpoint)
-        return replace(self._common, checkpoint=checkpoint, processes=processes, log=log, rollbacks=rollbacks)
+        return checkpoint
 
     def journal(self, part: str = "") -> Journal:
         """Where scores are kept as they come; `part` tells several within one work apart."""

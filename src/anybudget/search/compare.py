@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anybudget.architecture import Architecture
@@ -11,21 +11,30 @@ from anybudget.costs import CostModel
 from anybudget.decoding.pareto import hypervolume
 from anybudget.decoding.reachability import reachable
 from anybudget.evaluation.metrics import Metrics
-from anybudget.search.base import Strategy
+from anybudget.runtime.accounting import Spending
+from anybudget.search.base import Candidate, Strategy
+
+RaceOf = Callable[[Strategy, Sequence[Candidate]], tuple[list[Candidate], Spending]]
+"""Races the best that a strategy has judged: its answers after the race, and what that cost; see `race_answers`."""
 
 
-def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
+def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet], race: RaceOf | None = None) -> dict[str, Any]:
     """Run every strategy on all budget sets and return plain data, the content of `compare.json`.
 
     Give every strategy an evaluator of its own and the same `min_use`, so that all answer on equal terms and nobody
-    profits from what another has evaluated.
+    profits from what another has evaluated. What a race has trained for several of them counts for each.
+
+    Args:
+        strategies: what is compared.
+        budgets: what each is asked for.
+        race: the race at the end of each search; none if None.
 
     Returns:
         `budgets`, the `cost` that orders them, the primary `metric`, the `reference` of the hypervolume, the floor
         that applied (`min_use`, and in `floors` the least cost of each budget set), and for each of `strategies` its
-        `candidates`, `hypervolume`, what was `spent` (of it in `training`), and all that were `evaluated`, in order.
-        The hypervolume is the share of the rectangle from cost 0 and 100% to the reference that is dominated by the
-        strategy's candidates.
+        `candidates`, `hypervolume`, what was `spent` (of it in `training` and in the `race`), and all that were
+        `evaluated`, in order. The hypervolume is the share of the rectangle from cost 0 and 100% to the reference that
+        is dominated by the strategy's candidates.
 
     Raises:
         BudgetError: a budget set cannot be met.
@@ -42,12 +51,14 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet]) -> dic
         "reference": reference,
         "min_use": strategies[0].min_use,
         "floors": [strategies[0].feasible(budget_set).floors for budget_set in budgets],
-        "strategies": [_run(strategy, budgets, cost, reference) for strategy in strategies],
+        "strategies": [_run(strategy, strategy.search(budgets), race, cost, reference) for strategy in strategies],
     }
 
 
-def _run(strategy: Strategy, budgets: Sequence[BudgetSet], cost: str, reference: Mapping[str, float]) -> dict[str, Any]:
-    candidates = strategy.search(budgets)
+def _run(
+    strategy: Strategy, found: list[Candidate], race: RaceOf | None, cost: str, reference: Mapping[str, float]
+) -> dict[str, Any]:
+    candidates, raced = (found, None) if race is None else race(strategy, found)
     points = [
         (candidate.costs[cost] / reference["cost"], (100.0 - candidate.metrics.value) / 100.0)
         for candidate in candidates
@@ -56,8 +67,9 @@ def _run(strategy: Strategy, budgets: Sequence[BudgetSet], cost: str, reference:
         "name": strategy.name,
         "candidates": [candidate.to_dict() for candidate in candidates],
         "hypervolume": hypervolume(points, (1.0, 1.0)),
-        "spent": strategy.spent.to_dict(),
+        "spent": (strategy.spent + (raced or Spending())).to_dict(),
         "training": strategy.training.to_dict(),
+        **({} if raced is None else {"race": raced.to_dict()}),
         "evaluated": evaluated(strategy.evaluator.scored, strategy.costs[cost]),
     }
 

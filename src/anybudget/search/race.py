@@ -7,8 +7,10 @@ own does, and the answer comes with weights that are already good.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -24,7 +26,7 @@ from anybudget.nets.blocks import channels_last
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
 from anybudget.runtime.process_state import seeded
-from anybudget.runtime.progress import Progress, SilentProgress
+from anybudget.runtime.progress import Progress, SilentProgress, Task
 from anybudget.search.race_settings import Better, RaceSettings
 from anybudget.search.raced import Raced, Racer, Round, key
 from anybudget.storage.checkpoint import Checkpoint
@@ -105,7 +107,7 @@ class Race:
         self._judge, self._metric = evaluator.subnet_evaluator, evaluator.metric
         self._macs = build_costs(evaluator.supernet.space, ("macs",))["macs"]
         batches = self._course(1).batches
-        self._images = batches.per_epoch * batches.size  # of a round
+        self._steps, self._images = batches.per_epoch, batches.per_epoch * batches.size  # of a round
         self._rounds: dict[Architecture, list[Round]] = {}
         self._kept: dict[str, MemoryCheckpoint] = {}
 
@@ -132,12 +134,12 @@ class Race:
                 race.halve({a: key(self._rounds[a][number - 1].metrics, self.settings.by) for a in race.left})
         raise AssertionError  # the rounds are counted without end
 
-    def network(self, architecture: Architecture) -> nn.Module:
-        """A network that has raced, with its weights after its last round, in evaluation mode.
+    def network(self, architecture: Architecture, rounds: int | None = None) -> nn.Module:
+        """A network with its weights after so many rounds, by default all that it has run, in evaluation mode.
 
         Its norms are calibrated as the evaluator calibrates those of the supernet.
         """
-        network, _ = self._trained(architecture, len(self.rounds(architecture)))
+        network, _ = self._trained(architecture, len(self.rounds(architecture)) if rounds is None else rounds)
         return network
 
     def rounds(self, architecture: Architecture) -> list[Round]:
@@ -150,14 +152,18 @@ class Race:
     def _finish_round(self, number: int, networks: Sequence[Architecture]) -> None:
         """Train and score all that have not done this round."""
         new = [network for network in networks if len(self.rounds(network)) < number]
-        with self.context.progress.task(f"race, round {number}", len(new)) as task:
+        if not new:
+            return
+        best = math.inf
+        with self.context.progress.task(f"race, round {number}", len(new) * self._steps) as task:
             for architecture in new:
-                done = self._run_round(architecture, number)
+                done = self._run_round(architecture, number, _RoundProgress(task, (number - 1) * self._steps))
                 self._rounds[architecture].append(done)
-                task.advance(1, f"validation loss {done.metrics.loss:.3f}")
+                best = min(best, done.metrics.loss)
+                task.advance(0, f"best validation loss {best:.3f}")
 
-    def _run_round(self, architecture: Architecture, number: int) -> Round:
-        network, rows = self._trained(architecture, number)
+    def _run_round(self, architecture: Architecture, number: int, progress: Progress) -> Round:
+        network, rows = self._trained(architecture, number, progress)
         started = time.perf_counter()
         data = self._judge.data
         metrics = replace(evaluate(network, data.validation, data, self._judge.batch_size), primary=self._metric)
@@ -168,10 +174,12 @@ class Race:
             journal.stop_if_asked()
         return self._round(architecture, metrics, seconds)
 
-    def _trained(self, architecture: Architecture, rounds: int) -> tuple[nn.Module, list[Row]]:
+    def _trained(
+        self, architecture: Architecture, rounds: int, progress: Progress | None = None
+    ) -> tuple[nn.Module, list[Row]]:
         """The network after so many rounds, with calibrated norms, and a row for each; trains what is missing."""
-        name = f"race {architecture.short_id}"
-        context = self._training_context(name)
+        name = training_name(architecture)
+        context = replace(self._training_context(name), progress=progress or SilentProgress(), notices=False)
         network, rows = self._train(architecture, self._course(rounds), context, name)
         if len(rows) > rounds:  # figures of later rounds were lost, as a journal was damaged
             context = replace(context, checkpoint=Checkpoint())
@@ -218,6 +226,31 @@ class Race:
         """A round with what it has cost."""
         images, scored, macs = self._images, self._judge.images, self._macs.cost(architecture)
         return Round(metrics, Spending(0, images, images * macs, seconds), Spending(0, scored, scored * macs))
+
+
+def training_name(architecture: Architecture) -> str:
+    """By which the training of a network in a race is known."""
+    return f"race {architecture.short_id}"
+
+
+class _RoundProgress:
+    """Shows the steps of a training in the task of its round, but for the `before` ones of earlier rounds."""
+
+    def __init__(self, task: Task, before: int) -> None:
+        self._task, self._before = task, before
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Task]:
+        """The task of the round."""
+        del name, total
+        yield self
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        """See `Task.advance`."""
+        counted = max(0, steps - self._before)
+        self._before = max(0, self._before - steps)  # steps that are taken back come again
+        if counted:
+            self._task.advance(counted, figure)
 
 
 class _Field:

@@ -36,6 +36,7 @@ class Round:
             "images_trained": self.trained.images,
             "macs_trained": self.trained.macs,
             "images_scored": self.scored.images,
+            "macs_scored": self.scored.macs,
             "seconds": self.spent.seconds,
         }
 

@@ -50,7 +50,8 @@ class TrainingContext:
 
     `choose_threads` is given a step of a training that begins, on the CPU and in one process, before it does.
     `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
-    learning rate; 0 stops at the first.
+    learning rate; 0 stops at the first. `notices` says whether a training tells where it resumes and that it is no
+    better than guessing; one of many short ones does not.
     """
 
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
@@ -59,6 +60,7 @@ class TrainingContext:
     log: Log = no_log
     rollbacks: int = 0
     choose_threads: ChooseThreads = keep_threads
+    notices: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,8 @@ class EpochLoop:
         saved = checkpoint.load()
         if saved is not None:
             self._load(saved)
-            logger.info("%s: resumes from %s", self.name, self.where)
+            if self.context.notices:
+                logger.info("%s: resumes from %s", self.name, self.where)
         elif self.context.processes.count == 1 and self.context.processes.device.type == "cpu":
             with suppress(TrainingError):  # training will meet it again, and says more about it
                 self.context.choose_threads(self._trial(step))
@@ -175,7 +178,7 @@ class EpochLoop:
 
     def _compare_with_guessing(self, loss: str) -> None:
         """Say so if the last epoch was no better than guessing: all that builds on it would be in vain."""
-        if not self._rows or not self.context.processes.main:
+        if not self._rows or not self.context.processes.main or not self.context.notices:
             return
         last = self._rows[-1]
         reached = no_better_than_guessing(self.batches.labels, last[loss], last.get("train_top1_percent"))

@@ -16,6 +16,7 @@ from anybudget.nets import build_network
 from anybudget.runs.answers import ANSWERS, own, read_answers
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
+from anybudget.runs.racing import inherited_network, raced_weights
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
 from anybudget.runs.trainings import Measurement, network_specs, train_and_measure, trained_costs
 from anybudget.storage.records import Retrained, checked, read_record
@@ -44,7 +45,8 @@ def retrain(
     Args:
         run: the run.
         architecture: what to train.
-        inherit: start from the supernet's weights instead of afresh; the recipe says when None.
+        inherit: start from trained weights instead of afresh, those of the race if the network has raced with this
+            supernet, or else the supernet's; the recipe says when None.
         epochs: how long; the recipe says when None.
 
     Raises:
@@ -60,7 +62,7 @@ def retrain(
     _check_weights_to_inherit(run, inherit)
     started = time.perf_counter()
     # Weights that are inherited decide the result, as those that evaluate do.
-    origin = run.origin() if inherit else {}
+    origin = _origin(run, architecture) if inherit else {}
     with run.work(name, inherit=inherit, epochs=schedule.epochs, **origin) as work:
         task = f"retrain {architecture.short_id}"
         build = partial(_begin, run, architecture, inherit)
@@ -70,7 +72,7 @@ def retrain(
             **trained_costs(run, architecture),
             **done.figures,
             "inherited": inherit,
-            "settings": _settings(run, inherit, epochs),
+            "settings": _settings(run, architecture, inherit, epochs),
             "epochs": schedule.epochs,
             "seconds": time.perf_counter() - started,
             "layers": run.space.describe(architecture),
@@ -102,7 +104,7 @@ def _check_weights_to_inherit(run: RunContext, inherit: bool) -> None:
 
 def _begin(run: RunContext, architecture: Architecture, inherit: bool) -> nn.Module:
     """The network as its training begins."""
-    return run.new_evaluator().network(architecture) if inherit else build_network(network_specs(run, architecture))
+    return inherited_network(run, architecture) if inherit else build_network(network_specs(run, architecture))
 
 
 def _write(run: RunContext, architecture: Architecture, done: Measurement, result: dict[str, Any]) -> None:
@@ -122,7 +124,7 @@ def _write(run: RunContext, architecture: Architecture, done: Measurement, resul
 def _picked(run: RunContext) -> list[Architecture]:
     """What was found for the budgets that `retrain.picks` names."""
     # The last answer to each budget counts: queries may have been added before and after the search.
-    found = dict(read_answers(run))
+    found = {budgets: answer.architecture for budgets, answer in read_answers(run)}
     picked = []
     for pick in run.recipe.retrain.picks:
         budgets = run.recipe.budget_sets()[pick - 1]
@@ -135,11 +137,17 @@ def _picked(run: RunContext) -> list[Architecture]:
     return picked
 
 
-def _settings(run: RunContext, inherit: bool, epochs: int | None) -> dict[str, Any]:
+def _origin(run: RunContext, architecture: Architecture) -> dict[str, Any]:
+    """What tells the weights that are inherited: the supernet's or, once the network has raced, those of the race."""
+    return {**run.origin(), **raced_weights(run, architecture)}
+
+
+def _settings(run: RunContext, architecture: Architecture, inherit: bool, epochs: int | None) -> dict[str, Any]:
     """What decides how a network is retrained, as its `result.json` keeps it."""
     section = run.recipe.retrain
     said = {**section.model_dump(mode="json", exclude={"picks"}), "inherit": inherit}
-    return {**said, "epochs": section.epochs if epochs is None else epochs, **(run.origin() if inherit else {})}
+    origin = _origin(run, architecture) if inherit else {}
+    return {**said, "epochs": section.epochs if epochs is None else epochs, **origin}
 
 
 def _result_of(run: RunContext, architecture: Architecture) -> Retrained | None:
@@ -154,6 +162,6 @@ def _folder(run: RunContext, architecture: Architecture) -> Path:
 def _finished(run: RunContext, architecture: Architecture) -> dict[str, Any] | None:
     """What retraining this architecture as the recipe says gave; None if it has not been."""
     result = _result_of(run, architecture)
-    if result is None or result.settings != _settings(run, run.recipe.retrain.inherit, None):
+    if result is None or result.settings != _settings(run, architecture, run.recipe.retrain.inherit, None):
         return None
     return result.to_json()

@@ -8,6 +8,7 @@ from typing import Any
 from anybudget.budgets import BudgetSet
 from anybudget.runs.answers import append_answers, read_answers
 from anybudget.runs.context import RunContext
+from anybudget.runs.racing import RunRace
 from anybudget.runs.searching import StrategyChoice, make_strategy, names_of
 from anybudget.runs.work import Work
 from anybudget.search import compare as comparison
@@ -20,17 +21,28 @@ def search(run: RunContext) -> list[Candidate]:
     run.check_budgets(run.recipe.budget_sets())
     with run.evaluating("search", stage=True) as work:
         run.replace("search")
-        return _generate(run, work, run.recipe.budget_sets())
+        return _generate(run, work, run.recipe.budget_sets(), _race(run, work, None))
 
 
-def generate(run: RunContext, budgets: Sequence[BudgetSet]) -> list[Candidate]:
-    """Answer budget sets with the trained generator and append them to `candidates.jsonl`."""
+def generate(run: RunContext, budgets: Sequence[BudgetSet], *, race: bool | None = None) -> list[Candidate]:
+    """Answer budget sets with the trained generator and append them to `candidates.jsonl`.
+
+    Args:
+        run: the run.
+        budgets: what is asked for.
+        race: whether the best race in the end; the recipe says when None.
+    """
     run.check_budgets(budgets)
     with run.evaluating("generate") as work:
-        return _generate(run, work, budgets)
+        return _generate(run, work, budgets, _race(run, work, race))
 
 
-def _generate(run: RunContext, work: Work, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+def _race(run: RunContext, work: Work, race: bool | None) -> RunRace | None:
+    """The race at the end of some work, if there is to be one."""
+    return RunRace(run, work) if (run.recipe.search.race.enabled if race is None else race) else None
+
+
+def _generate(run: RunContext, work: Work, budgets: Sequence[BudgetSet], race: RunRace | None) -> list[Candidate]:
     answered = read_answers(run)  # first: a damaged file is to be noticed before the work, not after
     strategy = make_strategy(run, "generator", work)
     candidates: list[Candidate] = []
@@ -38,17 +50,22 @@ def _generate(run: RunContext, work: Work, budgets: Sequence[BudgetSet]) -> list
         for budget_set in budgets:
             candidates += strategy.search([budget_set])
             task.advance(1, str(candidates[-1].metrics))
+    if race is not None:
+        candidates, _ = race.answers(strategy, candidates)
     append_answers(run, candidates, answered)
     return candidates
 
 
-def search_with(run: RunContext, strategy: StrategyChoice, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+def search_with(
+    run: RunContext, strategy: StrategyChoice, budgets: Sequence[BudgetSet], *, race: bool | None = None
+) -> list[Candidate]:
     """Answer budget sets with any strategy; adds them to `search/NAME.jsonl`.
 
     Args:
         run: the run.
         strategy: a registered name, a class, or a strategy that has been made (`make_strategy`).
         budgets: what is asked for.
+        race: whether the best race in the end; the recipe says when None.
 
     Raises:
         ConfigError: there is no such strategy.
@@ -59,12 +76,17 @@ def search_with(run: RunContext, strategy: StrategyChoice, budgets: Sequence[Bud
     with run.evaluating(f"search {name}") as work:
         path = f"search/{name}.jsonl"
         answered = read_answers(run, path)  # first: see `_generate`
-        candidates = make_strategy(run, strategy, work).search(budgets)
+        made, racing = make_strategy(run, strategy, work), _race(run, work, race)
+        candidates = made.search(budgets)
+        if racing is not None:
+            candidates, _ = racing.answers(made, candidates)
         append_answers(run, candidates, answered, path)
     return candidates
 
 
-def compare(run: RunContext, strategies: Sequence[StrategyChoice], budgets: Sequence[BudgetSet]) -> dict[str, Any]:
+def compare(
+    run: RunContext, strategies: Sequence[StrategyChoice], budgets: Sequence[BudgetSet], *, race: bool | None = None
+) -> dict[str, Any]:
     """Answer the same budget sets with several strategies, each with an evaluator of its own.
 
     Writes `compare.json`; the report draws it.
@@ -73,6 +95,7 @@ def compare(run: RunContext, strategies: Sequence[StrategyChoice], budgets: Sequ
         run: the run.
         strategies: registered names, classes, or strategies that have been made (`make_strategy`).
         budgets: what each is asked for.
+        race: whether the best of each race in the end, in the same race for all; the recipe says when None.
 
     Raises:
         ConfigError: there is no such strategy, or two have one name.
@@ -82,6 +105,7 @@ def compare(run: RunContext, strategies: Sequence[StrategyChoice], budgets: Sequ
     run.check_budgets(budgets)
     with run.evaluating("compare") as work:
         made = [make_strategy(run, given, work, part=name) for given, name in zip(strategies, names, strict=True)]
-        found = comparison.compare(made, budgets)
+        racing = _race(run, work, race)
+        found = comparison.compare(made, budgets, racing.answers if racing else None)
         run.folder.write_result("compare.json", checked(found, Comparison, "compare.json").to_json())
     return found

@@ -6,7 +6,8 @@ kept. Written are the keys that were given.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -91,6 +92,66 @@ class Record(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+class Spent(Record):
+    """What computing has cost: architectures evaluated, images forwarded, their MACs, and time."""
+
+    evaluations: Amount
+    images: Amount
+    macs: Amount = 0.0
+    seconds: Amount
+
+
+class RaceRound(Record):
+    """A network after a round of its own training: metrics of the validation images, and what the round has cost.
+
+    Figures of registered metrics are further keys.
+    """
+
+    validation_top1_percent: Number
+    validation_loss: Number
+    images_trained: Count
+    macs_trained: Amount
+    images_scored: Count
+    macs_scored: Amount
+    seconds: Amount
+
+    def figures(self, names: Iterable[str]) -> dict[str, float]:
+        """Those of these metrics that it has."""
+        found = {name: getattr(self, f"validation_{name}", None) for name in names}
+        return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+
+
+class RaceNetwork(Record):
+    """A network in a race, where the supernet had put it, and its rounds."""
+
+    architecture: AnArchitecture
+    supernet_place: Annotated[int, Field(strict=True, ge=1)]
+    rounds: Annotated[tuple[RaceRound, ...], Field(min_length=1)]
+
+
+class RaceResult(Record):
+    """The race for a budget set: its networks as they came in, the answer first; `by` what the better half stayed."""
+
+    by: Literal["loss", "metric"]
+    spent: Spent
+    networks: Annotated[tuple[RaceNetwork, ...], Field(min_length=1)]
+
+    @property
+    def outcome(self) -> tuple[tuple[Architecture, tuple[float, ...]], ...]:
+        """The networks and their losses, which tell a race from another whatever its time."""
+        return tuple((n.architecture, tuple(done.validation_loss for done in n.rounds)) for n in self.networks)
+
+
+class RacedNetwork(Record):
+    """`race/ID/result.json`: the rounds of a network, and after how many of them the weights beside it are; 0: none."""
+
+    architecture: AnArchitecture
+    costs: Costs
+    weights_rounds: Count
+    rounds: Annotated[tuple[RaceRound, ...], Field(min_length=1)]
+    settings: dict[str, Any]
+
+
 class Measured(Record):
     """An architecture under budgets, its exact costs, and its validation metrics with the supernet's weights."""
 
@@ -101,12 +162,15 @@ class Measured(Record):
     supernet_balanced_accuracy_percent: Number | None = None
     supernet_top5_percent: Number | None = None
     supernet_loss: Number | None = None
+    race: RaceResult | None = None
 
     @model_validator(mode="after")
     def _every_budget_has_its_cost(self) -> Self:
         for cost in self.budgets:
             if cost not in self.costs:
                 raise said(f'"costs": lacks "{cost}"; found {shorten(", ".join(self.costs)) or "nothing"}')
+        if self.race is not None and self.race.networks[0].architecture != self.architecture:
+            raise said('"race": "networks", item 1 must be the architecture of the answer')
         return self
 
     @property
@@ -179,15 +243,6 @@ class TrainedAlone(Trained):
     seed: Count
 
 
-class Spent(Record):
-    """What computing has cost: architectures evaluated, images forwarded, their MACs, and time."""
-
-    evaluations: Amount
-    images: Amount
-    macs: Amount = 0.0
-    seconds: Amount
-
-
 class GeneratorSpent(Spent):
     """`generator.json`: what the generator's training cost."""
 
@@ -204,13 +259,17 @@ class Evaluated(Record):
 
 
 class StrategyResult(Record):
-    """One strategy: a candidate per budget set, what was `spent` (of it in `training`), and all that it evaluated."""
+    """One strategy: a candidate per budget set, what was `spent`, and all that it evaluated.
+
+    Of what was spent, `training` is that of the strategy, and `race` that of the race, None where there was none.
+    """
 
     name: str
     candidates: tuple[Measured, ...]
     hypervolume: Number
     spent: Spent
     training: Spent
+    race: Spent | None = None
     evaluated: tuple[Evaluated, ...]
 
     @property
