@@ -71,7 +71,7 @@ def test_answers_have_their_race_and_weights(run: Run) -> None:
         network, facts = anybudget.load(run.folder.path / "race" / answer.architecture.short_id)
         measured = evaluate(network, run.data.validation, run.data)
         assert measured.loss == winner.rounds[winner.weights_rounds - 1].validation_loss
-        assert facts.class_names == ("0", "1", "2")
+        assert facts.classes == 3
     assert set(kept) == {racer.architecture for a in answers if a.race for racer in a.race.racers}
     assert not (run.folder.path / "checkpoints").exists()
 
@@ -147,7 +147,7 @@ def test_all_strategies_run_the_same_race(run: Run) -> None:
     assert [c["architecture"] for c in only["candidates"]] == [c["architecture"] for c in alone["linear"]["candidates"]]
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 7, 20])
+@pytest.mark.parametrize("steps", [0, 3, 11])
 def test_stopped_at_any_step_it_ends_the_same(steps: int, run: Run, begun: Path, tmp_path: Path) -> None:
     whole = shutil.copytree(begun, tmp_path / "whole")
     search(whole)
