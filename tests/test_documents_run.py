@@ -42,7 +42,11 @@ FEW_STEPS = [
     "threads=1",
     "device=cpu",
 ]
-SHORTER = {"run": [part for text in FEW_STEPS for part in ("--set", text)], "rank": ["--paths", "4", "--images", "9"]}
+SHORTER = {
+    "run": [part for text in FEW_STEPS for part in ("--set", text)],
+    "rank": ["--paths", "4", "--images", "9"],
+    "worth": ["--random", "2", "--seeds", "1", "--scored", "3"],
+}
 OTHER_TABLES = """
 [supernet]
 epochs = 1

@@ -12,10 +12,10 @@ from anybudget.runs.run import Run
 
 
 def test_later_stages_are_those_that_read_the_results() -> None:
-    assert later("supernet") == ["generator", "search", "random", "retrain"]
-    assert later("generator") == ["search", "retrain"]
-    assert later("search") == ["retrain"]
-    assert later("random") == later("retrain") == []
+    assert later("supernet") == ["generator", "search", "random", "retrain", "worth"]
+    assert later("generator") == ["search", "retrain", "worth"]
+    assert later("search") == ["retrain", "worth"]
+    assert later("random") == later("retrain") == later("worth") == []
 
 
 def test_a_stage_depends_on_every_key_of_the_stages_it_reads() -> None:

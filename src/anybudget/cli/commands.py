@@ -24,6 +24,7 @@ from anybudget.cli.opening import (
     open_for,
     open_or_create,
     open_run,
+    references_of,
     text_of,
     with_source,
 )
@@ -52,6 +53,7 @@ from anybudget.cli.tables import (
     print_space,
 )
 from anybudget.cli.terminal import err, out
+from anybudget.cli.worth import print_worth
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shown
 
 app = typer.Typer(
@@ -285,6 +287,47 @@ def retrain(
         out.print_json(json.dumps(results))
     else:
         print_retrained(results)
+
+
+@app.command()
+def worth(
+    target: RunArgument,
+    budget: BudgetOption = None,
+    random: Annotated[
+        int | None, typer.Option(min=2, help="Random networks for each budget; the recipe's, or 8, if not given.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each network; the recipe's, or 2.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; those of [worth] or [retrain].")] = None,
+    scored: Annotated[
+        int | None, typer.Option(min=0, help="Random networks of which the supernet's first is trained; 0 for none.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", metavar="NAME=ARCH.json", help="A network to compare with; repeatable."),
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Answers of search/NAME.jsonl, not those of the generator.")
+    ] = None,
+    as_json: JsonOption = False,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    data: DataOption = None,
+) -> None:
+    """Train answers beside random networks of their cost, and say what the search was worth."""
+    with engine_of(engine, address, workers) as evaluating:
+        opened = open_for(target, evaluating, data)
+        from anybudget.runs.rivals import Question, asked_for
+
+        settings = asked_for(opened.recipe.worth, random=random, seeds=seeds, epochs=epochs, scored=scored)
+        asked = Question(settings, budgets_of(opened, budget), strategy, references_of(opened, reference))
+        found = opened.worth(asked)
+    report_path = opened.report()
+    if as_json:
+        out.print_json(json.dumps(found.to_json()))
+        return
+    print_worth(found)
+    out.print(f"report: {report_path}", markup=False)
 
 
 @app.command()

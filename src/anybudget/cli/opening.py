@@ -12,6 +12,7 @@ from anybudget.cli.terminal import RichProgress, out
 from anybudget.errors import ConfigError, shown
 
 if TYPE_CHECKING:
+    from anybudget.architecture import Architecture
     from anybudget.budgets import BudgetSet
     from anybudget.evaluation.engines import Factory
     from anybudget.runs.run import Run
@@ -102,6 +103,24 @@ def counts_of(text: str) -> list[int]:
     if not counts or min(counts) < 1:
         raise ConfigError(f"--images {shown(text)}: write numbers above 0, separated by commas, such as 100,200,500")
     return counts
+
+
+def references_of(opened: Run, texts: Sequence[str] | None) -> list[tuple[str, Architecture]]:
+    """The architectures of files that are given as NAME=FILE, each with its name.
+
+    Raises:
+        ConfigError: a text is not of this form.
+    """
+    from anybudget.spaces.files import read_architectures
+
+    found = []
+    for text in texts or ():
+        name, equals, file = text.partition("=")
+        if not (name.strip() and equals and file.strip()):
+            raise ConfigError(f"--reference {shown(text)}: write NAME=FILE, such as mobilenet=mobilenet.json")
+        read = read_architectures(Path(file.strip()), opened.space)
+        found += [(name.strip(), architecture) for architecture in read]
+    return found
 
 
 def once(opened: Run, stage: str, work: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,7 @@ from anybudget.spaces import Settings as SpaceSettings
 from anybudget.spaces.blocks import ActivationName, underivable
 from anybudget.training import SAMPLERS
 from anybudget.training.settings import Schedule, SupernetSchedule
+from anybudget.worth.settings import WorthSettings
 
 UNKNOWN_NAME = "unknown_name"
 """The type of a problem that a registry says in full, with the value; `key` is the rest of the location."""
@@ -193,6 +194,7 @@ class Recipe(Settings):
     generator: GeneratorSection = GeneratorSection()
     search: SearchSection
     retrain: RetrainSection
+    worth: WorthSettings = WorthSettings()
 
     def build_space(self) -> SearchSpace:
         """The search space of `[space]`.
@@ -244,17 +246,22 @@ class Recipe(Settings):
         if self.generator.cost not in self.cost_names():
             yield f"generator.cost: {unknown_cost(self.generator.cost, self.cost_names())}"
         yield from self._left_undone()
-        picks, budgets = self.retrain.picks, self.search.budgets
-        for pick in dict.fromkeys(picks):
-            if pick > len(budgets):
-                yield f"retrain.picks: {pick} is beyond the {len(budgets)} budgets of search.budgets"
-            elif picks.count(pick) > 1:
-                yield f"retrain.picks: {pick} is listed more than once; list each budget once"
+        yield from self._wrong_picks("retrain", self.retrain.picks)
+        yield from self._wrong_picks("worth", self.worth.picks)
         if self.retrain.inherit and (self.retrain.activation or self.retrain.se_reduction):
             yield (
                 "retrain.inherit: a network with retrain.activation or retrain.se_reduction has no weights to inherit; "
                 "set inherit = false, or leave both out"
             )
+
+    def _wrong_picks(self, table: str, picks: Sequence[int]) -> Iterator[str]:
+        """Which positions in `search.budgets` are none, or come twice."""
+        budgets = len(self.search.budgets)
+        for pick in dict.fromkeys(picks):
+            if pick > budgets:
+                yield f"{table}.picks: {pick} is beyond the {budgets} budgets of search.budgets"
+            elif picks.count(pick) > 1:
+                yield f"{table}.picks: {pick} is listed more than once; list each budget once"
 
     def _left_undone(self) -> Iterator[str]:
         """What of `[retrain]` could not be done to the networks of the space."""

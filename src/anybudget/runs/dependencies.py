@@ -30,6 +30,7 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "search": ANSWERED,
     "random": (*SCORED, "costs", "search.budgets", "search.random_baseline", "search.random_window"),
     "retrain": (*ANSWERED, "retrain"),
+    "worth": (*ANSWERED, "retrain", "search.random_window", "worth"),
 }
 """Keys, or tables with all of their keys, by stage. A key of none (`name`, `search.evolution`) changes no stage."""
 
@@ -39,13 +40,22 @@ READS: Mapping[str, tuple[str, ...]] = {
     "search": ("supernet", "generator"),
     "random": ("supernet",),
     "retrain": ("search",),
+    "worth": ("search",),
 }
 """The stages in the order they run, and the earlier stages whose results each reads."""
 
 LOADED_FROM: Mapping[str, tuple[str, ...]] = {"supernet": ("supernet", "evaluator"), "generator": ("generator",)}
 """The parts of a context that are loaded from the files of a stage."""
 
-SCORED_FILES = ("candidates.jsonl", "random.jsonl", "search/*.jsonl", "compare.json", "rank.json", "health.json")
+SCORED_FILES = (
+    "candidates.jsonl",
+    "random.jsonl",
+    "search/*.jsonl",
+    "compare.json",
+    "rank.json",
+    "health.json",
+    "worth.json",
+)
 """Files with scores of the supernet's weights: no longer of this run once these are replaced."""
 
 WEIGHTS = ("supernet", "generator")

@@ -37,6 +37,7 @@ from anybudget.storage.records import (
     Retrained,
     StageNote,
     TrainedAlone,
+    Worth,
     read_curve,
     read_record,
     read_records,
@@ -185,6 +186,7 @@ SCHEMAS: Mapping[str, type[BaseModel]] = {
     "random.jsonl": Measured,
     "rank.json": Ranking,
     "result.json": Retrained,
+    "worth.json": Worth,
 }
 """What the objects of a file have to be; any object elsewhere."""
 
@@ -300,7 +302,7 @@ class _Examination:
     def _others(self) -> Iterator[Check]:
         """What no stage wrote."""
         yield from self._file("provenance.json", "do without, as only reports show it")
-        for name in ("compare", "rank", "health"):
+        for name in ("compare", "rank", "health", "worth"):
             yield from self._file(f"{name}.json", f"run: anybudget {name} {self.path}")
         for path in sorted(self.path.glob("search/*.jsonl")):
             yield from self._file(f"search/{path.name}", f"run: anybudget search {self.path} --strategy {path.stem}")

@@ -19,12 +19,14 @@ from anybudget.recipe import Recipe
 from anybudget.report import write_report
 from anybudget.runs.context import EngineFactory, RunContext
 from anybudget.runs.opening import create_run, open_run
+from anybudget.runs.rivals import Question
 from anybudget.runs.searching import StrategyChoice, make_strategy
-from anybudget.runs.stages import baseline, generator, health, rank, retrain, search, supernet
+from anybudget.runs.stages import baseline, generator, health, rank, retrain, search, supernet, worth
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Candidate, Strategy
 from anybudget.settings import Settings
 from anybudget.spaces import SearchSpace
+from anybudget.storage.records import Worth
 from anybudget.storage.run_folder import RunFolder
 from anybudget.worth.health import HealthSettings
 
@@ -180,6 +182,14 @@ class Run:
         """See `stages.retrain.retrain`."""
         return retrain.retrain(self.context, architecture, inherit=inherit, epochs=epochs)
 
+    def worth(self, question: Question) -> Worth:
+        """See `stages.worth.worth`."""
+        return worth.worth(self.context, question)
+
+    def worth_of_picks(self) -> Worth:
+        """See `stages.worth.worth_of_picks`."""
+        return worth.worth_of_picks(self.context)
+
     def report(self) -> Path:
         """Write `report.html` from what the folder holds."""
         return write_report(self.folder.path)
@@ -187,13 +197,16 @@ class Run:
     def run_all(self, say: Callable[[str], None] = print) -> None:
         """Every stage in order; finished ones are not repeated."""
         self.context.check_recipe()
-        for name, stage, shared in (
+        stages: list[tuple[str, Callable[[], object], bool]] = [
             ("supernet", self.train_supernet, True),
             ("generator", self.train_generator, True),
             ("search", self.search, False),
             ("random", self.random_baseline, False),
             ("retrain", self.retrain_picks, True),
-        ):
+        ]
+        if self.recipe.worth.random:
+            stages.append(("worth", self.worth_of_picks, True))
+        for name, stage, shared in stages:
             if self.folder.finished(name):
                 say(f"{name}: finished before, kept")
             elif shared or self.folder.writes:

@@ -36,6 +36,15 @@ from anybudget.storage.records.schemas import (
     Trained,
     TrainedAlone,
 )
+from anybudget.storage.records.worth import (
+    Equivalent,
+    Estimate,
+    RoleSummary,
+    TrainedNetwork,
+    Worth,
+    WorthAtBudget,
+    WorthSummary,
+)
 
 __all__ = [
     "LARGEST",
@@ -46,6 +55,8 @@ __all__ = [
     "Cloud",
     "Comparison",
     "Curve",
+    "Equivalent",
+    "Estimate",
     "Evaluated",
     "Figure",
     "Found",
@@ -64,6 +75,7 @@ __all__ = [
     "Ranking",
     "Record",
     "Retrained",
+    "RoleSummary",
     "Spent",
     "StageNote",
     "Stages",
@@ -72,6 +84,10 @@ __all__ = [
     "TauOf",
     "Trained",
     "TrainedAlone",
+    "TrainedNetwork",
+    "Worth",
+    "WorthAtBudget",
+    "WorthSummary",
     "checked",
     "read_curve",
     "read_record",
