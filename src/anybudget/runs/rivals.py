@@ -11,6 +11,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.errors import ConfigError, RunError
 from anybudget.runs.answers import ANSWERS, read_answers
 from anybudget.runs.context import RunContext
+from anybudget.runs.stages.baseline import same_cost
 from anybudget.search.base import exact_costs
 from anybudget.storage.records.worth import Role
 from anybudget.worth.rivals import draw_random, plain_network
@@ -83,10 +84,12 @@ def entries_of(run: RunContext, question: Question) -> list[Entry]:
 
 def _entry(run: RunContext, settings: WorthSettings, budgets: BudgetSet, answer: Architecture) -> Entry:
     window, count = run.recipe.search.random_window, max(settings.random, settings.scored)
-    drawn = draw_random(run.space, run.costs, budgets, window=window, seed=run.recipe.seed, count=count)
-    pool = drawn.architectures
+    sampler = same_cost(run, budgets)
+    pool = tuple(draw_random(sampler, run.recipe.seed, count))
     _check_enough(budgets, len(pool), settings.random, window)
-    entry = Entry(budgets, drawn.floor, pool[: settings.scored], [Rival("answer", answer)])
+    entry = Entry(
+        budgets, sampler.floors.get(next(iter(budgets)).cost, 0.0), pool[: settings.scored], [Rival("answer", answer)]
+    )
     entry.rivals += [Rival("random", architecture) for architecture in pool[: settings.random]]
     plain = plain_network(run.space, run.costs, budgets)
     if plain is not None:

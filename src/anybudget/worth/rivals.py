@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -12,7 +11,6 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.decoding.reachability import attainable
 from anybudget.search.base import exact_costs
 from anybudget.spaces import Decision, SearchSpace
 
@@ -26,42 +24,27 @@ MOST_PLAIN = 10**6
 """Plain networks that are looked at, at most; spaces in which one configuration may stand everywhere have far fewer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Random networks within a budget set, none twice, that use at least `floor` of its first cost."""
-
-    architectures: tuple[Architecture, ...]
-    floor: float
-
-
-def draw_random(
-    space: SearchSpace, costs: Mapping[str, CostModel], budgets: BudgetSet, *, window: float, seed: int, count: int
-) -> Drawn:
-    """Up to `count` random networks of about the same cost; fewer where fewer are found.
+def draw_random(sampler: FeasibleSampler, seed: int, count: int) -> list[Architecture]:
+    """Up to `count` random networks, none twice; fewer where fewer are found.
 
     Those of a smaller `count` are the first of those of a greater one.
 
     Args:
-        space: whose networks are drawn.
-        costs: its cost models, by name.
-        budgets: what they meet.
-        window: the least share that they use of what the budgets leave attainable of their first cost.
+        sampler: what may be drawn.
         seed: draws them.
         count: how many.
 
     Raises:
         BudgetError: no network meets the budgets.
     """
-    terms = {name: model.terms for name, model in costs.items()}
-    floor = window * attainable(terms, next(iter(budgets)).cost, budgets)
-    sampler, rng = FeasibleSampler(space, costs, budgets, floor=floor), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found: list[Architecture] = []
     while len(found) < count:
         new = sampler.sample(CHUNK, rng, known=frozenset(found))
         found += new
         if len(new) < CHUNK:
             break
-    return Drawn(tuple(found[:count]), floor)
+    return found[:count]
 
 
 def plain_network(
