@@ -113,7 +113,7 @@ def _answers(run: RunContext, strategy: str | None, budgets: Sequence[BudgetSet]
             f"{run.folder.path / name}: has no answer to the budget {missing}; ask for it with: anybudget {command} "
             f'--budget "{missing}"'
         )
-    return found
+    return {budget_set: found[budget_set].architecture for budget_set in budgets}
 
 
 def _check_enough(budgets: BudgetSet, there: int, wanted: int, window: float) -> None:
