@@ -39,6 +39,7 @@ bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; a
 	$(BIN)/python benchmarks/prefixes.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/worth.py --out runs/bench-demo
 	$(BIN)/python benchmarks/estimator.py runs/bench-demo-0
 
 bench-long: $(READY)  ## strategies and samplers on three supernets each; hours on two cores, resumes where it stopped

@@ -1,8 +1,8 @@
-"""The demo recipe over several seeds: generated against random architectures at the same budgets, trained and scored.
+"""The demo recipe over several seeds: supernet scores of generated and random architectures at the same budgets.
 
 Each seed is a whole run in runs/bench-demo-SEED; finished stages are kept, so a stopped benchmark resumes where it was.
-For every budget that the recipe retrains, the first networks of the random baseline are trained alike.
-Run: python benchmarks/demo.py [--seeds 3] [--trained 4] [--set KEY=VALUE]
+What the networks are worth when they are trained is measured by benchmarks/worth.py.
+Run: python benchmarks/demo.py [--seeds 3] [--set KEY=VALUE]
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from anybudget.architecture import Architecture
 from anybudget.budgets import least_unused_percent
 from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
@@ -29,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--trained", type=int, default=4, help="random networks to train for each retrained budget")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "demo.toml")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench-demo")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
@@ -40,38 +37,7 @@ def main() -> None:
         run = Run.create(recipe, arguments.out.with_name(f"{arguments.out.name}-{seed}"), RichProgress())
         run.run_all()
         runs.append(run)
-    report_trained(runs, arguments.trained)
     report(runs)
-
-
-def report_trained(runs: list[Run], count: int) -> None:
-    """Print test top-1 of the answers and of random networks of about the same cost, all trained alone and alike."""
-    picks = runs[0].recipe.retrain.picks
-    budgets = [next(iter(runs[0].recipe.budget_sets()[pick - 1])).limit for pick in picks]
-    table = Table(
-        "budget (MACs)",
-        "answer",
-        f"mean of {count} random",
-        "answer minus mean",
-        title=f"test top-1 in percent of trained networks, mean ± standard error of {len(runs)} seeds",
-    )
-    for pick, budget in zip(picks, budgets, strict=True):
-        answers, means = [], []
-        for run in runs:
-            drawn = [row for row in run.folder.read_lines("random.jsonl") if row["budgets"]["macs"] == budget][:count]
-            answers.append(trained(run, run.folder.read_lines("candidates.jsonl")[pick - 1]))
-            means.append(np.mean([trained(run, row) for row in drawn]))
-        columns = np.array(answers), np.array(means), np.subtract(answers, means)
-        table.add_row(f"{budget:,.0f}", *map(spread, columns))
-    Console(width=130).print(table)
-
-
-def trained(run: Run, row: dict[str, Any]) -> float:
-    """Test top-1 of a row's network, trained as the recipe says; read back where it has been."""
-    architecture = Architecture.from_dict(row["architecture"])
-    path = run.folder.path / "retrain" / architecture.short_id / "result.json"
-    result = json.loads(path.read_text()) if path.exists() else run.retrain(architecture)
-    return float(result["test_top1_percent"])
 
 
 def report(runs: list[Run]) -> None:
