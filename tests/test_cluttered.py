@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from anybudget import load_splits
-from anybudget.data import DataSettings, identify, synthetic, what_differs
-from anybudget.data.random import Use, image_keys, uniform
+from anybudget.data import DataSettings, TrainingBatches, identify, synthetic, what_differs
+from anybudget.data.random import Use, epoch_order, image_keys, uniform
 from anybudget.data.synthetic import ClutteredFashion, ClutterSettings, SplitNumber, compose
 from anybudget.errors import ConfigError, DataError, RunError
 from anybudget.recipe import load_recipe, reproducibility_settings
@@ -34,7 +34,11 @@ def cluttered() -> ClutteredFashion:
 
 
 def images_of(data: ClutteredFashion) -> dict[str, torch.Tensor]:
-    return {"train": data.train.images, "validation": data.validation.images, "test": data.test().images}
+    return {
+        "train": data.train.subset(torch.arange(len(data.train))).images,
+        "validation": data.validation.images,
+        "test": data.test().images,
+    }
 
 
 def composed_slowly(garments: Pixels, index: int, split: int, settings: ClutterSettings) -> Pixels:
@@ -86,21 +90,54 @@ def test_splits_share_no_garment() -> None:
 
 def test_an_image_depends_on_its_index_and_not_on_how_many_there_are() -> None:
     garments = np.random.default_rng(0).integers(0, 256, (9, 28, 28), dtype=np.uint8)
-    long, short = (compose(garments, times, SplitNumber.TEST, SMALL) for times in (4, 2))
-    assert np.array_equal(long[: len(short)], short)
-    assert long.shape == (36, 1, 32, 32)
-    assert len({image.tobytes() for image in long}) == 36
-    other = compose(garments, 2, SplitNumber.TRAINING, SMALL)
-    assert not (other == short).all(axis=(1, 2, 3)).any()
+    images = compose(garments, np.arange(36), SplitNumber.TEST, SMALL)
+    assert images.shape == (36, 1, 32, 32)
+    assert len({image.tobytes() for image in images}) == 36
+    some = np.array([30, 2, 2, 17])
+    assert np.array_equal(compose(garments, some, SplitNumber.TEST, SMALL), images[some])
+    other = compose(garments, np.arange(36), SplitNumber.TRAINING, SMALL)
+    assert not (other == images).all(axis=(1, 2, 3)).any()
 
 
 def test_a_garment_is_whole_and_never_beneath_its_own_patch() -> None:
     """Garments of one brightness each: every pixel says whose it is."""
     garments = np.repeat(np.arange(1, 6, dtype=np.uint8), 28 * 28).reshape(5, 28, 28)
-    for index, image in enumerate(compose(garments, 40, SplitNumber.TRAINING, ClutterSettings())):
+    for index, image in enumerate(compose(garments, np.arange(200), SplitNumber.TRAINING, ClutterSettings())):
         own = index % 5 + 1
         assert (image >= own).sum() >= 28 * 28
         assert (image == own).sum() <= 28 * 28
+
+
+def test_fresh_images_come_with_every_epoch_and_are_those_of_seed_epoch_and_index(cluttered: ClutteredFashion) -> None:
+    fresh = ClutteredFashion(DataSettings(seed=3, own=SMALL.model_copy(update={"fresh": True})))
+    check_source(fresh)
+    some = torch.tensor([5, 3, 20000])
+    still = cluttered.train.read(some)
+    assert torch.equal(fresh.train.read(some), still)
+    assert torch.equal(fresh.validation.images, cluttered.validation.images)
+    assert (fresh.mean, fresh.std) == (cluttered.mean, cluttered.std)
+    epochs = [fresh.train.in_epoch(epoch).read(some) for epoch in (1, 2, 1)]
+    assert torch.equal(epochs[0], epochs[2])
+    for one, other in ((epochs[0], epochs[1]), (epochs[0], still), (epochs[1], still)):
+        assert not (one == other).flatten(1).all(1).any()
+    garments = load_splits("fashion-mnist-subset", seed=3).train
+    own = garments.read(torch.arange(len(garments)))[:, 0].numpy()
+    slow = composed_slowly(own, 20000, 2 * len(SplitNumber) + SplitNumber.TRAINING, SMALL)
+    assert np.array_equal(epochs[1][2, 0].numpy(), slow)
+    # Another split of another epoch must not come with the same numbers.
+    assert len({epoch * len(SplitNumber) + number for epoch in range(9) for number in SplitNumber}) == 27
+    assert cluttered.train.in_epoch(7) is cluttered.train
+    assert fresh.listing() != cluttered.listing()
+
+
+def test_a_training_sees_fresh_images() -> None:
+    fresh = ClutteredFashion(DataSettings(own=SMALL.model_copy(update={"fresh": True})))
+    batches = TrainingBatches(fresh, fresh.train, 16, seed=0)
+    for epoch in (1, 2):
+        images, labels = next(batches.epoch(epoch, torch.device("cpu")))
+        order = torch.from_numpy(epoch_order(len(fresh.train), 0, epoch))[:16]
+        assert torch.equal(images, fresh.normalise(fresh.train.in_epoch(epoch).read(order)))
+        assert torch.equal(labels, fresh.train.labels[order])
 
 
 def test_the_same_settings_give_the_same_images_and_others_do_not(cluttered: ClutteredFashion) -> None:
@@ -109,7 +146,7 @@ def test_the_same_settings_give_the_same_images_and_others_do_not(cluttered: Clu
         assert torch.equal(images_of(again)[part], images_of(cluttered)[part])
     assert again.listing() == cluttered.listing()
     other = ClutteredFashion(DataSettings(seed=3, own=SMALL.model_copy(update={"seed": 6})))
-    assert not torch.equal(other.train.images, cluttered.train.images)
+    assert not torch.equal(images_of(other)["train"], images_of(cluttered)["train"])
     assert what_differs(cluttered.listing(), other.listing()) == "the compositions changed"
     elsewhere = ClutteredFashion(DataSettings(seed=4, own=SMALL))  # another draw of the splits, the same data set
     assert torch.equal(elsewhere.test().images, cluttered.test().images)

@@ -105,7 +105,7 @@ class TrainingBatches:
         order = torch.from_numpy(epoch_order(len(self.images), self.seed, epoch))
         batches = order[: self.per_epoch * self.batch_size].split(self.batch_size)
         mine = [share(indices) for indices in batches[start:]]
-        for indices, images in zip(mine, self.images.read_batches(mine), strict=True):
+        for indices, images in zip(mine, self.images.in_epoch(epoch).read_batches(mine), strict=True):
             if self.augmentation is not None:
                 keys = image_keys(self.seed, epoch, indices.numpy(), Use.AUGMENTATION)
                 images = self.augmentation(images, keys)

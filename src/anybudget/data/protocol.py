@@ -45,6 +45,13 @@ class Split(ABC):
         """
         return map(self.read, batches)
 
+    def in_epoch(self, epoch: int) -> Split:  # noqa: ARG002 - for those whose images change
+        """What an epoch, counted from 1, trains on: these images; a split that makes its images may make them anew.
+
+        As many images with the same labels, which seed, epoch and index decide.
+        """
+        return self
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -14,12 +14,13 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from anybudget.data.archives import open_embedded
 from anybudget.data.arrays import resize
 from anybudget.data.identity import Entry, Listing
 from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
-from anybudget.data.protocol import DataSource, ImageSet
+from anybudget.data.protocol import DataSource, ImageSet, Split
 from anybudget.data.random import Use, image_keys, uniform
 from anybudget.data.sources import CLUTTERED_FASHION, DataSettings, check_memory
 from anybudget.data.splits import channel_statistics, split_source
@@ -48,7 +49,7 @@ class ClutterSettings(Settings):
 
     The side of the `canvas` and of the square patches are in pixels. `compositions` is how many images each garment of
     training and validation becomes, `test_compositions` that of the test. The `seed` is not that of the recipe: runs
-    with other seeds are tested on the same images.
+    with other seeds are tested on the same images. With `fresh`, training images are composed anew in every epoch.
 
     Example:
         >>> ClutterSettings(patches=4).canvas
@@ -61,6 +62,7 @@ class ClutterSettings(Settings):
     compositions: Count = 2
     test_compositions: Count = 5
     seed: Natural = 0
+    fresh: bool = False
 
     def problems(self, table: str) -> Iterator[str]:
         """See `Settings.problems`."""
@@ -74,7 +76,7 @@ class ClutteredFashion(DataSource):
     A garment lies at a random place of a larger canvas, among square patches of other garments; where they overlap, the
     brighter pixel is seen. Garments are those of "fashion-mnist-subset" and are split like them, and all that an image
     shows is of its own split: no garment is seen in two. Image i of a split is a function of the seed of the settings
-    and of i, and shows garment i modulo their number.
+    and of i (and of the epoch, if training images are to be fresh), and shows garment i modulo their number.
 
     Raises:
         DataError: the images would need too much memory, or the splits cannot be drawn.
@@ -102,9 +104,11 @@ class ClutteredFashion(DataSource):
         self.class_names, self.draw = garments.class_names, garments.draw
         resized = UNCHANGED if settings.image_size is None else SHORTER_SIDE
         self.preparation = Preparation(1, side, side, resized)
-        self.train = self._composed(garments.train, SplitNumber.TRAINING)
-        self.validation = self._composed(garments.validation, SplitNumber.VALIDATION)
-        self.mean, self.std = channel_statistics(self.train.images)
+        training = self._composed(garments.train, SplitNumber.TRAINING)
+        stored = training.all()
+        self.train: Split = training if own.fresh else stored
+        self.validation = self._composed(garments.validation, SplitNumber.VALIDATION).all()
+        self.mean, self.std = channel_statistics(stored.images)
 
     def test(self) -> ImageSet:
         """See `DataSource.test`."""
@@ -112,38 +116,69 @@ class ClutteredFashion(DataSource):
 
     @cached_property
     def _test(self) -> ImageSet:
-        return self._composed(self._garments.test(), SplitNumber.TEST)
+        return self._composed(self._garments.test(), SplitNumber.TEST).all()
 
     def listing(self) -> Listing:
         """See `DataSource.listing`: the garments, and how they are composed."""
         garments = self._garments.listing()
-        how = json.dumps({"version": VERSION, **self._settings.model_dump()}, sort_keys=True)
+        # A setting that is off says nothing, so that the listing is that from before there was one.
+        said = self._settings.model_dump(exclude=None if self._settings.fresh else {"fresh"})
+        how = json.dumps({"version": VERSION, **said}, sort_keys=True)
         composed = Entry("compositions", self._count, hashlib.sha256(how.encode()).hexdigest())
         return Listing(garments.kind, garments.classes, tuple(sorted((*garments.entries, composed))))
 
-    def _composed(self, garments: ImageSet, split: SplitNumber) -> ImageSet:
-        times = self._settings.test_compositions if split is SplitNumber.TEST else self._settings.compositions
-        images = compose(garments.images[:, 0].numpy(), times, split, self._settings)
-        return ImageSet(resize(torch.from_numpy(images), self._size), garments.labels.repeat(times))
+    def _composed(self, garments: ImageSet, number: SplitNumber) -> ComposedImages:
+        return ComposedImages(garments, number, self._settings, self._size)
 
 
-def compose(garments: Pixels, times: int, split: int, settings: ClutterSettings) -> Pixels:
-    """Images of garments among patches of the others.
+class ComposedImages(Split):
+    """A split whose images are composed when they are read, anew for each epoch.
+
+    Args:
+        garments: those of the split, uint8 [N, 1, 28, 28].
+        number: of the split.
+        settings: how images are composed.
+        size: the side in pixels that they are scaled to; the canvas if None.
+        epoch: which images these are; 0 are those that are not of any epoch.
+    """
+
+    def __init__(
+        self, garments: ImageSet, number: SplitNumber, settings: ClutterSettings, size: int | None, epoch: int = 0
+    ) -> None:
+        times = settings.test_compositions if number is SplitNumber.TEST else settings.compositions
+        self.labels = garments.labels.repeat(times)
+        self._garments, self._number, self._settings, self._size = garments, number, settings, size
+        self._epoch = epoch
+
+    def read(self, indices: Tensor) -> Tensor:
+        """See `Split.read`."""
+        garments, stream = self._garments.images[:, 0].numpy(), self._epoch * len(SplitNumber) + self._number
+        return resize(torch.from_numpy(compose(garments, indices.numpy(), stream, self._settings)), self._size)
+
+    def in_epoch(self, epoch: int) -> ComposedImages:
+        """See `Split.in_epoch`."""
+        return ComposedImages(self._garments, self._number, self._settings, self._size, epoch)
+
+    def all(self) -> ImageSet:
+        """All images, in memory."""
+        return self.subset(torch.arange(len(self)))
+
+
+def compose(garments: Pixels, indices: NDArray[np.int64], stream: int, settings: ClutterSettings) -> Pixels:
+    """Images of garments among patches of the others, each decided by the settings, the stream and its index alone.
 
     Args:
         garments: uint8 [N, 28, 28]; with patches, N is at least 2.
-        times: how many images of each garment.
-        split: the number of the split, part of what decides every draw.
+        indices: which images, [n]; image i shows garment i modulo N.
+        stream: a number for each split and epoch.
         settings: how images are composed.
 
     Returns:
-        uint8 [times · N, 1, canvas, canvas]; image i shows garment i modulo N.
+        uint8 [n, 1, canvas, canvas].
     """
-    count, patch = times * len(garments), settings.patch_size
-    shown = np.arange(count) % len(garments)
-    keys = image_keys(settings.seed, split, np.arange(count), Use.COMPOSITION)
-    draws = uniform(keys, 2 + 5 * settings.patches)
-    canvases = np.zeros((count, settings.canvas, settings.canvas), np.uint8)
+    shown, patch = indices % len(garments), settings.patch_size
+    draws = uniform(image_keys(settings.seed, stream, indices, Use.COMPOSITION), 2 + 5 * settings.patches)
+    canvases = np.zeros((len(indices), settings.canvas, settings.canvas), np.uint8)
     windows = sliding_window_view(garments, (patch, patch), axis=(1, 2))
     for drawn in np.split(draws[:, 2:], settings.patches, axis=1) if settings.patches else ():
         others = (shown + 1 + _whole(drawn[:, 0], len(garments) - 1)) % len(garments)

@@ -45,6 +45,9 @@ def _check_split(name: str, split: Split, source: DataSource) -> None:
     for place in (0, len(order) - 1):
         alone = split.read(order[place : place + 1])
         assert torch.equal(alone[0], kept[place]), f"{name}: an image read alone is another than among others"
+    later = split.in_epoch(2)
+    assert torch.equal(later.labels, labels), f"{name}: in_epoch() gives other labels"
+    assert torch.equal(split.in_epoch(2).read(order), later.read(order)), f"{name}: in_epoch() gives other images again"
     parts = order.split(7)
     together = torch.cat(list(split.read_batches(parts)))
     assert torch.equal(together, kept), f"{name}: read_batches() gives other images than read()"
