@@ -68,13 +68,12 @@ def print_bench(found: Bench) -> None:
 
 
 def _print_strategies(found: Bench) -> None:
-    from anybudget.report.bench import said
+    from anybudget.report.bench import blend_name, said, spent_on
 
     title = f"answers to {len(found.limits)} budgets, in truth (points of accuracy)"
-    columns = ("strategy", "mean regret", "worst", "equivalent N", "hypervolume", "violations", "judged", "images", "s")
-    table = new_table(title, columns)
+    answers = ("strategy", "mean regret", "worst", "equivalent N", "hypervolume", "violations")
+    table = new_table(title, (*answers, "judged", "images", "MACs", "time"))
     for strategy in found.strategies:
-        spent = strategy.spent
         table.add_row(
             strategy.name,
             said(strategy.regret, 3),
@@ -82,12 +81,10 @@ def _print_strategies(found: Bench) -> None:
             f"{strategy.equivalent:,}",
             said(strategy.hypervolume_ratio, 4),
             str(strategy.violations),
-            *(
-                ["", "", ""]
-                if spent is None
-                else [f"{spent.evaluations:,.0f}", f"{spent.images:.3g}", f"{spent.seconds:.0f}"]
-            ),
+            *spent_on(strategy),
         )
+    for blend in found.blends:
+        table.add_row(f"best by {blend_name(blend)}", said(blend.regret, 3))
     for count, regret in found.random.items():
-        table.add_row(f"random, {count} true evaluation(s)", f"{regret:.3f}", "", count, *[""] * 5)
+        table.add_row(f"random, {count} true evaluation(s)", f"{regret:.3f}", "", count)
     show(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -39,7 +38,8 @@ def write_bench_page(path: Path, found: Bench) -> Path:
             bench=found,
             clouds=[draw_cloud(cloud, found.truth_percent, f"cloud-{cloud.seed}") for cloud in found.clouds],
             orders=_orders(found),
-            strategies=[_strategy(row) for row in found.strategies],
+            strategies=[(row, spent_on(row)) for row in found.strategies],
+            blends=[(blend_name(blend), blend.regret) for blend in found.blends],
             first=found.first,
             said=said,
         )
@@ -86,13 +86,14 @@ def ordered_by(found: Bench) -> list[tuple[str, OrderFigures]]:
     """What orders the networks, in words, and how well: scores, blends, floors and the ceiling."""
     return [
         *((f"supernet, {'top-1' if name == 'top1' else name}", order) for name, order in found.order.items()),
-        *((_blend(blend), blend.order) for blend in found.blends),
+        *((blend_name(blend), blend.order) for blend in found.blends),
         *((f"floor: {name}", order) for name, order in found.floors.items()),
         *([("ceiling: one training", found.ceiling)] if found.ceiling else []),
     ]
 
 
-def _blend(blend: BlendFigures) -> str:
+def blend_name(blend: BlendFigures) -> str:
+    """What a blend averages, in words, with the weights of the seeds."""
     weights = ", ".join(dict.fromkeys(f"{weight:.2g}" for weight in blend.weights))
     return f"loss rank with {blend.floor}, weight {weights}"
 
@@ -101,12 +102,12 @@ def _orders(found: Bench) -> list[tuple[str, list[str]]]:
     return [(name, [said(getattr(order, key)) for key in FIGURES]) for name, order in ordered_by(found)]
 
 
-def _strategy(row: StrategyWorth) -> dict[str, Any]:
+def spent_on(row: StrategyWorth) -> tuple[str, str, str, str]:
+    """What a strategy has spent, as tables write it: networks judged, images, MACs, time; empty where it is nothing."""
     spent = row.spent
-    cost = ("", "", "", "")
-    if spent is not None:
-        cost = (f"{spent.evaluations:.0f}", figure(spent.images), figure(spent.macs), duration(spent.seconds))
-    return {"row": row, "cost": cost}
+    if spent is None:
+        return "", "", "", ""
+    return f"{spent.evaluations:,.0f}", figure(spent.images), figure(spent.macs), duration(spent.seconds)
 
 
 def _subtitle(found: Bench) -> list[str]:

@@ -6,6 +6,7 @@ import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,25 @@ class TabularBenchmark:
     choices: NDArray[np.int64]
     columns: dict[str, NDArray[np.float64]]
 
+    @cached_property
+    def canonical(self) -> tuple[Architecture, ...]:
+        """The canonical architecture that each row spells."""
+        name = self.space.name
+        return tuple(self.space.simplified(Architecture(name, tuple(row))) for row in self.choices.tolist())
+
     def networks(self, column: str) -> dict[Architecture, float]:
         """The column by canonical architecture, averaged over the rows that spell it: they are runs of one network."""
+        return {network: math.fsum(values) / len(values) for network, values in self._by_network(column).items()}
+
+    def cheapest(self, column: str) -> dict[Architecture, float]:
+        """The column by canonical architecture, the least of the rows that spell it: for what a network costs."""
+        return {network: min(values) for network, values in self._by_network(column).items()}
+
+    def _by_network(self, column: str) -> dict[Architecture, list[float]]:
         found: dict[Architecture, list[float]] = {}
-        for row, value in zip(self.choices.tolist(), self.columns[column].tolist(), strict=True):
-            found.setdefault(self.space.simplified(Architecture(self.space.name, tuple(row))), []).append(value)
-        return {architecture: math.fsum(values) / len(values) for architecture, values in found.items()}
+        for network, value in zip(self.canonical, self.columns[column].tolist(), strict=True):
+            found.setdefault(network, []).append(value)
+        return found
 
 
 def read_nas_bench_macro(path: Path) -> TabularBenchmark:

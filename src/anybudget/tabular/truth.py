@@ -40,8 +40,7 @@ class Truth:
     def of(cls, benchmark: TabularBenchmark) -> Truth:
         """The truth in a table.
 
-        Accuracies of rows that spell one network are averaged; its costs are those of its canonical spelling, the
-        cheapest, or of the cheapest row where the table lacks that.
+        Accuracies of rows that spell one network are averaged, and its costs are those of the cheapest of them.
         """
         table, space = TABLES[benchmark.space.name], benchmark.space
         percent = benchmark.networks(table.truth)
@@ -50,9 +49,9 @@ class Truth:
         def column(values: Mapping[Architecture, float]) -> Values:
             return np.array([values[architecture] for architecture in networks])
 
-        macs = column(_least(benchmark, table.cost))
+        macs = column(benchmark.cheapest(table.cost))
         depth = [sum(choice in table.weighted for choice in architecture.choices) for architecture in networks]
-        floors = {"macs": macs, "params": column(_least(benchmark, "params")), "depth": np.array(depth, dtype=float)}
+        floors = {"macs": macs, "params": column(benchmark.cheapest("params")), "depth": np.array(depth, dtype=float)}
         seeds = np.array([column(benchmark.networks(name)) for name in table.seeds]).reshape(-1, len(networks))
         return cls(space, networks, column(percent), macs, floors, seeds)
 
@@ -64,12 +63,3 @@ class Truth:
     def within(self, limit: float) -> NDArray[np.int64]:
         """The rows of the networks that cost at most `limit` multiply-adds, ascending."""
         return np.flatnonzero(self.macs <= limit)
-
-
-def _least(benchmark: TabularBenchmark, column: str) -> dict[Architecture, float]:
-    """The least value of a column among the rows that spell each network."""
-    found: dict[Architecture, float] = {}
-    for row, value in zip(benchmark.choices.tolist(), benchmark.columns[column].tolist(), strict=True):
-        network = benchmark.space.simplified(Architecture(benchmark.space.name, tuple(row)))
-        found[network] = min(value, found.get(network, value))
-    return found
