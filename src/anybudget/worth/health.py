@@ -19,7 +19,7 @@ from anybudget.worth.halves import HalfScores
 
 Values = NDArray[np.float64]
 
-POOL = 200
+POOL = 100
 """How many random networks the supernet orders, of which those that are trained are taken."""
 MOST = 1000
 """The most networks that may be trained for each order."""

@@ -146,11 +146,12 @@ def _advice(found: Findings, state: State) -> Iterator[str]:
         yield f"Mind that {floor[0]} alone orders these networks better than the supernet does."
     if state in ("weak judge", "size only", "no judge"):
         yield (
-            "Train the supernet longer or wider (supernet.epochs, the widths of space.stages), and train the best few "
-            "candidates alone before choosing (anybudget retrain)."
+            "Train the supernet longer or wider (supernet.epochs, the widths of space.stages), and let candidates race "
+            "(--race): its first is not the best, but the best may be among its first."
         )
     if state == "judge":
-        yield "Follow its order; where two candidates are close, train both (anybudget retrain)."
+        yield "Follow its order; a race (--race) tells its first candidates apart."
+        yield "See what the answers are worth: anybudget worth."
 
 
 def _written(tau: Tau) -> str:

@@ -37,7 +37,7 @@ from anybudget.worth.verdict import Findings, verdict
 Pools = dict[BudgetSet | None, list[Architecture]]
 """Random networks by the budgets that they have about the cost of; by None those of the whole space."""
 
-RECALIBRATED = 50
+RECALIBRATED = 30
 """How many networks of a pool are scored once more, calibrated on other images."""
 
 
