@@ -70,10 +70,10 @@ def test_a_bench_says_what_answers_are_worth(tiny: Path, capsys: pytest.CaptureF
     assert (found.networks, found.seeds, found.limits) == (45, (0, 1), BUDGETS)
     assert found.truth_percent == tuple(truth.percent)
     names = [strategy.name for strategy in found.strategies]
-    assert sorted(names[:2]) == ["generator", "random"]
-    assert names[2:] == ["exhaustive", "exhaustive-loss", "largest", "deepest"]
+    assert sorted(names[:3]) == ["exhaustive", "generator", "random"]
+    assert names[3:] == ["exhaustive-loss", "largest", "deepest"]
     by_name = {strategy.name: strategy for strategy in found.strategies}
-    for name in names[:2]:
+    for name in names[:3]:
         regrets = []
         for seed in found.seeds:
             chosen = [truth.index[architecture] for architecture in answers(tiny / "out", seed, name)]
@@ -90,7 +90,10 @@ def test_a_bench_says_what_answers_are_worth(tiny: Path, capsys: pytest.CaptureF
             first = next(row for row in order if truth.macs[row] <= limit)
             regret = truth.percent[truth.macs <= limit].max() - truth.percent[first]
             assert by_name["exhaustive-loss"].by_budget[place].values[seed] == pytest.approx(regret)
-    spent = by_name["exhaustive"].spent
+    inside = by_name["exhaustive"].spent
+    assert inside is not None
+    assert inside.evaluations == (truth.macs <= max(BUDGETS)).sum()
+    spent = by_name["exhaustive-loss"].spent
     assert spent is not None
     assert spent.evaluations == 45
     assert spent.images == 45 * (24 + 16)
@@ -100,6 +103,28 @@ def test_a_bench_says_what_answers_are_worth(tiny: Path, capsys: pytest.CaptureF
     assert code == 0, err
     assert "exhaustive-loss" in out
     assert "ceiling: one training" in out
+
+
+def test_answers_may_race(tiny: Path) -> None:
+    changes = {
+        "search.race": "{enabled = true, candidates = 4, epochs_per_round = 0.5}",
+        "track.strategies": '["random"]',
+    }
+    found = bench(tiny, seeds=1, **changes)
+    by_name = {strategy.name: strategy for strategy in found.strategies}
+    plain, raced = by_name["exhaustive"], by_name["exhaustive, raced"]
+    assert plain.spent is not None
+    assert raced.spent is not None
+    assert raced.spent.images > plain.spent.images
+    truth = Truth.of(read(tiny / "table.json"))
+    kept = json.loads((tiny / "out" / "seed-0" / "bench" / "exhaustive.json").read_text())
+    winners = [Architecture.from_dict(row, "winner") for row in kept["raced"]["architectures"]]
+    for place, limit in enumerate(BUDGETS):
+        inside = [row for row in np.argsort(found.clouds[0].loss) if truth.macs[row] <= limit]
+        finalists = {*inside[:4], truth.index[Architecture.from_dict(kept["architectures"][place], "answer")]}
+        assert truth.index[winners[place]] in finalists
+        regret = truth.percent[truth.macs <= limit].max() - truth.percent[truth.index[winners[place]]]
+        assert raced.by_budget[place].mean == pytest.approx(regret)
 
 
 def test_scores_are_those_of_the_evaluator(tiny: Path) -> None:

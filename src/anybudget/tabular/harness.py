@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -106,26 +106,34 @@ def blend_figures(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[Bl
 
 
 def strategies(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[StrategyWorth, ...]:
-    """What every strategy's answers are worth, best first; then the yardsticks: exhaustive search, and no supernet.
+    """What every strategy's answers are worth, best first, and then those of the yardsticks that search nothing.
 
-    `exhaustive` answers with the best by the primary metric of all networks within a budget, `exhaustive-loss` with the
-    lowest loss: no search on this supernet can ask for more. `largest` takes the network with the most multiply-adds
-    that fits, `deepest` the one with the most layers and of these the most multiply-adds.
+    A strategy whose answers raced comes twice. `exhaustive-loss` answers with the network of lowest loss within a
+    budget, `largest` with the one that has the most multiply-adds, `deepest` with the one that has the most layers and
+    of these the most multiply-adds.
     """
-    truth = budgets.truth
-    found = []
-    for name in seeds[0].answers:
-        rows = [[truth.index[a] for a in seed.answers[name].architectures] for seed in seeds]
-        spent, training = ([getattr(seed.answers[name], part) for seed in seeds] for part in ("spent", "training"))
-        found.append(worth(name, budgets, rows, _mean(spent), _mean(training)))
+    found = [row for name in seeds[0].answers for row in _answered(name, budgets, [s.answers[name] for s in seeds])]
     found.sort(key=lambda strategy: (strategy.regret.mean or 0.0, strategy.name))
     scored = _mean([Spent.model_validate(seed.spent.to_dict()) for seed in seeds])
-    for name, scores in (("exhaustive", [s.rank for s in seeds]), ("exhaustive-loss", [s.by_loss for s in seeds])):
-        found.append(worth(name, budgets, [budgets.picked(values) for values in scores], scored, None))
+    found.append(worth("exhaustive-loss", budgets, [budgets.picked(s.by_loss) for s in seeds], scored, None))
+    truth = budgets.truth
     deepest = truth.floors["depth"] + truth.macs / (1.0 + truth.macs.max())
     for name, values in (("largest", truth.macs), ("deepest", deepest)):
         found.append(worth(name, budgets, [budgets.picked(values)] * len(seeds), None, None))
     return tuple(found)
+
+
+def _answered(name: str, budgets: BudgetTruth, answers: Sequence[BenchAnswers]) -> Iterator[StrategyWorth]:
+    """What a strategy's answers are worth, those of each seed, and what they are worth after the race."""
+    index = budgets.truth.index
+    training = _mean([seed.training for seed in answers])
+    rows = [[index[a] for a in seed.architectures] for seed in answers]
+    yield worth(name, budgets, rows, _mean([seed.spent for seed in answers]), training)
+    raced = [seed.raced for seed in answers if seed.raced is not None]
+    if len(raced) == len(answers):
+        rows = [[index[a] for a in seed.architectures] for seed in raced]
+        spent = _sum(_mean([seed.spent for seed in answers]), _mean([seed.spent for seed in raced]))
+        yield worth(f"{name}, raced", budgets, rows, spent, training)
 
 
 def worth(
@@ -165,7 +173,13 @@ def clouds(seeds: Sequence[SeedScores]) -> tuple[Cloud, ...]:
     )
 
 
+_SPENT = ("evaluations", "images", "macs", "seconds")
+
+
 def _mean(spent: Sequence[Spent]) -> Spent:
     """What seeds have spent on average."""
-    names = ("evaluations", "images", "macs", "seconds")
-    return Spent(**{name: float(np.mean([getattr(one, name) for one in spent])) for name in names})
+    return Spent(**{name: float(np.mean([getattr(one, name) for one in spent])) for name in _SPENT})
+
+
+def _sum(one: Spent, other: Spent) -> Spent:
+    return Spent(**{name: getattr(one, name) + getattr(other, name) for name in _SPENT})

@@ -16,9 +16,12 @@ from anybudget.architecture import Architecture
 from anybudget.data import balanced_order
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.ranking import metrics_of
+from anybudget.runs.bench.exhaustive import ExhaustiveStrategy
 from anybudget.runs.context import RunContext
+from anybudget.runs.racing import RunRace
 from anybudget.runs.run import Run
-from anybudget.runs.searching import make_strategy
+from anybudget.runs.searching import make_strategy, names_of
+from anybudget.search.base import Strategy
 from anybudget.storage.journal import Entry, Journal
 from anybudget.storage.records import BenchAnswers, checked, read_record
 from anybudget.tabular.harness import SeedScores
@@ -56,6 +59,8 @@ def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -
     order = sorted(range(len(networks)), key=lambda index: metrics[index].rank)
     rank = np.empty(len(networks))
     rank[order] = np.arange(len(networks))
+    strategies: list[str | type[Strategy]] = [*names, ExhaustiveStrategy]
+    answers = [answers_of(run, strategy, journal) for strategy in strategies]
     entries = [journal.entries[network.choices] for network in networks]
     return SeedScores(
         seed=run.recipe.seed,
@@ -63,7 +68,7 @@ def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -
         top1=np.array([found.top1_percent for found in metrics]),
         rank=rank,
         fold_losses=np.array([[entry[_fold(number)] for entry in entries] for number in range(FOLDS)]),
-        answers={name: answers_of(run, name, journal) for name in names},
+        answers={found.strategy: found for found in answers},
         spent=evaluator.spent,
         training_seconds=run.folder.stages()["supernet"].seconds,
     )
@@ -112,11 +117,13 @@ def _fold(number: int) -> str:
     return f"loss_on_part_{number + 1}"
 
 
-def answers_of(run: Run, name: str, journal: Journal) -> BenchAnswers:
+def answers_of(run: Run, strategy: str | type[Strategy], journal: Journal) -> BenchAnswers:
     """What a strategy answers to the budgets of the recipe; kept in the run folder.
 
     Scores come from the journal, and count as if evaluated now, with their share of the time that scoring all took.
+    Where the recipe has a race at the end, the answers after it are there, too.
     """
+    (name,) = names_of([strategy])
     context, path = run.context, run.folder.path / FOLDER / f"{name}.json"
     settings = _answered_with(run, name)
     found = read_record(path, BenchAnswers, "delete it to have the strategy answer again")
@@ -125,17 +132,21 @@ def answers_of(run: Run, name: str, journal: Journal) -> BenchAnswers:
     budgets = run.recipe.budget_sets()
     context.check_budgets(budgets)
     with context.evaluating(f"bench {name}") as work:
-        strategy = make_strategy(context, name, work, part=name, journal=journal)
-        candidates = strategy.search(budgets)
+        made = make_strategy(context, strategy, work, part=name, journal=journal)
+        candidates = made.search(budgets)
         answers = {
             "strategy": name,
             "settings": settings,
             "limits": [next(iter(budget_set)).limit for budget_set in budgets],
             "architectures": [candidate.architecture.to_dict() for candidate in candidates],
             "seconds": [candidate.seconds for candidate in candidates],
-            "spent": strategy.spent.to_dict(),
-            "training": strategy.training.to_dict(),
+            "spent": made.spent.to_dict(),
+            "training": made.training.to_dict(),
         }
+        if run.recipe.search.race.enabled:
+            winners, spent = RunRace(context, work).answers(made, candidates)
+            found_by_race = [winner.architecture.to_dict() for winner in winners]
+            answers["raced"] = {"architectures": found_by_race, "spent": spent.to_dict()}
         record = checked(answers, BenchAnswers, str(path))
         run.folder.write_result(f"{FOLDER}/{name}.json", record.to_json())
     return record
@@ -148,13 +159,14 @@ def _scored_with(run: RunContext) -> dict[str, Any]:
 
 def _answered_with(run: Run, name: str) -> dict[str, Any]:
     """What decides the answers of a strategy."""
-    search = run.recipe.search.model_dump(mode="json")
-    common = {key: value for key, value in search.items() if not isinstance(value, dict)}
-    costs = run.recipe.model_dump(mode="json")["costs"]
+    recipe = run.recipe.model_dump(mode="json")
+    search = recipe["search"]
+    race = {"race": search["race"], "retrain": recipe["retrain"]} if run.recipe.search.race.enabled else {}
     return {
         **_scored_with(run.context),
         "generator": run.folder.digest("generator.safetensors"),
-        "search": common,
+        "search": {key: value for key, value in search.items() if not isinstance(value, dict)},
         "strategy": search.get(name, {}),
-        "costs": costs,
+        "costs": recipe["costs"],
+        **race,
     }

@@ -3,6 +3,7 @@
 from anybudget.storage.records.bench import (
     Bench,
     BenchAnswers,
+    BenchRaced,
     BlendFigures,
     Cloud,
     Figure,
@@ -51,6 +52,7 @@ __all__ = [
     "Answer",
     "Bench",
     "BenchAnswers",
+    "BenchRaced",
     "BlendFigures",
     "Cloud",
     "Comparison",

@@ -7,10 +7,17 @@ from typing import Any
 from anybudget.storage.records.schemas import AnArchitecture, Count, Number, Record, Spent
 
 
+class BenchRaced(Record):
+    """The answers of a strategy after the race at the end, and what the race has cost."""
+
+    architectures: tuple[AnArchitecture, ...]
+    spent: Spent
+
+
 class BenchAnswers(Record):
     """`bench/NAME.json` of a seed's run: a strategy's answer to every budget, in multiply-adds of the full network.
 
-    `settings` decide them; `seconds` is the time of each query.
+    `settings` decide them; `seconds` is the time of each query. `raced` are the answers after a race, if there is one.
     """
 
     strategy: str
@@ -20,6 +27,7 @@ class BenchAnswers(Record):
     seconds: tuple[Number, ...]
     spent: Spent
     training: Spent
+    raced: BenchRaced | None = None
 
 
 class Figure(Record):
