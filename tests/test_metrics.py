@@ -21,11 +21,13 @@ from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.progress import Task
 from anybudget.search.base import SearchContext
+from anybudget.search.compare import compare, shortfall
 from anybudget.search.evolution import EvolutionStrategy
 from anybudget.search.nsga2 import NSGA2Strategy
 from anybudget.search.random import RandomStrategy
 from anybudget.spaces import UnifiedSpace
 from anybudget.testing.planted import PlantedEvaluator
+from conftest import call
 
 
 def tallied(logits: torch.Tensor, labels: torch.Tensor, parts: int = 1) -> Tally:
@@ -65,6 +67,63 @@ def test_the_primary_metric_ranks_before_the_loss() -> None:
     chosen = "balanced_accuracy_percent"
     assert replace(low, primary=chosen).rank < replace(high, primary=chosen).rank
     assert replace(high, primary=chosen).value == 45.0
+
+
+def test_by_loss_the_lowest_is_the_best() -> None:
+    low = Metrics(0.5, {"top1_percent": 40.0}, primary="loss")
+    high = Metrics(0.7, {"top1_percent": 60.0}, primary="loss")
+    assert low.rank > high.rank
+    assert (low.value, low.merit, str(low)) == (0.5, -0.5, "loss 0.500")
+    top1 = replace(high, primary="top1_percent")
+    assert (top1.value, top1.merit, str(top1)) == (60.0, 60.0, "top-1 60.00%")
+    assert shortfall(low, {"cost": 1.0, "loss": 2.0}) == 0.25
+    assert shortfall(top1, {"cost": 1.0, "top1_percent": 0.0}) == pytest.approx(0.4)
+    check_metric("loss", 2)
+
+
+class _LossOpposed(PlantedEvaluator):
+    """The loss is top-1, so that the best by one is the worst by the other."""
+
+    def scores(self, architectures: Sequence[Architecture], progress: Task | None = None) -> list[Metrics]:
+        for architecture, metrics in zip(architectures, super().scores(architectures, progress), strict=True):
+            self._planted[architecture] = Metrics(metrics.top1_percent / 100, metrics.figures, "loss")
+        return [self._planted[architecture] for architecture in architectures]
+
+
+@pytest.mark.parametrize("strategy", [RandomStrategy, EvolutionStrategy, NSGA2Strategy])
+def test_every_strategy_can_choose_by_loss(space: UnifiedSpace, strategy: type) -> None:
+    evaluator = _LossOpposed(space)
+    evaluator.metric = "loss"
+    search = strategy(SearchContext(evaluator, build_costs(space), seed=1))
+    found = compare([search], [BudgetSet.parse("macs<=1G")])
+    assert found["metric"] == "loss"
+    assert found["reference"]["loss"] == pytest.approx(np.log(space.classes))
+    (candidate,) = found["strategies"][0]["candidates"]
+    assert candidate["supernet_loss"] == min(metrics.loss for metrics in evaluator.scored.values())
+    cost = candidate["costs"]["macs"] / found["reference"]["cost"]
+    share = candidate["supernet_loss"] / found["reference"]["loss"]
+    assert found["strategies"][0]["hypervolume"] == pytest.approx((1 - cost) * (1 - share))
+
+
+def test_a_run_that_chooses_by_loss_says_so(
+    workshop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    code, out, err = call(capsys, "run", "tiny.toml", "--out", "chosen", "--set", "search.metric=loss")
+    assert code == 0, err
+    assert "chosen by their validation loss, in nats: lower is better" in out
+    code, out, err = call(capsys, "compare", "chosen", "--strategies", "random,evolution")
+    assert code == 0, err
+    assert "chosen by loss (lower is better)" in out
+    found = json.loads((workshop / "chosen" / "compare.json").read_text())
+    row = next(line for line in out.splitlines() if line.strip("│ ").startswith("loss"))
+    for strategy in found["strategies"]:
+        losses = [evaluated["loss"] for evaluated in strategy["evaluated"]]
+        assert strategy["candidates"][0]["supernet_loss"] in losses
+        assert f"{strategy['candidates'][0]['supernet_loss']:.4f}" in row
+    page = (workshop / "chosen" / "report.html").read_text()
+    assert "chosen by their validation loss, the lowest being the best" in page
+    assert "that of guessing" in page
 
 
 class _Opposed(PlantedEvaluator):

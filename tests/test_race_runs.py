@@ -176,8 +176,15 @@ def test_the_recipe_turns_it_on_for_the_whole_run(capsys: pytest.CaptureFixture[
     code, out, err = call(capsys, "generate", "raced", "--no-race", "--json")
     assert code == 0, err
     assert all("race" not in row for row in json.loads(out))
-    code, out, err = call(capsys, "doctor", "raced")
+    code, out, err = call(capsys, "doctor", "raced", "--json")
     assert code == 0, out
+    checks = {check["check"]: check["state"] for check in json.loads(out)["checks"]}
+    there = sorted(Path("raced/race").iterdir())
+    assert {f"race/{path.name}": "ok" for path in there}.items() <= checks.items()
+    (there[0] / "result.json").write_text("{}")
+    code, out, _ = call(capsys, "doctor", "raced", "--json")
+    assert code == 2
+    assert f"race/{there[0].name}/result.json" in out
 
 
 def test_answers_depend_on_how_networks_race_if_they_do() -> None:

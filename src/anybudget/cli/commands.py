@@ -164,7 +164,7 @@ def generate(
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
     else:
-        print_candidates([candidate.to_dict() for candidate in candidates])
+        print_candidates([candidate.to_dict() for candidate in candidates], metric=opened.recipe.search.metric)
 
 
 @app.command()
@@ -187,7 +187,7 @@ def search(
     if as_json:
         out.print_json(json.dumps(candidates))
     else:
-        print_candidates(candidates)
+        print_candidates(candidates, metric=opened.recipe.search.metric)
 
 
 @app.command()

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from anybudget.runs.run import Run
 
 
+# As `anybudget.evaluation.metrics` has them, which imports NumPy: help is to be immediate.
+TOP1, LOSS = "top1_percent", "loss"
+
+
 def _quantity(value: float) -> str:
     from anybudget.budgets import format_quantity
 
@@ -69,15 +73,23 @@ def print_space(summary: Mapping[str, Any]) -> None:
     show(table)
 
 
-def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Print generated architectures, beside the random baseline at the same budgets where there is one."""
+def print_candidates(
+    rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = (), *, metric: str = TOP1
+) -> None:
+    """Print generated architectures, beside the random baseline at the same budgets where there is one.
+
+    Args:
+        rows: answers.
+        baseline: random networks.
+        metric: by which networks were chosen.
+    """
     from anybudget.budgets import least_unused_percent
 
-    names = _costs_of(rows)
+    names, raced = _costs_of(rows), any(row.get("race") for row in rows)
     columns = ["budgets", *names, "unused of the tightest", "supernet top-1", "balanced"]
-    table = new_table(
-        "generated architectures", [*columns, *(["random best", "random mean", "random worst"] if baseline else [])]
-    )
+    columns += ["supernet loss"] if metric == LOSS else []
+    columns += ["random best", "random mean", "random worst"] if baseline else []
+    table = new_table("generated architectures", [*columns, *(["supernet's place", *RACED] if raced else [])])
     for row in rows:
         budgets, costs = row["budgets"], row["costs"]
         cells = [
@@ -87,12 +99,37 @@ def print_candidates(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mappi
             f"{row['supernet_top1_percent']:.2f}%",
             _percent(row.get("supernet_balanced_accuracy_percent")),
         ]
+        if metric == LOSS:
+            cells.append(_nats(row.get("supernet_loss")))
         scores = [other["supernet_top1_percent"] for other in baseline if other["budgets"] == budgets]
-        if scores:
-            cells += [f"{value:.2f}%" for value in (max(scores), sum(scores) / len(scores), min(scores))]
+        spread = (max(scores), sum(scores) / len(scores), min(scores)) if scores else (None,) * 3
+        cells += map(_percent, spread) if baseline else ()
+        race = row.get("race")
+        if race:
+            networks = race["networks"]
+            cells += [f"{networks[0]['supernet_place']} of {len(networks)}", *_raced(row)]
         table.add_row(*cells)
     show(table)
+    if metric == LOSS:
+        out.print("networks were chosen by their validation loss, in nats: lower is better")
     _print_largest_class(rows, "validation")
+
+
+RACED = ("raced top-1", "raced loss")
+"""The columns of what a network reached in its race."""
+
+
+def _raced(row: Mapping[str, Any]) -> list[str]:
+    """What a network reached in its race, with weights of its own; empty where it has not raced."""
+    if not row.get("race"):
+        return [""] * len(RACED)
+    last = row["race"]["networks"][0]["rounds"][-1]
+    return [_percent(last["validation_top1_percent"]), _nats(last["validation_loss"])]
+
+
+def _nats(value: float | None) -> str:
+    """A loss as tables write it; empty where it is not said."""
+    return "" if value is None else f"{value:.4f}"
 
 
 def _costs_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -125,26 +162,45 @@ def _print_largest_class(rows: Sequence[Mapping[str, Any]], split: str) -> None:
 
 def print_comparison(found: Mapping[str, Any]) -> None:
     """Print what `compare` found: top-1 at every budget, then what the strategies add up to."""
-    strategies = found["strategies"]
-    table = new_table("supernet top-1 by strategy", ["", *(strategy["name"] for strategy in strategies)])
+    from anybudget.evaluation.metrics import title
+
+    strategies, metric = found["strategies"], found.get("metric", TOP1)
+    raced = any("race" in strategy for strategy in strategies)
+    chosen = "" if metric == TOP1 else f", chosen by {title(metric)}{' (lower is better)' if metric == LOSS else ''}"
+    table = new_table(f"supernet top-1 by strategy{chosen}", ["", *(strategy["name"] for strategy in strategies)])
     for index, budgets in enumerate(found["budgets"]):
-        scores = [strategy["candidates"][index]["supernet_top1_percent"] for strategy in strategies]
-        best = max(scores)
-        cells = (f"[bold]{score:.2f}%[/bold]" if score == best else f"{score:.2f}%" for score in scores)
-        table.add_row(_limits(budgets), *cells)
-        balanced = [strategy["candidates"][index].get("supernet_balanced_accuracy_percent") for strategy in strategies]
-        table.add_row("  balanced accuracy", *map(_percent, balanced))
+        answers = [strategy["candidates"][index] for strategy in strategies]
+        for number, shown in enumerate(dict.fromkeys((TOP1, "balanced_accuracy_percent", metric))):
+            label = _limits(budgets) if not number else f"  {title(shown)}"
+            table.add_row(label, *_figures(answers, shown, primary=shown == metric))
+        if raced:
+            for name, cells in zip(RACED, zip(*map(_raced, answers), strict=True), strict=True):
+                table.add_row(f"  {name}", *cells)
     table.add_section()
     table.add_row("least use of a budget", *(f"{100 * found['min_use']:.3g}%" for _ in strategies))
     table.add_row("hypervolume", *(f"{strategy['hypervolume']:.4f}" for strategy in strategies))
-    for key, title in (
+    for key, name in (
         ("evaluations", "candidates evaluated"),
         ("images", "images, training included"),
         ("macs", "MACs"),
     ):
-        table.add_row(title, *(_quantity(strategy["spent"][key]) for strategy in strategies))
+        table.add_row(name, *(_quantity(strategy["spent"][key]) for strategy in strategies))
+        if raced and key != "evaluations":
+            table.add_row("  of it in the race", *(_quantity(strategy["race"][key]) for strategy in strategies))
     table.add_row("seconds", *(f"{strategy['spent']['seconds']:.1f}" for strategy in strategies))
     show(table)
+
+
+def _figures(answers: Sequence[Mapping[str, Any]], metric: str, *, primary: bool) -> list[str]:
+    """The figure of a metric for each answer; of the primary one the best stand out."""
+    values = [row.get(f"supernet_{metric}") for row in answers]
+    known = [value for value in values if value is not None]
+    best = (min if metric == LOSS else max)(known, default=None)
+    texts = [_nats(value) if metric == LOSS else _percent(value) for value in values]
+    return [
+        f"[bold]{text}[/bold]" if primary and value is not None and value == best else text
+        for text, value in zip(texts, values, strict=True)
+    ]
 
 
 def print_ranking(found: Mapping[str, Any]) -> None:
@@ -153,11 +209,11 @@ def print_ranking(found: Mapping[str, Any]) -> None:
     columns = ("images", "loss", "top-1", "loss for top-1", "loss on one batch")
     for name, supernet in found["supernets"].items():
         span = supernet["top1_percent"]
-        title = (
+        heading = (
             f"{name} supernet: Kendall's tau of {found['paths']} networks' scores on few images and on all {total:,} "
             f"(top-1 {span['lowest']:.1f} to {span['highest']:.1f}%)"
         )
-        table = new_table(title, columns)
+        table = new_table(heading, columns)
         for row in supernet["rows"]:
             keys = ("loss", "top1", "loss_for_top1", "batch_loss")
             table.add_row(f"{row['images']:,}", *(_tau(row[key]) for key in keys))
@@ -215,6 +271,6 @@ def print_results(opened: Run) -> None:
     baseline = [row.to_json() for row in read_records(folder.path / "random.jsonl", Measured)]
     results = [read_record(path, Retrained) for path in sorted(folder.path.glob("retrain/*/result.json"))]
     rows = [result.to_json() for result in results if result is not None]
-    print_candidates(answers, baseline)
+    print_candidates(answers, baseline, metric=opened.recipe.search.metric)
     if rows:
         print_retrained(sorted(rows, key=lambda row: list(row["costs"].values())))

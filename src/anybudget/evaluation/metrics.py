@@ -18,6 +18,9 @@ from anybudget.registry import Registry
 TOP1 = "top1_percent"
 """The primary metric unless another is asked for."""
 
+LOSS = "loss"
+"""The mean cross-entropy as the primary metric: the only one of which less is better."""
+
 TOP5 = 5
 """How many answers top-5 accuracy accepts; it says nothing where there are no more classes."""
 
@@ -87,8 +90,18 @@ def applicable(classes: int) -> tuple[str, ...]:
 
 
 def title(metric: str) -> str:
-    """A metric's name for people: `top-1`, `balanced accuracy`."""
+    """A metric's name for people: `top-1`, `balanced accuracy`, `loss`."""
     return re.sub(r"^top(?=\d)", "top-", metric.removesuffix("_percent")).replace("_", " ")
+
+
+def written(metric: str, value: float) -> str:
+    """A figure as people read it, with its name: `top-1 93.21%`, `loss 0.412`."""
+    return f"loss {value:.3f}" if metric == LOSS else f"{title(metric)} {value:.2f}%"
+
+
+def metric_names() -> tuple[str, ...]:
+    """What networks can be chosen by: every registered metric, and the loss."""
+    return (*METRICS, LOSS)
 
 
 def check_metric(name: str, classes: int, where: str = "search.metric") -> None:
@@ -97,9 +110,11 @@ def check_metric(name: str, classes: int, where: str = "search.metric") -> None:
     Raises:
         ConfigError: there is no such metric, or it does not apply to so many classes.
     """
+    if name == LOSS:
+        return
     if METRICS[name](Tally.empty(np.arange(classes), classes)) is None:
         raise ConfigError(
-            f"{where}: {name} does not apply to {classes} classes; take {' or '.join(applicable(classes))}"
+            f"{where}: {name} does not apply to {classes} classes; take {' or '.join((*applicable(classes), LOSS))}"
         )
 
 
@@ -107,7 +122,7 @@ def check_metric(name: str, classes: int, where: str = "search.metric") -> None:
 class Metrics:
     """How well a network classifies: mean cross-entropy in nats, and the figure of each metric, higher being better.
 
-    `primary` names the metric that networks are chosen by.
+    `primary` names the metric that networks are chosen by, or is `loss`.
     """
 
     loss: float
@@ -116,13 +131,18 @@ class Metrics:
 
     @property
     def value(self) -> float:
-        """The figure of the primary metric."""
-        return self.figures[self.primary]
+        """The figure of the primary metric; less is better where that is the loss, see `merit`."""
+        return self.loss if self.primary == LOSS else self.figures[self.primary]
+
+    @property
+    def merit(self) -> float:
+        """The figure of the primary metric such that higher is better: the loss with a minus."""
+        return -self.value if self.primary == LOSS else self.value
 
     @property
     def rank(self) -> tuple[float, float]:
         """The sort key by which networks are chosen: the primary metric, then a low loss; the highest is the best."""
-        return self.value, -self.loss
+        return self.merit, -self.loss
 
     @property
     def top1_percent(self) -> float:
@@ -141,7 +161,7 @@ class Metrics:
 
     def __str__(self) -> str:
         """The primary metric, as progress shows it."""
-        return f"{title(self.primary)} {self.value:.2f}%"
+        return written(self.primary, self.value)
 
     def to_dict(self, prefix: str = "") -> dict[str, float]:
         """Plain data as records have it: `top1_percent` or, with a prefix, `test_top1_percent`, and so on."""

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from anybudget.budgets import BudgetSet, unknown_cost
 from anybudget.costs import COSTS, CostModel, CostSettings, build_costs, cost_names
 from anybudget.errors import shown
-from anybudget.evaluation.metrics import METRICS, TOP1
+from anybudget.evaluation.metrics import LOSS, METRICS, TOP1, metric_names
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.settings import GeneratorSchedule
 from anybudget.runtime.batch_parts import batch_problem
@@ -31,10 +31,10 @@ UNKNOWN_NAME = "unknown_name"
 
 
 def _metric_name(name: str) -> str:
-    """A metric by its registered name."""
-    if name in METRICS:
+    """A metric by its registered name, or the loss."""
+    if name in metric_names():
         return name
-    raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": METRICS.unknown(name)})
+    raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": f"{METRICS.unknown(name)}, {LOSS}"})
 
 
 MetricName = Annotated[str, AfterValidator(_metric_name)]
@@ -128,7 +128,7 @@ class GeneratorSection(GeneratorSchedule):
 class SearchSection(Settings):
     """`[search]`: which budgets are asked for, and how candidates are evaluated.
 
-    Networks are chosen by `metric`, a figure where higher is better.
+    Networks are chosen by `metric`: the highest figure of a registered metric, or the lowest `loss`.
     `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
     random baseline alone, whose networks are to be of about the same cost: the least share that each of them uses.
 

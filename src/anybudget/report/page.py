@@ -10,7 +10,8 @@ import jinja2
 
 from anybudget.budgets import format_quantity, unused_percent
 from anybudget.costs import shown_costs, title_of, unit_of
-from anybudget.report import accuracy, blocks, curves, delivered, health, strategies, times, words
+from anybudget.evaluation.metrics import LOSS
+from anybudget.report import accuracy, blocks, curves, delivered, health, race, strategies, times, words
 from anybudget.report.contents import STAGES, RetrainedNetwork, RunContents, read_run
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
 from anybudget.storage.files import write_whole
@@ -73,6 +74,8 @@ def render(contents: RunContents) -> str:
         deliveries=_deliveries(contents.answers),
         strategies=strategies.section(contents.comparison),
         health=health.section(contents.health),
+        races=race.section(latest),
+        by_loss=_setting(contents, "search", "metric") == LOSS,
         architectures=_architectures(latest),
         retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
         retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anybudget.evaluation.metrics import LOSS
 from anybudget.report import histogram, limited, progress, series
 from anybudget.report.words import duration, figure
 from anybudget.storage.records import Comparison, Measured, Spent, StrategyResult
@@ -43,6 +44,7 @@ def section(comparison: Comparison | None) -> dict[str, Any] | None:
         "several": any(comparison.cost in limits and len(limits) > 1 for limits in comparison.budgets),
         "over": sum(not candidate.within for candidate in candidates),
         "answers": len(candidates),
+        "raced": any(candidate.race is not None for candidate in candidates),
         "idle": [strategy.name for strategy in strategies if not strategy.evaluated],
     }
 
@@ -53,17 +55,24 @@ def _by_budget(strategies: Sequence[StrategyResult]) -> list[tuple[Measured, ...
 
 def _scores(candidates: Sequence[Measured], metric: str) -> list[Cell]:
     """The top-1 of one budget set, the best by `metric`. What is over its budget is no answer, so never the best."""
-    scores = [candidate.figure(metric) if candidate.within else None for candidate in candidates]
+    sign, decimals = (-1, 4) if metric == LOSS else (1, 2)
+    scores = [sign * candidate.figure(metric) if candidate.within else None for candidate in candidates]
     return [
-        Cell(f"{candidate.supernet_top1_percent:.2f}", best, _balanced(candidate), over=not candidate.within)
-        for candidate, best in zip(candidates, _best(scores, 2), strict=True)
+        Cell(f"{candidate.supernet_top1_percent:.2f}", best, _remark(candidate, metric), over=not candidate.within)
+        for candidate, best in zip(candidates, _best(scores, decimals), strict=True)
     ]
 
 
-def _balanced(candidate: Measured) -> str:
-    """Balanced accuracy as a remark; nothing where a run from before it was measured does not say it."""
-    balanced = candidate.supernet_balanced_accuracy_percent
-    return "" if balanced is None else f"balanced {balanced:.2f}"
+def _remark(candidate: Measured, metric: str) -> str:
+    """Further figures; nothing where a run from before they were measured does not say them."""
+    balanced, loss, race = candidate.supernet_balanced_accuracy_percent, candidate.supernet_loss, candidate.race
+    said = [] if balanced is None else [f"balanced {balanced:.2f}"]
+    if metric == LOSS and loss is not None:
+        said.append(f"loss {loss:.4f}")
+    if race is not None:
+        last = race.networks[0].rounds[-1]
+        said.append(f"raced {last.validation_top1_percent:.2f}, loss {last.validation_loss:.4f}")
+    return "; ".join(said)
 
 
 def _best(values: Sequence[float | None], decimals: int) -> list[bool]:
@@ -89,7 +98,14 @@ def _spending(
     return [
         Cell(
             write(amount(strategy.spent)),
-            remark=f"of it {write(amount(strategy.training))} in training" if amount(strategy.training) else "",
+            remark=_parts(strategy, amount, write),
         )
         for strategy in strategies
     ]
+
+
+def _parts(strategy: StrategyResult, amount: Callable[[Spent], float], write: Callable[[float], str]) -> str:
+    """How much of what was spent went into training and into the race."""
+    parts = {"training": strategy.training, "the race": strategy.race}
+    said = [f"{write(amount(spent))} in {name}" for name, spent in parts.items() if spent and amount(spent)]
+    return f"of it {' and '.join(said)}" if said else ""

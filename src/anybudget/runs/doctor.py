@@ -19,6 +19,7 @@ from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS, LISTING
 from anybudget.runs.environment import environment, free_bytes, size
 from anybudget.runs.opening import open_run
+from anybudget.runs.racing import FOLDER as RACES
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import NETWORK, WEIGHTS
 from anybudget.runs.trainings import FOLDER as TRAININGS
@@ -33,6 +34,7 @@ from anybudget.storage.records import (
     Measured,
     Network,
     Provenance,
+    RacedNetwork,
     Ranking,
     Retrained,
     StageNote,
@@ -156,7 +158,8 @@ def _lines(path: Path) -> str:
 
 
 def _entries(path: Path) -> str:
-    record = read_record(path, SCHEMAS.get(path.name, AnyRecord))
+    raced = path.parent.parent.name == RACES and path.name == "result.json"
+    record = read_record(path, RacedNetwork if raced else SCHEMAS.get(path.name, AnyRecord))
     return f"{len(record.model_dump())} entries" if record else "0 entries"
 
 
@@ -216,6 +219,7 @@ class _Examination:
                 else:
                     yield from self._file(name, again, required=finished and (name != POOL or self._has_pool))
         yield from self._networks()
+        yield from self._raced()
         yield from self._others()
         yield from self._unfinished()
         yield self._disk()
@@ -298,6 +302,15 @@ class _Examination:
                 again = f"run: anybudget retrain {self.path} {path / other}"
                 wrong += [found for found in self._file(f"{name}/{file}", again, required=True) if found.state != "ok"]
             yield from wrong or [Check(name, "ok", f"{len(NETWORK_FILES)} files are readable")]
+
+    def _raced(self) -> Iterator[Check]:
+        """What races have left of each network: the rounds of all, weights of those that won."""
+        for path in sorted(path for path in self.path.glob(f"{RACES}/*") if path.is_dir()):
+            name = f"{RACES}/{path.name}"
+            again = "search again with a race, which runs its rounds anew"
+            files = ["result.json", *(file for file in (NETWORK, FACTS, WEIGHTS) if (path / file).exists())]
+            wrong = [found for file in files for found in self._file(f"{name}/{file}", again) if found.state != "ok"]
+            yield from wrong or [Check(name, "ok", f"{len(files)} files are readable")]
 
     def _others(self) -> Iterator[Check]:
         """What no stage wrote."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.decoding.pareto import hypervolume
 from anybudget.decoding.reachability import reachable
-from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.metrics import LOSS, Metrics
 from anybudget.runtime.accounting import Spending
 from anybudget.search.base import Candidate, Strategy
 
@@ -33,8 +34,8 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet], race: 
         `budgets`, the `cost` that orders them, the primary `metric`, the `reference` of the hypervolume, the floor
         that applied (`min_use`, and in `floors` the least cost of each budget set), and for each of `strategies` its
         `candidates`, `hypervolume`, what was `spent` (of it in `training` and in the `race`), and all that were
-        `evaluated`, in order. The hypervolume is the share of the rectangle from cost 0 and 100% to the reference that
-        is dominated by the strategy's candidates.
+        `evaluated`, in order. The hypervolume is the share of the rectangle from cost 0 and 100%, or no loss, to the
+        reference that is dominated by the strategy's candidates.
 
     Raises:
         BudgetError: a budget set cannot be met.
@@ -43,7 +44,7 @@ def compare(strategies: Sequence[Strategy], budgets: Sequence[BudgetSet], race: 
     terms = {cost: strategies[0].costs[cost].terms}
     limits = [budget_set.limits().get(cost) for budget_set in budgets]
     most = max((limit for limit in limits if limit is not None), default=0.0)
-    reference = {"cost": min(most, reachable(terms, cost)[1]), strategies[0].evaluator.metric: 0.0}
+    reference = {"cost": min(most, reachable(terms, cost)[1]), **worst(strategies[0])}
     return {
         "budgets": [budget_set.limits() for budget_set in budgets],
         "cost": cost,
@@ -60,8 +61,7 @@ def _run(
 ) -> dict[str, Any]:
     candidates, raced = (found, None) if race is None else race(strategy, found)
     points = [
-        (candidate.costs[cost] / reference["cost"], (100.0 - candidate.metrics.value) / 100.0)
-        for candidate in candidates
+        (candidate.costs[cost] / reference["cost"], shortfall(candidate.metrics, reference)) for candidate in candidates
     ]
     return {
         "name": strategy.name,
@@ -72,6 +72,19 @@ def _run(
         **({} if raced is None else {"race": raced.to_dict()}),
         "evaluated": evaluated(strategy.evaluator.scored, strategy.costs[cost]),
     }
+
+
+def worst(strategy: Strategy) -> dict[str, float]:
+    """The figure of the primary metric from which on a network is worth nothing: 0 %, or the loss of guessing."""
+    metric = strategy.evaluator.metric
+    return {metric: math.log(strategy.space.classes) if metric == LOSS else 0.0}
+
+
+def shortfall(metrics: Metrics, reference: Mapping[str, float]) -> float:
+    """How far a network is from the best there can be, as a share of what the reference is: 0 for 100 % or no loss."""
+    if metrics.primary == LOSS:
+        return metrics.loss / reference[LOSS]
+    return (100.0 - metrics.value) / 100.0
 
 
 def evaluated(scored: Mapping[Architecture, Metrics], cost: CostModel) -> list[dict[str, float]]:

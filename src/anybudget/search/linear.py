@@ -56,7 +56,7 @@ class LinearStrategy(Strategy):
         architectures = spread_samples(self.space, cost, self.settings.samples, np.random.default_rng(self.seed))
         with self.progress.task(self.name, len(architectures)) as task:
             scores = self.evaluator.scores(architectures, task)
-        values = [-score.loss if self.settings.target == "loss" else score.value for score in scores]
+        values = [-score.loss if self.settings.target == "loss" else score.merit for score in scores]
         return fit_additive(self.space, np.array([a.choices for a in architectures]), np.array(values))
 
     def find(self, budgets: BudgetSet) -> Found:

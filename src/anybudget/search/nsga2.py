@@ -11,13 +11,13 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.pareto import pareto_front, quiet_pymoo
-from anybudget.evaluation.metrics import title
+from anybudget.evaluation.metrics import written
 from anybudget.search.base import Found, exact_costs
 from anybudget.search.population import PopulationSettings, PopulationStrategy, next_generation
 from anybudget.spaces import SearchSpace
 
 Member = tuple[Architecture, float, dict[str, float]]
-"""A member of a front: architecture, top-1 in percent, and every cost by name."""
+"""A member of a front: architecture, `Metrics.merit` (top-1 in percent, say), and every cost by name."""
 
 
 class NSGA2Settings(PopulationSettings):
@@ -29,7 +29,7 @@ class NSGA2Settings(PopulationSettings):
 class NSGA2Strategy(PopulationStrategy):
     """Evolves the whole front of validation error against the budgeted costs, and returns its most accurate member.
 
-    The objectives are the error in percent and every budgeted cost as a share of its limit. Offspring that were
+    The objectives are the primary metric and every budgeted cost as a share of its limit. Offspring that were
     evaluated before or exceed a budget take no place in a generation: others are bred until it is full, and where
     attempts run out, random architectures within the budgets fill it up. So every generation evaluates `population`
     architectures as long as as many are found; the search ends early when none is left.
@@ -64,7 +64,8 @@ class NSGA2Strategy(PopulationStrategy):
                     break  # nothing new is left
                 evaluated.update(self._evaluate(algorithm.problem, asked, budgets))
                 algorithm.tell(infills=asked)
-                task.advance(1, f"{title(self.evaluator.metric)} {max(evaluated.values()):.2f}%")
+                best = max(evaluated.values())
+                task.advance(1, written(self.evaluator.metric, abs(best)))  # the merit of a loss is its negative
         return self._undominated(evaluated, budgets)
 
     def _algorithm(self, first: Sequence[Architecture], mating: _Mating, objectives: int) -> Any:
@@ -84,21 +85,21 @@ class NSGA2Strategy(PopulationStrategy):
         return algorithm
 
     def _evaluate(self, problem: Any, asked: Any, budgets: BudgetSet) -> dict[Architecture, float]:
-        """Give pymoo's individuals their objectives; top-1 in percent of each."""
+        """Give pymoo's individuals their objectives; the merit of each."""
         from pymoo.core.evaluator import Evaluator as Assigner  # type: ignore[import-untyped]
         from pymoo.problems.static import StaticProblem  # type: ignore[import-untyped]
 
         architectures = [_architecture(self.space, individual) for individual in asked]
         shares = [[self.costs[budget.cost].cost(a) / budget.limit for budget in budgets] for a in architectures]
-        top1 = [score.value for score in self.evaluator.scores(architectures)]
-        objectives = np.column_stack([100.0 - np.array(top1), np.array(shares)])
+        merits = [score.merit for score in self.evaluator.scores(architectures)]
+        objectives = np.column_stack([-np.array(merits), np.array(shares)])
         Assigner().eval(StaticProblem(problem, F=objectives), asked)
-        return dict(zip(architectures, top1, strict=True))
+        return dict(zip(architectures, merits, strict=True))
 
     def _undominated(self, evaluated: Mapping[Architecture, float], budgets: BudgetSet) -> list[Member]:
-        """What no other of `evaluated` dominates in top-1 and the budgeted costs."""
-        found = [(a, top1, exact_costs(self.costs, a)) for a, top1 in evaluated.items()]
-        points = [[-top1, *(costs[budget.cost] for budget in budgets)] for _, top1, costs in found]
+        """What no other of `evaluated` dominates in merit and the budgeted costs."""
+        found = [(a, merit, exact_costs(self.costs, a)) for a, merit in evaluated.items()]
+        points = [[-merit, *(costs[budget.cost] for budget in budgets)] for _, merit, costs in found]
         first = next(iter(budgets)).cost
         return sorted((found[index] for index in pareto_front(points)), key=lambda member: member[2][first])
 

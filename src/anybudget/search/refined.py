@@ -87,10 +87,10 @@ class RefinedStrategy(Strategy):
         return evaluated
 
     def _models(self, evaluated: Collection[Architecture]) -> list[AdditiveModel]:
-        """One model of the losses and one of top-1."""
+        """One model of the losses and one of the primary metric."""
         scores = self.evaluator.scores(list(evaluated))
         choices = np.array([architecture.choices for architecture in evaluated])
-        figures = [-score.loss for score in scores], [score.value for score in scores]
+        figures = [-score.loss for score in scores], [score.merit for score in scores]
         return [fit_additive(self.space, choices, standardised(values)) for values in figures]
 
 
