@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from anybudget.runtime.distributed import Processes
 from anybudget.training.sgd import train_on
 
 
+@settings(deadline=None)
 @given(share=st.integers(1, 40), processes=st.integers(1, 5), accumulate=st.integers(1, 20), extra=st.integers(0, 4))
 def test_a_batch_that_passes_is_cut_into_parts_of_two_or_more(
     share: int, processes: int, accumulate: int, extra: int

@@ -109,6 +109,12 @@ def test_a_fair_round_is_that_of_one_process(count: int, recipe: Path, tmp_path:
     assert one.read_json("supernet.json")["images_trained"] == several.read_json("supernet.json")["images_trained"]
 
 
+def test_paths_that_share_a_batch_have_the_same_images_in_several_processes(recipe: Path, tmp_path: Path) -> None:
+    settings = ["epochs=1", "batch_size=48", "paths_per_step=3", "share_batch=true", "complexity_rate=true"]
+    train_alike(2, recipe, tmp_path, Run.train_supernet, *(f"supernet.{setting}" for setting in settings))
+    assert furthest(*(tmp_path / name / "supernet.safetensors" for name in ("one", "several"))) <= 1e-6
+
+
 def test_own_paths_average_over_those_that_used_a_weight(recipe: Path, tmp_path: Path) -> None:
     """One step of two processes on a path each: what plain autograd gives for two paths on half a batch each."""
     settings = ["supernet.epochs=1", "supernet.batch_size=84", "supernet.same_paths=false", "supernet.sampler=uniform"]

@@ -16,11 +16,11 @@ from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet, build_network, build_supernet
 from anybudget.spaces import PathEncoding, UnifiedSpace
+from anybudget.training.annealing import Annealing
 from anybudget.training.loop import TrainingContext
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
-from anybudget.training.sgd import cosine_factor
 from anybudget.training.supernet import train_supernet
 
 
@@ -106,7 +106,7 @@ def test_divergence_stops_with_advice(data: DataSplits) -> None:
 
 
 def test_cosine_with_warmup() -> None:
-    factor = cosine_factor(10, warmup=2)
+    factor = Annealing(10, warmup=2).cosine
     assert [round(factor(step), 3) for step in (0, 1, 2, 6, 10)] == [0.333, 0.667, 1.0, 0.5, 0.0]
 
 

@@ -21,9 +21,9 @@ from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
+from anybudget.training.annealing import Annealing
 from anybudget.training.batches import Batches
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
-from anybudget.training.sgd import cosine_factor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """The loss of a mixture, a number: of images `[B, ...]`, labels `[B]` and probabilities `[decisions, choices]`.
@@ -142,7 +142,7 @@ class _Trainer:
         schedule = self._schedule
         self._plain = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=BETAS)
         self._decay = torch.optim.lr_scheduler.LambdaLR(
-            self._plain, cosine_factor(schedule.epochs * loop.steps_per_epoch)
+            self._plain, Annealing(schedule.epochs * loop.steps_per_epoch).cosine
         )
         self._optimiser = self._processes.optimiser(self._plain)
         self._macs_per_image: float | None = None

@@ -83,7 +83,7 @@ class TrainingSection(Schedule):
 
     def misfits(self, table: str, image_size: int, processes: int) -> Iterator[str]:
         """What in the table cannot be done to images of so many pixels, or by so many processes."""
-        problem = batch_problem(self.batch_size, processes, self.accumulate, section=table)
+        problem = batch_problem(self.batch_size, processes, self.accumulate, self.batch_shares, section=table)
         if problem:
             yield problem
         if self.crop_padding >= image_size:

@@ -287,12 +287,12 @@ class RunContext:
             ConfigError: one cannot; see `batch_problem`.
         """
         recipe, train, validation = self.recipe, self.data.train, self.data.validation
-        for name, size, accumulate, images in (
-            ("supernet", recipe.supernet.batch_size, recipe.supernet.accumulate, train),
-            ("generator", recipe.generator.batch_size, 1, validation),
-            ("retrain", recipe.retrain.batch_size, recipe.retrain.accumulate, train),
+        for name, size, cuts, images in (
+            ("supernet", recipe.supernet.batch_size, (recipe.supernet.accumulate, recipe.supernet.batch_shares), train),
+            ("generator", recipe.generator.batch_size, (1, 1), validation),
+            ("retrain", recipe.retrain.batch_size, (recipe.retrain.accumulate, 1), train),
         ):
-            problem = batch_problem(min(size, len(images)), self.processes.count, accumulate, section=name)
+            problem = batch_problem(min(size, len(images)), self.processes.count, *cuts, section=name)
             if problem:
                 few = f"; there are only {len(images)} images to train on" if len(images) < size else ""
                 raise ConfigError(f"{problem}{few}")

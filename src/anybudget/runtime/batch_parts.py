@@ -1,4 +1,4 @@
-"""Cuts a batch: into equal shares for the processes, and a share into equal parts, one after the other."""
+"""Cuts a batch: into equal shares for the processes, and a share among paths and into equal parts, one by one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ FEWEST = 2
 """Images that a norm needs at once: one image has no variance where the map is a single pixel."""
 
 
-def batch_problem(size: int, processes: int = 1, accumulate: int = 1, *, section: str = "") -> str | None:
+def batch_problem(
+    size: int, processes: int = 1, accumulate: int = 1, paths: int = 1, *, section: str = ""
+) -> str | None:
     """What is wrong with a batch of `size` images, shared out among `processes` and forwarded in `accumulate` parts.
 
     Shares have to be equal, since a mean of means is the mean of all only then; parts differ by one image at most
@@ -15,7 +17,8 @@ def batch_problem(size: int, processes: int = 1, accumulate: int = 1, *, section
     Args:
         size: images of all processes together.
         processes: how many share the batch.
-        accumulate: parts of each share.
+        accumulate: parts of each share, or of each path's images of it.
+        paths: among how many paths each share is cut.
         section: the table of the recipe that has `batch_size` and `accumulate`.
 
     Returns:
@@ -28,12 +31,14 @@ def batch_problem(size: int, processes: int = 1, accumulate: int = 1, *, section
             f"a multiple of {processes}"
         )
     share = size // processes
-    if share // accumulate >= FEWEST:
+    if share // paths // accumulate >= FEWEST:
         return None
     shared = f", {share} for each of {processes} processes (devices * nodes)" if processes > 1 else ""
     parted = f", in {accumulate} parts ({table}accumulate)" if accumulate > 1 else ""
-    fewer = f", or {table}accumulate of at most {share // FEWEST}" if accumulate > 1 and share >= FEWEST else ""
+    pathed = f", shared by {paths} paths ({table}share_batch)" if paths > 1 else ""
+    most = share // paths // FEWEST
+    fewer = f", or {table}accumulate of at most {most}" if accumulate > 1 and most else ""
     return (
-        f"{table}batch_size {size}{shared}{parted} leaves fewer than {FEWEST} images at once, which norms cannot be "
-        f"trained on; take a batch_size of at least {FEWEST * processes * accumulate}{fewer}"
+        f"{table}batch_size {size}{shared}{pathed}{parted} leaves fewer than {FEWEST} images at once, which norms "
+        f"cannot be trained on; take a batch_size of at least {FEWEST * processes * paths * accumulate}{fewer}"
     )

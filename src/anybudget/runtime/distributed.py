@@ -40,13 +40,13 @@ class Processes:
         """This process's part of a batch [B, ...], such as the indices of its images."""
         return batch[self.rank :: self.count]
 
-    def check_batch(self, size: int, accumulate: int = 1) -> None:
-        """Check that a batch can be shared out evenly, and each share be forwarded in `accumulate` parts.
+    def check_batch(self, size: int, accumulate: int = 1, paths: int = 1) -> None:
+        """Check that a batch can be shared out evenly, each share be cut among paths, and forwarded in parts.
 
         Raises:
             ConfigError: it cannot; see `batch_problem`.
         """
-        problem = batch_problem(size, self.count, accumulate)
+        problem = batch_problem(size, self.count, accumulate, paths)
         if problem:
             raise ConfigError(problem)
 

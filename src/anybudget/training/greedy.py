@@ -131,6 +131,11 @@ class GreedySampler(PathSampler):
         return self.settings.score_images
 
     @property
+    def most_paths(self) -> int:
+        """See `PathSampler.most_paths`."""
+        return self.settings.kept
+
+    @property
     def finished(self) -> bool:
         """Whether the pool is steady."""
         return self._steady

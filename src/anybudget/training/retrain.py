@@ -47,6 +47,6 @@ class _NetworkStep(GradientStep):
         super().__init__(network)
         self._processes, self._accumulate = processes, accumulate
 
-    def backward(self, images: Tensor, labels: Tensor) -> StepResult:
+    def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:  # noqa: ARG002 - same in all
         """See `GradientStep.backward`."""
         return train_on(images, labels, self.model, self._processes, self._accumulate)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from anybudget.data import DataSource, TrainingBatches
+from anybudget.training.annealing import Annealing
 from anybudget.training.batches import Batches
 from anybudget.training.settings import Schedule
-from anybudget.training.sgd import Course, cosine_factor, training_batches
+from anybudget.training.sgd import Course, training_batches
 
 
 class Rounds(Batches):
@@ -70,5 +71,5 @@ def course_of_rounds(data: DataSource, schedule: Schedule, share: float, *, roun
     Source: Loshchilov and Hutter 2017 (SGDR), Eq. 5, with restarts of equal length.
     """
     parts = Rounds(training_batches(data, schedule, seed), share)
-    within = cosine_factor(parts.per_epoch)
-    return Course(parts, rounds, lambda step: within(step % parts.per_epoch), data.classes)
+    within = Annealing(parts.per_epoch)
+    return Course(parts, rounds, lambda step: within.cosine(step % parts.per_epoch), data.classes)

@@ -72,6 +72,14 @@ class PathSampler(ABC):
         """How many validation images the paths are scored on."""
         return 1000
 
+    @property
+    def most_paths(self) -> int:
+        """The most paths that one call of `paths` gives; where that is not known beforehand, 1.
+
+        So that a batch which they cannot share is refused before training, not in the midst of it.
+        """
+        return 1
+
     @abstractmethod
     def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:
         """The next paths to train, in order; training asks again when it has used them up."""
@@ -102,6 +110,11 @@ class FairSampler(PathSampler):
 
     name = "fair"
     has_rounds = True
+
+    @property
+    def most_paths(self) -> int:
+        """See `PathSampler.most_paths`; all rounds are as long."""
+        return len(self.space.fair_round(np.random.default_rng(0)))
 
     def paths(self, rng: np.random.Generator, score: ScorePaths) -> list[PathEncoding]:  # noqa: ARG002 - fair to all
         """One round, in random order."""

@@ -29,6 +29,11 @@ class Schedule(Settings):
     flip: bool = False
     accumulate: Count = 1
 
+    @property
+    def batch_shares(self) -> int:
+        """Among how many networks each batch is cut."""
+        return 1
+
     def problems(self, table: str) -> Iterator[str]:
         """See `Settings.problems`."""
         if self.nesterov and not self.momentum:
@@ -56,7 +61,27 @@ class SupernetSchedule(Schedule):
     A step trains `paths_per_step` paths on one batch and adds up their gradients; with "round" it trains a whole round:
     a fair one, or the paths that greedy filtering keeps. With `same_paths = false` several processes train paths of
     their own in a step.
+
+    With `share_batch` the paths of a step cut the batch between them instead, and their gradients are averaged: the
+    step costs as much as one path on the whole batch. With `complexity_rate` the losses of small networks count ever
+    less, and the learning rate falls as that of the largest; see `ComplexityRate`.
     """
 
     paths_per_step: PathsPerStep = 1
     same_paths: bool = True
+    share_batch: bool = False
+    complexity_rate: bool = False
+
+    @property
+    def batch_shares(self) -> int:
+        """See `Schedule.batch_shares`; how many paths a round has is known to its sampler alone."""
+        return self.paths_per_step if self.share_batch and self.paths_per_step != "round" else 1
+
+    def problems(self, table: str) -> Iterator[str]:
+        """See `Settings.problems`."""
+        yield from super().problems(table)
+        if self.share_batch and self.paths_per_step == 1:
+            yield (
+                f"{table}.share_batch: one path to a step ({table}.paths_per_step = 1) has the batch to itself; give "
+                'a greater number of paths, or "round", or share_batch = false'
+            )

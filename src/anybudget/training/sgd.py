@@ -17,6 +17,7 @@ from anybudget.data import Augmentation, DataSource, TrainingBatches
 from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
+from anybudget.training.annealing import Annealing
 from anybudget.training.batches import Batches
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.settings import Schedule
@@ -50,8 +51,11 @@ class GradientStep(ABC):
         self.model = model
 
     @abstractmethod
-    def backward(self, images: Tensor, labels: Tensor) -> StepResult:
-        """Forward and backward on images `[B, C, H, W]` and labels `[B]`; leaves gradients on the parameters."""
+    def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:
+        """Forward and backward on images `[B, C, H, W]` and labels `[B]`; leaves gradients on the parameters.
+
+        `step` counts from 0, through all epochs.
+        """
 
     @property
     def parts(self) -> Mapping[str, Stateful]:
@@ -91,9 +95,7 @@ class Course:
             seed: draws the order of images and the augmentation.
         """
         batches = training_batches(data, schedule, seed)
-        steps = batches.per_epoch
-        factor = cosine_factor(schedule.epochs * steps, round(schedule.warmup_epochs * steps))
-        return cls(batches, schedule.epochs, factor, data.classes)
+        return cls(batches, schedule.epochs, Annealing.of(schedule, batches.per_epoch).cosine, data.classes)
 
 
 def training_batches(data: DataSource, schedule: Schedule, seed: int) -> TrainingBatches:
@@ -143,7 +145,7 @@ def run_course(
 
     def step(images: Tensor, labels: Tensor) -> Figures:
         plain.zero_grad(set_to_none=True)
-        result = gradients.backward(images, labels)
+        result = gradients.backward(images, labels, scheduler.last_epoch)
         loss, correct, count = processes.mean([result.loss, result.correct, result.images])
         watch.check(loss, f"{loop.where}{gradients.trained}")
         average(parameters)
@@ -202,17 +204,6 @@ class _Watch:
         self._recent.extend(state["recent"])
 
 
-def cosine_factor(steps: int, warmup: int = 0) -> Callable[[int], float]:
-    """Learning-rate factor by step: linear from 0 over `warmup` steps, then half a cosine down to 0."""
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
-
-    return factor
-
-
 def step_result(loss: Tensor, logits: Tensor, labels: Tensor) -> StepResult:
     """Loss and correct answers of one forward as plain numbers."""
     correct = (logits.detach().argmax(1) == labels).sum()
@@ -220,19 +211,26 @@ def step_result(loss: Tensor, logits: Tensor, labels: Tensor) -> StepResult:
 
 
 def train_on(
-    images: Tensor, labels: Tensor, forward: Callable[[Tensor], Tensor], processes: Processes, accumulate: int = 1
+    images: Tensor,
+    labels: Tensor,
+    forward: Callable[[Tensor], Tensor],
+    processes: Processes,
+    accumulate: int = 1,
+    *,
+    weight: float = 1.0,
 ) -> StepResult:
     """Forward and backward on a batch, in `accumulate` parts one after the other, to need less memory.
 
-    Parts differ by one image at most. Gradients are added up to those of the mean loss over the batch; norms of the
-    batch see a part at a time.
+    Parts differ by one image at most. Gradients are added up to those of `weight` times the mean loss over the batch;
+    norms of the batch see a part at a time.
     """
     results = []
     for part, answers in zip(images.tensor_split(accumulate), labels.tensor_split(accumulate), strict=True):
         with processes.precision():
             logits = forward(part)
             loss = F.cross_entropy(logits, answers)
-        processes.backward(loss if accumulate == 1 else loss * (len(part) / len(images)))
+        share = weight * len(part) / len(images)
+        processes.backward(loss if share == 1 else loss * share)
         results.append(step_result(loss, logits, answers))
     return merge(results)
 

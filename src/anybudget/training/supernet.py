@@ -27,10 +27,12 @@ from anybudget.runtime.accounting import TrainingSpending
 from anybudget.runtime.distributed import Processes
 from anybudget.spaces import PathEncoding
 from anybudget.storage.checkpoint import NumpyRandom, Stateful
+from anybudget.training.annealing import Annealing
+from anybudget.training.complexity import ComplexityRate
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
 from anybudget.training.settings import SupernetSchedule
-from anybudget.training.sgd import GradientStep, StepResult, merge, run_epochs, train_on
+from anybudget.training.sgd import Course, GradientStep, StepResult, merge, run_course, train_on, training_batches
 
 
 def train_supernet(
@@ -48,15 +50,20 @@ def train_supernet(
     path; their gradients are added up before the one update, as FairNAS does. With "round" these are the paths of one
     whole round of the sampler, which makes strict fairness hold in each update; else a round may span several steps.
     The sum is not divided: weights that all paths share get `paths_per_step` times the gradient of one path, so the
-    learning rate has to be lower than for one path. A sampler that scores paths does so on its
-    `score_images` validation images, equally many of each class, drawn anew every time, with the norms of the batch.
+    learning rate has to be lower than for one path. With `share_batch` each of them runs on images of its own instead,
+    cut from the one batch and differing in number by one at most, and the gradient is that of the mean loss over the
+    batch. With `complexity_rate` each path's loss is weighted by `ComplexityRate`.
+
+    A sampler that scores paths does so on its `score_images` validation images, equally many of each class, drawn anew
+    every time, with the norms of the batch.
 
     Several processes train the same paths in a step, each on its share of the batch, and normalise by all of it.
     Without `same_paths` each trains paths of its own: more paths a step, norms of its share alone, and every weight's
     gradient is the mean over the processes that used it.
 
     Raises:
-        ConfigError: a step is to train a round, and the sampler has none.
+        ConfigError: a step is to train a round, and the sampler has none; or a batch leaves a path fewer than 2 images;
+            or the networks do not differ in complexity, which is to set their rates.
         TrainingError: the loss is not finite or diverges.
         Stopped: training was asked to stop, and has been saved.
 
@@ -68,10 +75,19 @@ def train_supernet(
             "one at a time; give a number of paths"
         )
     context = context or TrainingContext(processes=Processes(next(supernet.parameters()).device))
-    gradients = _PathsStep(supernet, sampler, data, schedule, seed, context.processes)
+    if schedule.share_batch:
+        most = sampler.most_paths if schedule.paths_per_step == "round" else schedule.paths_per_step
+        context.processes.check_batch(min(schedule.batch_size, len(data.train)), schedule.accumulate, most)
+    batches = training_batches(data, schedule, seed)
+    annealing = Annealing.of(schedule, batches.per_epoch)
+    complexity = ComplexityRate(supernet.space, annealing) if schedule.complexity_rate else None
+    factor = annealing.cosine if complexity is None else complexity.factor
+    gradients = _PathsStep(supernet, sampler, data, schedule, seed, context.processes, complexity)
     supernet.train()
     with synchronised(supernet, context.processes) if schedule.same_paths else nullcontext():
-        run_epochs(gradients, data, schedule, context, name="supernet", seed=seed)
+        run_course(
+            gradients, Course(batches, schedule.epochs, factor, data.classes), schedule, context, name="supernet"
+        )
     record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
     return gradients.spent
 
@@ -87,6 +103,7 @@ class _PathsStep(GradientStep):
         schedule: SupernetSchedule,
         seed: int,
         processes: Processes,
+        complexity: ComplexityRate | None,
     ) -> None:
         super().__init__(supernet)
         self.alike = schedule.same_paths
@@ -95,25 +112,39 @@ class _PathsStep(GradientStep):
         self._macs = build_costs(supernet.space, ("macs",))["macs"].cost
         self._score = PathScorer(supernet, data, sampler.score_images, seed, self.spent, processes)
         self._paths = PathQueue(sampler, np.random.default_rng(seed), self._score)
+        self._complexity = complexity
         self._failed: PathEncoding | None = None
         """The first path of the last step whose loss was no number."""
 
-    def backward(self, images: Tensor, labels: Tensor) -> StepResult:
+    def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:
         """See `GradientStep.backward`."""
-        supernet, processes = self._supernet, self._processes
+        processes = self._processes
         self._failed = None
         # Every process draws the paths of all, so that their samplers stay equal.
         drawn = [self._paths.take(self._schedule.paths_per_step) for _ in range(1 if self.alike else processes.count)]
+        paths = drawn[0 if self.alike else processes.rank]
+        if self._schedule.share_batch:
+            processes.check_batch(len(images) * processes.count, self._schedule.accumulate, len(paths))
+            parts = list(zip(images.tensor_split(len(paths)), labels.tensor_split(len(paths)), strict=True))
+        else:
+            parts = [(images, labels)] * len(paths)
         results = []
-        for path in drawn[0 if self.alike else processes.rank]:
-            started = time.perf_counter()
-            results.append(train_on(images, labels, partial(supernet, path=path), processes, self._schedule.accumulate))
-            if self._failed is None and not math.isfinite(results[-1].loss):
-                self._failed = path
-            trained = len(images) * processes.count
-            macs = trained * self._macs(supernet.space.canonical(path))
-            self.spent.trained.add(trained, macs, time.perf_counter() - started)
+        for path, (own, answers) in zip(paths, parts, strict=True):
+            weight = 1.0 if self._complexity is None else self._complexity.weight(path, step)
+            results.append(self._train(path, own, answers, weight * len(own) / len(images)))
         return merge(results)
+
+    def _train(self, path: PathEncoding, images: Tensor, labels: Tensor, weight: float) -> StepResult:
+        """Add the gradients of one path, and count them."""
+        started = time.perf_counter()
+        forward = partial(self._supernet, path=path)
+        result = train_on(images, labels, forward, self._processes, self._schedule.accumulate, weight=weight)
+        if self._failed is None and not math.isfinite(result.loss):
+            self._failed = path
+        trained = len(images) * self._processes.count
+        macs = trained * self._macs(self._supernet.space.canonical(path))
+        self.spent.trained.add(trained, macs, time.perf_counter() - started)
+        return result
 
     @property
     def parts(self) -> Mapping[str, Stateful]:
