@@ -84,7 +84,7 @@ def test_a_choice_s_logit_is_the_sum_of_its_operations(space: UnifiedSpace) -> N
 def test_gumbel_softmax_samples_the_distribution() -> None:
     log_probabilities = torch.tensor([0.5, 0.3, 0.2]).log().expand(4000, 3).clone().requires_grad_()
     hard = gumbel_softmax(log_probabilities, 2.0, hard=True, generator=torch.Generator().manual_seed(0))
-    assert set(hard.detach().round(decimals=5).unique().tolist()) == {0.0, 1.0}
+    assert set(hard.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(hard.mean(0), torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0)
     (hard * torch.tensor([1.0, 0.0, 0.0])).sum().backward()
     assert log_probabilities.grad is not None

@@ -304,7 +304,7 @@ def test_a_hard_sample_that_skips_still_says_what_using_the_layer_would_change(t
     logits[:2, 80], logits[2, 80] = 50.0, -torch.inf
     logits.requires_grad_()
     sample = gumbel_softmax(logits.log_softmax(-1), 5.0, hard=True, generator=torch.Generator().manual_seed(0))
-    assert sample[:2, 80].tolist() == pytest.approx([1.0, 1.0])
+    assert sample[:2, 80].tolist() == [1.0, 1.0]
     assert not sample[:2, :80].any()
     sample.retain_grad()
     F.cross_entropy(NET.relaxed().train(training)(IMAGES, sample), torch.tensor([0, 1, 2, 0])).backward()

@@ -144,4 +144,4 @@ def gumbel_softmax(log_probabilities: Tensor, temperature: float, *, hard: bool,
     if not hard:
         return soft
     one_hot = nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
-    return one_hot + soft - soft.detach()
+    return one_hot + (soft - soft.detach())  # in this order the values are 0 and 1 to the last bit
