@@ -35,7 +35,8 @@ from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing import randomise_norms
 
-pytest.register_assert_rewrite("data_sets", "html_tree", "mistakes", "report_comparisons", "report_pages")
+HELPERS = ("data_sets", "html_tree", "mistakes", "report_comparisons", "report_pages", "worth_records")
+pytest.register_assert_rewrite(*HELPERS)
 
 FACTS = Path(__file__).parent / "data"
 """Excerpts of published tables; `README.md` there says of which."""

@@ -125,6 +125,8 @@ def test_the_metric_of_the_run_counts(workshop: Path, monkeypatch: pytest.Monkey
     answer = found.budgets[0].answer
     assert found.metric == "balanced_accuracy_percent"
     assert answer.test_percent[0] == figure_of(answer.architecture.short_id, 0) / 2
+    run.recipe = load_recipe(workshop / "tiny.toml", ["search.metric=loss"])
+    assert ask(run, budgets=[FIRST]).metric == "top1_percent"
 
 
 def test_the_last_answer_of_the_strategy_counts(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

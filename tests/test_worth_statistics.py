@@ -14,7 +14,7 @@ from scipy.stats import nct
 from scipy.stats import t as student
 
 from anybudget.errors import ConfigError
-from anybudget.storage.records import Estimate, TrainedNetwork, Worth, WorthSummary, checked
+from anybudget.storage.records import Estimate, WorthSummary
 from anybudget.worth.best_of import (
     MOST,
     Normal,
@@ -27,6 +27,7 @@ from anybudget.worth.best_of import (
 from anybudget.worth.pooling import pool
 from anybudget.worth.summary import Figures, equivalent, summarise
 from anybudget.worth.words import count_in_words, equivalent_in_table, verdict_in_words
+from worth_records import figures, record, trained
 
 PERCENT = st.floats(0, 100)
 SAMPLES = st.lists(PERCENT, min_size=1, max_size=7)
@@ -132,20 +133,11 @@ def test_too_few_or_equal_networks_have_no_model(values: list[float]) -> None:
     assert "cannot be told" not in equivalent_in_table(found)
 
 
-def networks(answer: list[float], random: list[list[float]], plain: list[float] | None = None) -> Figures:
-    def network(role: str, test: list[float], place: int) -> TrainedNetwork:
-        found = {"role": role, "architecture": {"space": "s", "choices": [place]}, "costs": {}, "test_percent": test}
-        return TrainedNetwork.model_validate(found)
-
-    rows = [network("answer", answer, 0), *(network("random", row, 1 + i) for i, row in enumerate(random))]
-    return Figures.of([*rows, *([network("plain", plain, 99)] if plain else [])])
-
-
 SPREAD = [[60.0, 61.0], [64.0, 65.0], [66.0, 67.0], [70.0, 69.0]]
 
 
 def test_errors_of_one_run_are_those_of_trainings_and_of_networks() -> None:
-    found = summarise([networks([72.0, 73.0], SPREAD, [70.0, 71.0])])
+    found = summarise([figures([72.0, 73.0], SPREAD, plain=[70.0, 71.0])])
     assert found.answer.percent == 72.5
     assert found.seed_noise == pytest.approx(math.sqrt(0.5))  # each pair differs by 1
     assert found.answer.error == pytest.approx(math.sqrt(0.5 / 2))
@@ -164,7 +156,7 @@ def test_errors_of_one_run_are_those_of_trainings_and_of_networks() -> None:
 
 def test_the_interval_of_a_run_is_welch_s() -> None:
     """By numbers: noise 0.5 with 5 degrees of freedom over 2 trainings, the variance of networks with 3 over 4."""
-    found = summarise([networks([72.0, 73.0], SPREAD)])
+    found = summarise([figures([72.0, 73.0], SPREAD)])
     own, between = 0.5 / 2, float(np.var([60.5, 64.5, 66.5, 69.5], ddof=1)) / 4
     freedom = (own + between) ** 2 / (own**2 / 5 + between**2 / 3)
     reach = student.ppf(0.975, freedom) * math.sqrt(own + between)
@@ -173,7 +165,7 @@ def test_the_interval_of_a_run_is_welch_s() -> None:
 
 def test_one_training_each_gives_the_answer_the_spread_of_networks() -> None:
     random = [60.0, 64.0, 66.0, 70.0]
-    found = summarise([networks([72.0], [[value] for value in random])])
+    found = summarise([figures([72.0], [[value] for value in random])])
     assert found.answer.error is None
     assert found.seed_noise is None
     assert found.alike is None
@@ -197,7 +189,7 @@ def test_one_training_each_gives_the_answer_the_spread_of_networks() -> None:
     ],
 )
 def test_verdicts_and_their_words(answer: list[float], random: list[list[float]], verdict: str, words: str) -> None:
-    found = summarise([networks(answer, random)])
+    found = summarise([figures(answer, random)])
     assert found.verdict == verdict
     assert words in verdict_in_words(found)
     low, high = found.interval
@@ -212,7 +204,7 @@ def test_no_difference_is_rarely_taken_for_one() -> None:
 
 
 def test_several_runs_have_errors_over_runs() -> None:
-    runs = [networks([70.0 + i, 71.0 + i], [[60.0 + j, 61.0 + j] for j in range(3)]) for i in range(3)]
+    runs = [figures([70.0 + i, 71.0 + i], [[60.0 + j, 61.0 + j] for j in range(3)]) for i in range(3)]
     found = summarise(runs)
     assert found.answer.percent == 71.5
     assert found.answer.error == pytest.approx(1 / math.sqrt(3))
@@ -223,37 +215,11 @@ def test_several_runs_have_errors_over_runs() -> None:
     assert found.interval[0] == pytest.approx(10 - 4.3026527 / math.sqrt(3))
 
 
-def record(budgets: dict[str, float], figures: Figures, **changes: object) -> Worth:
-    rows = [("answer", figures.answer), *(("random", row) for row in figures.random)]
-    entry = {
-        "budgets": budgets,
-        "floor": 1.0,
-        "networks": [
-            {"role": role, "architecture": {"space": "s", "choices": [i]}, "costs": {"macs": 1}, "test_percent": test}
-            for i, (role, test) in enumerate(rows)
-        ],
-        "summary": summarise([figures]),
-    }
-    values = {
-        "metric": "top1_percent",
-        "epochs": 3,
-        "seeds": [0, 1],
-        "scored": 0,
-        "random_window": 0.9,
-        "test_images": 100,
-        "test_largest_class_percent": 10,
-        "settings": {},
-        "seconds": 1,
-        "budgets": [entry],
-    }
-    return checked({**values, **changes}, Worth, "worth.json")
-
-
 def test_records_of_several_runs_are_pooled_by_budget() -> None:
-    records = [record({"macs": 10.0}, networks([70.0 + i, 71.0], SPREAD)) for i in range(3)]
+    records = [record([({"macs": 10.0}, trained([70.0 + i, 71.0], SPREAD))]) for i in range(3)]
     ((budgets, found),) = pool(records)
     assert budgets.limits() == {"macs": 10.0}
-    assert found == summarise([networks([70.0 + i, 71.0], SPREAD) for i in range(3)])
+    assert found == summarise([figures([70.0 + i, 71.0], SPREAD) for i in range(3)])
     ((_, single),) = pool(records[:1])
     assert single == WorthSummary.model_validate(records[0].budgets[0].summary)
 
@@ -268,17 +234,17 @@ def test_records_of_several_runs_are_pooled_by_budget() -> None:
     ],
 )
 def test_runs_that_were_measured_otherwise_are_not_pooled(change: dict[str, object], message: str) -> None:
-    figures = networks([70.0, 71.0], SPREAD)
+    networks = trained([70.0, 71.0], SPREAD)
     with pytest.raises(ConfigError, match=f"{message}.*measure all runs alike"):
-        pool([record({"macs": 10.0}, figures), record({"macs": 10.0}, figures, **change)])
+        pool([record([({"macs": 10.0}, networks)]), record([({"macs": 10.0}, networks)], **change)])
 
 
 def test_there_must_be_something_to_pool() -> None:
-    figures = networks([70.0, 71.0], SPREAD)
+    networks = trained([70.0, 71.0], SPREAD)
     with pytest.raises(ConfigError, match=r"no worth\.json"):
         pool([])
     with pytest.raises(ConfigError, match="no budget in common"):
-        pool([record({"macs": 10.0}, figures), record({"macs": 20.0}, figures)])
+        pool([record([({"macs": 10.0}, networks)]), record([({"macs": 20.0}, networks)])])
 
 
 def test_numbers_of_networks_for_people() -> None:

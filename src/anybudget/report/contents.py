@@ -15,6 +15,7 @@ from anybudget.storage.records import (
     Measured,
     Provenance,
     Retrained,
+    Worth,
     read_curve,
     read_record,
     read_records,
@@ -28,6 +29,7 @@ STAGES = {
     "search": "search",
     "random": "random baseline",
     "retrain": "retraining",
+    "worth": "trained comparison",
 }
 """The stages in the order they run, and their names for people."""
 
@@ -69,6 +71,7 @@ class RunContents:
     comparison: Comparison | None
     earlier_comparisons: tuple[str, ...]
     health: Health | None
+    worth: Worth | None
     retrained: tuple[RetrainedNetwork, ...]
     retraining: tuple[str, ...]
 
@@ -95,6 +98,7 @@ def read_run(run: Path) -> RunContents:
         comparison=read_record(run / "compare.json", Comparison),
         earlier_comparisons=_kept(run),
         health=read_record(run / "health.json", Health),
+        worth=read_record(run / "worth.json", Worth),
         retrained=retrained,
         retraining=retraining,
     )

@@ -11,7 +11,7 @@ import jinja2
 from anybudget.budgets import format_quantity, unused_percent
 from anybudget.costs import shown_costs, title_of, unit_of
 from anybudget.evaluation.metrics import LOSS
-from anybudget.report import accuracy, blocks, curves, delivered, health, race, strategies, times, words
+from anybudget.report import accuracy, blocks, curves, delivered, health, race, strategies, times, words, worth
 from anybudget.report.contents import STAGES, RetrainedNetwork, RunContents, read_run
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
 from anybudget.storage.files import write_whole
@@ -60,6 +60,7 @@ def render(contents: RunContents) -> str:
     """The page as a text."""
     groups = group_budgets(contents)
     headline = summarise(contents, groups)
+    compared = worth.section(contents.worth, groups)
     latest = [row.answer for group in groups for row in group.rows if row.answer is not None]
     template = page_environment().get_template("report.html")
     return template.render(
@@ -67,7 +68,7 @@ def render(contents: RunContents) -> str:
         title=_title(contents),
         subtitle=_subtitle(contents),
         headline=headline,
-        sentences=_sentences(headline, groups),
+        sentences=[*([compared["overview"]] if compared else []), *_sentences(headline, groups)],
         notices=_notices(contents, headline),
         comparisons=_comparisons(groups),
         largest_class_percent=latest[-1].validation_largest_class_percent if latest else None,
@@ -76,6 +77,7 @@ def render(contents: RunContents) -> str:
         health=health.section(contents.health),
         races=race.section(latest),
         by_loss=_setting(contents, "search", "metric") == LOSS,
+        worth=compared,
         architectures=_architectures(latest),
         retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
         retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
@@ -116,8 +118,9 @@ def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
     sentences = [asked + kept]
     if headline.gain_over_mean is not None and headline.gain_over_best is not None:
         sentences.append(
-            f"At the same budgets, the generated architectures score {_points(headline.gain_over_mean)} the mean and "
-            f"{_points(headline.gain_over_best)} the best of the random ones, in supernet top-1 on validation data."
+            "By the supernet’s scores on validation data, at the same budgets, the generated architectures score "
+            f"{_points(headline.gain_over_mean)} the mean and {_points(headline.gain_over_best)} the best of the "
+            "random ones; scores are not what networks reach when they are trained."
         )
     return sentences
 
@@ -138,15 +141,22 @@ def _notices(contents: RunContents, headline: Headline) -> list[str]:
         "search": contents.answers,
         "random": contents.random,
         "retrain": contents.retrained,
+        "worth": contents.worth,
     }
     timed = {stage.stage for stage in contents.stages}
-    waiting = [name for stage, name in STAGES.items() if not there[stage] and stage not in timed]
+    # Few runs end with trained comparisons: what there is to do without them is said below.
+    waiting = [name for stage, name in STAGES.items() if stage != "worth" and not there[stage] and stage not in timed]
     empty = [name for stage, name in STAGES.items() if not there[stage] and stage in timed]
     notices = []
     if waiting:
         notices.append(f"Not run yet, so left out below: {', '.join(waiting)}.")
     if empty:
         notices.append(f"Finished, but there is nothing on file to show: {', '.join(empty)}.")
+    if contents.answers and contents.worth is None:
+        notices.append(
+            "No networks have been trained to say what the search was worth, so all below are the supernet’s scores. "
+            "To have answers trained beside random networks of their cost: anybudget worth RUN"
+        )
     if contents.retraining:
         notices.append(f"Retraining has begun but has no result yet: {', '.join(contents.retraining)}.")
     if headline.random_violations:

@@ -16,7 +16,7 @@ from anybudget.architecture import Architecture
 from anybudget.data import DataFacts, largest_class_percent
 from anybudget.errors import RunError
 from anybudget.evaluation.evaluator import evaluate
-from anybudget.evaluation.metrics import title
+from anybudget.evaluation.metrics import LOSS, TOP1, written
 from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
 from anybudget.runs.context import RunContext
@@ -84,7 +84,7 @@ def train_each(run: RunContext, trainings: Sequence[Training], name: str = "trai
         run.space.validate(training.architecture)
         trained_before(run, training)
     found: dict[Training, TrainedAlone] = {}
-    said, metric = "", run.recipe.search.metric
+    said, metric = "", compared_by(run)
     with run.work(FOLDER) as work, run.progress.task(name, len(distinct)) as task:
         for training in distinct:
             result = trained_before(run, training)
@@ -92,10 +92,16 @@ def train_each(run: RunContext, trainings: Sequence[Training], name: str = "trai
                 result = _train(run, training, PartsOf(task, said and f"{said}; "))
             elif run.folder.writes:
                 work.discard(_name(run, training))
-            said = f"last test {title(metric)} {result.test_figure(metric):.2f}%"
+            said = f"last test {written(metric, result.test_figure(metric))}"
             task.advance(1, said)
             found[training] = result
     return [found[training] for training in trainings]
+
+
+def compared_by(run: RunContext) -> str:
+    """The metric that trained networks are compared by: the run's, or top-1 where that is the loss, no percentage."""
+    metric = run.recipe.search.metric
+    return TOP1 if metric == LOSS else metric
 
 
 def trained_before(run: RunContext, training: Training) -> TrainedAlone | None:

@@ -13,7 +13,7 @@ from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.metrics import Metrics
 from anybudget.runs.context import RunContext
 from anybudget.runs.rivals import Entry, Question, Rival, entries_of
-from anybudget.runs.trainings import Training, train_each, training_settings
+from anybudget.runs.trainings import Training, compared_by, train_each, training_settings
 from anybudget.search.base import best_first
 from anybudget.storage.records import TrainedAlone, TrainedNetwork, Worth, checked
 from anybudget.worth.summary import Figures, summarise
@@ -62,7 +62,7 @@ def worth(run: RunContext, question: Question, *, stage: bool = False) -> Worth:
         results = train_each(run, trainings, "worth")
         run.replace("worth")
         found = {
-            "metric": run.recipe.search.metric,
+            "metric": compared_by(run),
             "epochs": epochs,
             "seeds": seeds,
             "scored": settings.scored,
@@ -94,7 +94,7 @@ def _networks(
         architecture = result.architecture
         said = {"costs": result.costs, "supernet": scores[architecture].to_dict(), "test_percent": []}
         network = networks.setdefault(architecture, {"architecture": architecture, **said})
-        network["test_percent"].append(result.test_figure(run.recipe.search.metric))
+        network["test_percent"].append(result.test_figure(compared_by(run)))
     return networks
 
 
