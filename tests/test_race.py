@@ -278,11 +278,16 @@ def test_a_loss_that_is_no_number_names_the_settings(judge: Evaluator, monkeypat
         Race(judge, SCHEDULE, SETTINGS).run([NETWORKS[:2]])
 
 
+def test_batches_that_cannot_be_cut_are_named(recipe_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"search.race.batch_size: 6 in 4 parts \(retrain.accumulate\)"):
+        load_recipe(recipe_file, ["retrain.accumulate=4", "search.race.batch_size=6"])
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("search.race.candidates=0", "search.race.candidates"),
-        ("search.race.batch_size=1", "search.race.batch_size: norms need 2 images"),
+        ("search.race.batch_size=1", "search.race.batch_size 1 leaves fewer than 2 images"),
         ("search.race.epochs_per_round=0.0", "search.race.epochs_per_round"),
         ("search.race.learning_rate=-1.0", "search.race.learning_rate"),
         ("search.race.by=top1", "search.race.by"),

@@ -15,7 +15,7 @@ from anybudget.errors import shown
 from anybudget.evaluation.metrics import LOSS, METRICS, TOP1, metric_names
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.settings import GeneratorSchedule
-from anybudget.runtime.batch_parts import batch_problem
+from anybudget.runtime.batch_parts import FEWEST, batch_problem
 from anybudget.search.base import Strategy
 from anybudget.search.race_settings import RaceSettings
 from anybudget.settings import Channels, Count, Fraction, Images, Natural, NonNegative, Settings, Share
@@ -243,6 +243,13 @@ class Recipe(Settings):
         problem = batch_problem(self.generator.batch_size, processes, section="generator")
         if problem:
             yield problem
+        size, parts = self.search.race.batch_size, self.retrain.accumulate
+        if size and parts > 1 and size // parts < FEWEST:
+            yield (
+                f"search.race.batch_size: {size} in {parts} parts (retrain.accumulate) leaves fewer than {FEWEST} "
+                f"images at once, which norms cannot be trained on; take {FEWEST * parts} or more, or 0 for that of "
+                "[retrain]"
+            )
         if self.generator.cost not in self.cost_names():
             yield f"generator.cost: {unknown_cost(self.generator.cost, self.cost_names())}"
         yield from self._left_undone()

@@ -179,25 +179,18 @@ class Race:
     ) -> tuple[nn.Module, list[Row]]:
         """The network after so many rounds, with calibrated norms, and a row for each; trains what is missing."""
         name = training_name(architecture)
-        context = replace(self._training_context(name), progress=progress or SilentProgress(), notices=False)
-        network, rows = self._train(architecture, self._course(rounds), context, name)
-        if len(rows) > rounds:  # figures of later rounds were lost, as a journal was damaged
-            context = replace(context, checkpoint=Checkpoint())
-            network, rows = self._train(architecture, self._course(rounds), context, name)
-        if len(self._judge.calibration):
-            recalibrate(network, self._judge.calibration, self._judge.data)
-        return network, rows
-
-    def _train(
-        self, architecture: Architecture, course: Course, context: TrainingContext, name: str
-    ) -> tuple[nn.Module, list[Row]]:
         rows: list[Row] = []
+        context = replace(
+            self._training_context(name), log=rows.append, progress=progress or SilentProgress(), notices=False
+        )
         with seeded(self.seed):  # what training draws besides its data, as for dropout
             network: nn.Module = channels_last(self._judge.supernet.extract(architecture))
             try:
-                train_along(network, course, self.schedule, replace(context, log=rows.append), name=name)
+                train_along(network, self._course(rounds), self.schedule, context, name=name)
             except TrainingError as error:
                 raise TrainingError(f"{error}; what is not in [search.race] is as [retrain] says") from None
+        if len(self._judge.calibration):
+            recalibrate(network, self._judge.calibration, self._judge.data)
         return network, rows
 
     def _course(self, rounds: int) -> Course:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from anybudget.runtime.batch_parts import FEWEST
+from anybudget.runtime.batch_parts import batch_problem
 from anybudget.settings import Natural, NonNegative, Settings
 from anybudget.training.settings import Schedule
 
@@ -32,8 +32,10 @@ class RaceSettings(Settings):
 
     def problems(self, table: str) -> Iterator[str]:
         """See `Settings.problems`."""
-        if 0 < self.batch_size < FEWEST:
-            yield f"{table}.batch_size: norms need {FEWEST} images or more in a batch; take more, or 0 for [retrain]'s"
+        if self.batch_size:
+            problem = batch_problem(self.batch_size, section=table)
+            if problem:
+                yield f"{problem}, or 0 for that of [retrain]"
 
     def schedule(self, retrain: Schedule) -> Schedule:
         """How networks are trained on: as `retrain` trains them, with the rate and the batches of this table."""

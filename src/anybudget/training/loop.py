@@ -147,7 +147,7 @@ class EpochLoop:
         self._model = model
         self._parts |= {"model": model, **parts}
         saved = checkpoint.load()
-        if saved is not None:
+        if saved is not None and not self._is_beyond(saved):
             self._load(saved)
             if self.context.notices:
                 logger.info("%s: resumes from %s", self.name, self.where)
@@ -270,6 +270,10 @@ class EpochLoop:
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         self._epoch_start = state.get("epoch_start", self._epoch_start)
+
+    def _is_beyond(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is of a longer training of the same kind, which is further than this one will ever be."""
+        return (state["loop"]["epoch"], state["loop"]["step"]) > (self.epochs + 1, 0)
 
     def _roll_back(self, error: TrainingError) -> None:
         """Back to the start of the epoch with half the learning rate.
