@@ -82,7 +82,7 @@ def affected(changed: Sequence[str], cost: str, *, raced: bool = False) -> dict[
     found: dict[str, list[str]] = {}
     for stage, always in DEPENDS.items():
         keys = (*always, f"costs.{cost}") if stage == "generator" else always
-        if raced and stage in ("search", "retrain"):
+        if raced and set(ANSWERED) <= set(always):
             keys = (*keys, *RACED)
         lines = [line for line in changed if any(_is_within(line.partition(":")[0], key) for key in keys)]
         if lines:
