@@ -111,7 +111,7 @@ def _middle(run: RunContext) -> BudgetSet:
 
 def _of_equal_cost(run: RunContext, settings: HealthSettings, budgets: BudgetSet) -> list[Architecture]:
     drawn = same_cost(run, budgets).sample(max(POOL, settings.networks), np.random.default_rng(run.recipe.seed))
-    window = f"{run.recipe.search.random_window:g} to 1 of the budget {budgets} (search.random_window, --budget)"
+    window = f"the window of {budgets} (search.random_window {run.recipe.search.random_window:g}, --budget)"
     settings.check_there(len(drawn), window)
     return drawn
 
