@@ -20,17 +20,15 @@ def section(health: Health | None) -> dict[str, Any] | None:
     if health is None:
         return None
     equal, whole = health.equal_cost, health.whole_space
+    titles = [f"Networks of equal cost, {limits(equal.budgets)}", "Networks of the whole space"]
     pictures = [
-        _draw(
-            equal, f"Networks of equal cost, {limits(equal.budgets)}" if equal.budgets else "Networks of equal cost", 1
-        ),
-        _draw(whole, "Networks of the whole space", 2),
+        _draw(order, title, number) for number, (order, title) in enumerate(zip((equal, whole), titles, strict=True))
     ]
     return {
         "verdict": health.verdict,
         "epochs": health.epochs,
         "seeds": health.seeds,
-        "pictures": pictures,
+        "pictures": list(zip(titles, pictures, strict=True)),
         "rows": [(name, (_tau(one), _tau(other))) for name, one, other in _rows(equal, whole)],
     }
 
@@ -64,7 +62,7 @@ def _draw(order: OrderHealth, title: str, number: int) -> Markup:
         _HEIGHT,
         title,
         f"{len(losses)} networks; tau of the loss {_tau(order.judgement.loss)}. The table below has the taus.",
-        svg.axes(x, y, "supernet loss on validation data (nats)", f"{title}: test top-1 (%)"),
+        svg.axes(x, y, "supernet loss on validation data (nats)", "test top-1, trained alone (%)"),
         *(_network(x, y, loss, row) for loss, row in zip(losses, top1, strict=True)),
     )
 

@@ -35,7 +35,7 @@ NO_ORDER = Tau(None)
 def agreement(scores: Values, truth: Values) -> Tau:
     """How well scores [n] order networks by their truth [n], n at least 3; higher is better in both.
 
-    The error is the jackknife's, which is on average a little too large.
+    The error is the jackknife's, which is on average too large, the more so the fewer the networks.
 
     Example:
         >>> agreement(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0])).kendall
