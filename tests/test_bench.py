@@ -26,7 +26,7 @@ from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacr
 from anybudget.storage.journal import Journal
 from anybudget.storage.records import Bench
 from anybudget.tabular.truth import Truth
-from conftest import call
+from conftest import call, whole_table
 from tiny_benchmark import BUDGETS, read, rows, tiny
 
 __all__ = ["tiny"]
@@ -300,3 +300,19 @@ def test_packaged_tracks_are_recipes_of_their_benchmark(benchmark: str, tmp_path
         limits = [budget.limit for budgets in recipe.budget_sets() for budget in budgets]
         expected = range(20, 101, 5) if benchmark == "nas-bench-macro" else range(20, 201, 20)
         assert limits == [1e6 * limit for limit in expected]
+
+
+@pytest.mark.slow
+def test_the_quick_track_runs_on_the_whole_table(tmp_path: Path, whole_macro_table: Path) -> None:
+    """Trained for a moment: the figures that no training changes are the published ones, and no budget is broken."""
+    images = whole_table("cifar10_jpeg.npz")
+    small = ["track.train_images=300", "track.validation_images=40", 'track.strategies=["random"]']
+    short = ["supernet.epochs=1", "generator.epochs=1", "generator.batch_size=20", "search.calibration_images=16"]
+    track = load_track("nas-bench-macro", "quick", [*small, *short])
+    found = run_bench(track, whole_macro_table, str(images), tmp_path, seeds=1)
+    assert (found.networks, found.images["train"], found.images["validation"]) == (3969, 300, 40)
+    assert round(found.random["50"], 2) == 0.33
+    by_name = {strategy.name: strategy for strategy in found.strategies}
+    assert round(by_name["largest"].regret.mean or 0, 2) == 2.05
+    assert all(strategy.violations == 0 for strategy in found.strategies)
+    assert all(0 < (strategy.hypervolume_ratio.mean or 0) <= 1 for strategy in found.strategies)
