@@ -54,6 +54,7 @@ batch_size = 12
 
 [search]
 budgets = [BUDGETS]
+metric = "loss"
 calibration_images = 16
 
 [search.random]

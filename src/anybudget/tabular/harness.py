@@ -34,7 +34,6 @@ class SeedScores:
         seed: of its training.
         loss: mean cross-entropy in nats, `[n]` in the order of the truth's networks.
         top1: top-1 in percent, `[n]`.
-        rank: by which networks are chosen, `[n]`, higher being better: the primary metric, then a low loss.
         fold_losses: the loss on disjoint parts of the validation images, `[folds, n]`.
         answers: of every strategy, by name.
         spent: what scoring every network has cost.
@@ -44,7 +43,6 @@ class SeedScores:
     seed: int
     loss: Values
     top1: Values
-    rank: Values
     fold_losses: Values
     answers: Mapping[str, BenchAnswers]
     spent: Spending
@@ -54,6 +52,13 @@ class SeedScores:
     def by_loss(self) -> Values:
         """The loss as a score, higher being better; one that is no number is the worst there is."""
         return -np.nan_to_num(self.loss, nan=np.inf, posinf=np.inf)
+
+    @property
+    def by_top1(self) -> Values:
+        """Top-1 as a score that tells equals apart by their loss: ranks from 0, higher being better."""
+        ranks = np.empty(len(self.top1))
+        ranks[np.lexsort((self.by_loss, self.top1))] = np.arange(len(ranks))
+        return ranks
 
 
 def figure(values: Sequence[float | None]) -> Figure:
@@ -80,7 +85,7 @@ def orders(truth: Truth, seeds: Sequence[SeedScores]) -> dict[str, OrderFigures]
 
 def first_regrets(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> dict[str, dict[str, Figure]]:
     """The mean regret of the truly best among the first few by each score: what a race among them could get."""
-    scores: dict[str, Callable[[SeedScores], Values]] = {"loss": lambda s: s.by_loss, "top1": lambda s: s.rank}
+    scores: dict[str, Callable[[SeedScores], Values]] = {"loss": lambda s: s.by_loss, "top1": lambda s: s.by_top1}
     return {
         name: {
             str(count): figure([budgets.first_regret(score(seed), count).mean() for seed in seeds]) for count in FIRST
@@ -108,14 +113,14 @@ def blend_figures(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[Bl
 def strategies(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[StrategyWorth, ...]:
     """What every strategy's answers are worth, best first, and then those of the yardsticks that search nothing.
 
-    A strategy whose answers raced comes twice. `exhaustive-loss` answers with the network of lowest loss within a
-    budget, `largest` with the one that has the most multiply-adds, `deepest` with the one that has the most layers and
-    of these the most multiply-adds.
+    A strategy whose answers raced comes twice. `exhaustive-top1` answers with the network of highest top-1 within a
+    budget, of equal ones with that of lowest loss; `largest` with the one that has the most multiply-adds, `deepest`
+    with the one that has the most layers and of these the most multiply-adds.
     """
     found = [row for name in seeds[0].answers for row in _answered(name, budgets, [s.answers[name] for s in seeds])]
     found.sort(key=lambda strategy: (strategy.regret.mean or 0.0, strategy.name))
     scored = _mean([Spent.model_validate(seed.spent.to_dict()) for seed in seeds])
-    found.append(worth("exhaustive-loss", budgets, [budgets.picked(s.by_loss) for s in seeds], scored, None))
+    found.append(worth("exhaustive-top1", budgets, [budgets.picked(s.by_top1) for s in seeds], scored, None))
     truth = budgets.truth
     deepest = truth.floors["depth"] + truth.macs / (1.0 + truth.macs.max())
     for name, values in (("largest", truth.macs), ("deepest", deepest)):

@@ -56,9 +56,6 @@ def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -
         score_all(context, networks, journal)
     evaluator = context.new_evaluator(journal)
     metrics = evaluator.scores(networks)
-    order = sorted(range(len(networks)), key=lambda index: metrics[index].rank)
-    rank = np.empty(len(networks))
-    rank[order] = np.arange(len(networks))
     strategies: list[str | type[Strategy]] = [*names, ExhaustiveStrategy]
     answers = [answers_of(run, strategy, journal) for strategy in strategies]
     entries = [journal.entries[network.choices] for network in networks]
@@ -66,7 +63,6 @@ def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -
         seed=run.recipe.seed,
         loss=np.array([found.loss for found in metrics]),
         top1=np.array([found.top1_percent for found in metrics]),
-        rank=rank,
         fold_losses=np.array([[entry[_fold(number)] for entry in entries] for number in range(FOLDS)]),
         answers={found.strategy: found for found in answers},
         spent=evaluator.spent,
