@@ -225,6 +225,10 @@ def test_a_budget_needs_two_networks(
     found = ask(run, budgets=[FIRST])
     assert len(role(found.budgets[0], "random")) == 2
     assert "only 2 of the 4 random networks that were asked for are there" in caplog.text
+    smallest = Architecture(answer.architecture.space, (0,) * len(answer.architecture.choices))
+    monkeypatch.setattr(answers, lambda _run, _name, asked: dict.fromkeys(asked, run.space.simplified(smallest)))
+    ask(run, budgets=[FIRST])
+    assert re.search(r"macs<=30k: the answer uses [\d,]+ macs, and the random networks .* at least 30,000", caplog.text)
 
 
 def test_too_few_test_images_are_refused(tmp_path: Path, workshop: Path) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from anybudget.cli.terminal import new_table, out, printable, show
+from anybudget.cli.worth import print_worth
 
 if TYPE_CHECKING:
     from anybudget.runs.run import Run
@@ -264,7 +265,7 @@ def print_results(opened: Run) -> None:
     Raises:
         RunError: a file does not hold what a run writes there.
     """
-    from anybudget.storage.records import Answer, Measured, Retrained, read_record, read_records
+    from anybudget.storage.records import Answer, Measured, Retrained, Worth, read_record, read_records
 
     folder = opened.folder
     answers = [row.to_json() for row in read_records(folder.path / "candidates.jsonl", Answer)]
@@ -274,3 +275,6 @@ def print_results(opened: Run) -> None:
     print_candidates(answers, baseline, metric=opened.recipe.search.metric)
     if rows:
         print_retrained(sorted(rows, key=lambda row: list(row["costs"].values())))
+    worth = read_record(folder.path / "worth.json", Worth) if folder.finished("worth") else None
+    if worth is not None:
+        print_worth(worth)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from anybudget.architecture import Architecture
-from anybudget.budgets import BudgetSet
+from anybudget.budgets import BudgetSet, exact_quantity
 from anybudget.errors import ConfigError, RunError
 from anybudget.runs.answers import ANSWERS, read_answers
 from anybudget.runs.context import RunContext
@@ -90,6 +90,7 @@ def _entry(run: RunContext, settings: WorthSettings, budgets: BudgetSet, answer:
     entry = Entry(
         budgets, sampler.floors.get(next(iter(budgets)).cost, 0.0), pool[: settings.scored], [Rival("answer", answer)]
     )
+    _note_small_answer(run, entry, answer)
     entry.rivals += [Rival("random", architecture) for architecture in pool[: settings.random]]
     plain = plain_network(run.space, run.costs, budgets)
     if plain is not None:
@@ -130,6 +131,20 @@ def _check_enough(budgets: BudgetSet, there: int, wanted: int, window: float) ->
             there,
             wanted,
             100 * window,
+        )
+
+
+def _note_small_answer(run: RunContext, entry: Entry, answer: Architecture) -> None:
+    """Say so where the answer uses less of its budget than any network that it is compared with."""
+    cost = next(iter(entry.budgets)).cost
+    used = run.costs[cost].cost(answer)
+    if used < entry.floor:
+        log.warning(
+            "budget %s: the answer uses %s %s, and the random networks that it is compared with at least %s",
+            entry.budgets,
+            exact_quantity(used),
+            cost,
+            exact_quantity(round(entry.floor)),
         )
 
 

@@ -23,6 +23,9 @@ MOST = 1e9
 CONFIDENCE = 0.9
 """How probably the range of an equivalent N holds it."""
 
+_ROUNDING = 1e-9
+"""Figures in percent that differ by no more are equal."""
+
 _NODES = 4000
 """Equally probable values of the spread that the posterior of it is averaged over."""
 _POSITIVE: NDArray[np.float64] = np.linspace(0.0, 12.0, 4801)
@@ -65,10 +68,14 @@ def count_of_normal(height: float) -> float:
 def count_in_sample(values: Sequence[float], figure: float) -> float:
     """The N at which the expected best of N of these values is `figure`; between whole numbers, on the line.
 
-    0 where `figure` is below their mean, the best of 1; their number where it is not below the greatest.
+    0 where `figure` is below their mean, the best of 1; their number where it is above the greatest. Of several N with
+    equal bests it is the smallest.
     """
     best = [expected_best(values, count) for count in range(1, len(values) + 1)]
-    reached = sum(value <= figure for value in best)
+    equal = [count for count, value in enumerate(best, start=1) if abs(value - figure) <= _ROUNDING]
+    if equal:
+        return float(equal[0])
+    reached = sum(value < figure for value in best)
     if reached in (0, len(best)):
         return float(reached)
     low, high = best[reached - 1], best[reached]
