@@ -9,7 +9,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: demo test test-all test-lowest check lint bench bench-long bench-runs clean
 
-demo: $(READY)  ## the main job on the embedded data: five networks for five budgets, and a report
+demo: $(READY)  ## the main job on the embedded data: networks for three budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
 
 test: $(READY)  ## the tests but for those marked slow
@@ -31,16 +31,16 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## ratios of speed and memory, and the demo over three seeds; about half an hour on two cores
+bench: $(READY)  ## ratios of speed and memory, and the fashion recipe over three seeds; about half an hour on two cores
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/depthwise.py
 	$(BIN)/python benchmarks/norms.py
 	$(BIN)/python benchmarks/spaces.py
 	$(BIN)/python benchmarks/prefixes.py
 	$(BIN)/python benchmarks/decoding.py
-	$(BIN)/python benchmarks/demo.py
-	$(BIN)/python benchmarks/worth.py --out runs/bench-demo
-	$(BIN)/python benchmarks/estimator.py runs/bench-demo-0
+	$(BIN)/python benchmarks/fashion.py
+	$(BIN)/python benchmarks/worth.py --out runs/bench-fashion
+	$(BIN)/python benchmarks/estimator.py runs/bench-fashion-0
 
 bench-long: $(READY)  ## strategies and samplers on three supernets each; hours on two cores, resumes where it stopped
 	$(BIN)/python benchmarks/strategies.py

@@ -1,4 +1,4 @@
-"""The papers' ablations on the demo's images: SGNAS Fig. 6a and GreedyNAS Table 4, by the recipes in recipes/ablations.
+"""The papers' ablations on plain images: SGNAS Fig. 6a and GreedyNAS Table 4, by the recipes in recipes/ablations.
 
 Trains the supernet of every recipe (kept in runs/bench-ablation-*) and asks it for the top-1 of the same random
 networks, with norms calibrated for each network and with the running statistics that all paths share. Shadow norms are
@@ -23,7 +23,7 @@ from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from demo import ROOT
+from fashion import ROOT
 from measure import machine
 
 RANDOM = 100

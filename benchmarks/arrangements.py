@@ -1,6 +1,6 @@
 """Does it pay to train every arrangement of a multiset of kernels, when only the canonical one is ever scored?
 
-Trains the demo's supernet with the samplers `fair` (every arrangement) and `fair-canonical` (the sorted one only) and
+Trains the fashion recipe's supernet with `fair` (every arrangement) and `fair-canonical` (the sorted one only) and
 compares, over random architectures and several seeds: supernet top-1 of the canonical arrangement; that of a shuffled
 arrangement, which is the same function with other weights; and Kendall's tau between the two orders.
 Run: python benchmarks/arrangements.py [--seeds 3]
@@ -24,7 +24,7 @@ from anybudget.nets import UnifiedSupernet
 from anybudget.nets.unified_block import UnifiedBlock
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from demo import ROOT, spread
+from fashion import ROOT, spread
 
 ARCHITECTURES = 60
 
@@ -52,10 +52,10 @@ def main() -> None:
     for sampler in ("fair", "fair-canonical"):
         columns: list[list[float]] = [[], [], [], []]
         for seed in range(arguments.seeds):
-            # `fair` is the demo's own sampler, so its runs are those of benchmarks/demo.py; the others are those of
+            # `fair` is the recipe's sampler, so its runs are those of benchmarks/fashion.py; the others are those of
             # benchmarks/samplers.py.
-            name = f"bench-demo-{seed}" if sampler == "fair" else f"bench-samplers-{sampler}-{seed}"
-            recipe = load_recipe(ROOT / "recipes" / "demo.toml", [f"seed={seed}", f"supernet.sampler={sampler}"])
+            name = f"bench-fashion-{seed}" if sampler == "fair" else f"bench-samplers-{sampler}-{seed}"
+            recipe = load_recipe(ROOT / "recipes" / "fashion.toml", [f"seed={seed}", f"supernet.sampler={sampler}"])
             run = Run.create(recipe, ROOT / "runs" / name, RichProgress())
             if not run.folder.finished("supernet"):
                 run.train_supernet()

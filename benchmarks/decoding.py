@@ -55,7 +55,7 @@ def main() -> None:
         )
     console = Console(width=140)
     console.print(table)
-    space = load_recipe(RECIPES / "demo.toml").build_space()
+    space = load_recipe(RECIPES / "fashion.toml").build_space()
     console.print(f"64 candidates of one budget set, {len(space.decisions)} layers: {candidates_seconds(space):.2f} s")
 
 

@@ -24,7 +24,7 @@ from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
 from measure import machine, seconds
 
-DEMO = Path(__file__).parents[1] / "recipes" / "demo.toml"
+FASHION = Path(__file__).parents[1] / "recipes" / "fashion.toml"
 BATCH = 64
 # Channels at work in a layer (one, three and six sub-blocks), and the side of its map.
 MAPS = [(6, 14), (18, 14), (36, 14), (10, 7), (30, 7), (60, 7), (14, 4), (42, 4), (84, 4)]
@@ -69,9 +69,9 @@ def training_step(
 
 
 def steps(paths: int) -> list[tuple[str, float]]:
-    """Whole training steps of the demo: time with our gradient over time without."""
+    """Whole training steps of the fashion recipe: time with our gradient over time without."""
     torch.manual_seed(0)
-    space = load_recipe(DEMO).build_space()
+    space = load_recipe(FASHION).build_space()
     supernet = channels_last(build_supernet(space)).train()
     x = torch.randn(BATCH, 1, 28, 28).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (BATCH,))
@@ -94,7 +94,7 @@ def steps(paths: int) -> list[tuple[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--paths", type=int, default=5, help="random paths of the demo's supernet to measure")
+    parser.add_argument("--paths", type=int, default=5, help="random paths of the fashion recipe's supernet to measure")
     arguments = parser.parse_args()
     table = Table(
         "what", "channels last", "contiguous", title=f"time with / without ({machine()})", title_justify="left"
@@ -109,7 +109,7 @@ def main() -> None:
         ]
         table.add_row(name if chosen else f"({name}: PyTorch's is taken)", *(f"{ratio:.2f}" for ratio in ratios))
     for name, ratio in steps(arguments.paths):
-        table.add_row(f"demo, {name}", f"{ratio:.2f}", "")
+        table.add_row(f"fashion, {name}", f"{ratio:.2f}", "")
     Console(width=130).print(table)
 
 

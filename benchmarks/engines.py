@@ -1,6 +1,6 @@
 """Evaluating through Ray against evaluating in this process: what it costs, and what that comes to on many workers.
 
-The demo's supernet, untrained, evaluates a population as evolution has it: fifty children of ten parents, which share
+The recipe's supernet, untrained, evaluates a population as evolution has it: fifty children of ten parents, which share
 much of their start. Measured in turn in one process, beside two plain processes, which show what the machine has left
 for a second one. Then a model, not a measurement, of 8, 64 and 1,000 workers.
 Run: OMP_NUM_THREADS=1 python benchmarks/engines.py
@@ -38,7 +38,7 @@ from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.nets.prefix_tree import build_prefix_tree
 from anybudget.recipe import load_recipe
-from demo import ROOT
+from fashion import ROOT
 from measure import machine, seconds
 from prefixes import population
 
@@ -77,7 +77,7 @@ class Costs:
 
 @cache
 def make_evaluator() -> tuple[SubnetEvaluator, list[Architecture]]:
-    recipe = load_recipe(ROOT / "recipes" / "demo.toml")
+    recipe = load_recipe(ROOT / "recipes" / "fashion.toml")
     torch.manual_seed(0)
     supernet = channels_last(build_supernet(recipe.build_space())).eval()
     data = fashion_mnist_subset(DataSettings())

@@ -1,7 +1,7 @@
 """How well the generator's view of a path, a mixture with one-hot rows, orders paths as the evaluator does.
 
 Kendall's tau between the frozen supernet's cross-entropy, by running and by batch statistics, and the loss after
-recalibrating the norms, over random architectures of a demo run. Run: python benchmarks/estimator.py [RUN]
+recalibrating the norms, over random architectures of a run. Run: python benchmarks/estimator.py [RUN]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.stats import kendalltau
 from torch.nn import functional as F
 
 from anybudget.runs.run import Run
-from demo import ROOT
+from fashion import ROOT
 
 ARCHITECTURES = 100
 

@@ -34,7 +34,7 @@ from anybudget.runs.run import Run
 from anybudget.search import STRATEGIES
 from anybudget.testing import check_resume
 from anybudget.training import SAMPLERS
-from demo import ROOT
+from fashion import ROOT
 from measure import machine
 
 SETTINGS = [
@@ -89,7 +89,7 @@ def write_images(path: Path) -> Path:
 
 def begin(folder: Path, *overrides: str) -> Run:
     source = write_images(folder.parent / "images.npz")
-    recipe = load_recipe(ROOT / "recipes" / "demo.toml", [*SETTINGS, f"data.source={source}", *overrides])
+    recipe = load_recipe(ROOT / "recipes" / "fashion.toml", [*SETTINGS, f"data.source={source}", *overrides])
     return Run.create(recipe, folder)
 
 

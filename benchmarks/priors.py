@@ -1,6 +1,6 @@
 """Requested against delivered cost of the generator with and without a random prior, for four priors (SGNAS Fig. 7).
 
-Trains both generators against the supernet of a demo run. What is delivered is the most probable architecture of the
+Trains both generators against the supernet of a run. What is delivered is the most probable architecture of the
 distribution itself, without decoding to the budget. Run: python benchmarks/priors.py [RUN]
 """
 
@@ -22,7 +22,7 @@ from anybudget.generator.network import ArchitectureGenerator
 from anybudget.generator.training import MixtureLoss, train_generator
 from anybudget.runs.run import Run
 from anybudget.training.loop import TrainingContext
-from demo import ROOT
+from fashion import ROOT
 from measure import machine
 
 PRIORS, BUDGETS = 4, 40

@@ -1,4 +1,4 @@
-"""Greedy, uniform, fair and canonical fair supernet training at equal corrected cost, on the demo's space.
+"""Greedy, uniform, fair and canonical fair supernet training at equal corrected cost, on the fashion recipe's space.
 
 Greedy training scores paths as well as training them, so it gets fewer epochs: as many as cost what the others do, by
 the ratio of a trained to a scored image that is measured while it trains (GreedyNAS Table 1). `uniform`, `greedy` and
@@ -27,7 +27,7 @@ from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.evaluation.ranking import rank_correlation
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from demo import ROOT
+from fashion import ROOT
 from measure import machine
 
 BUDGETS = ("macs<=240k", "macs<=400k", "macs<=700k")
@@ -44,7 +44,7 @@ RETRAIN_EPOCHS = 4
 
 
 def open_run(sampler: str, seed: int) -> Run:
-    recipe = load_recipe(ROOT / "recipes" / "demo.toml", [f"seed={seed}", *SAMPLERS[sampler]])
+    recipe = load_recipe(ROOT / "recipes" / "fashion.toml", [f"seed={seed}", *SAMPLERS[sampler]])
     run = Run.create(recipe, ROOT / "runs" / f"bench-samplers-{sampler}-{seed}", RichProgress())
     if not run.folder.finished("supernet"):
         run.train_supernet()

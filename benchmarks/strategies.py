@@ -1,6 +1,6 @@
-"""Every strategy on the demo's supernets: several budgets and seeds, what is found and what it costs.
+"""Every strategy on the fashion recipe's supernets: several budgets and seeds, what is found and what it costs.
 
-For every seed the demo's supernet and generator are trained once (kept in runs/bench-strategies-SEED, and made anew
+For every seed supernet and generator are trained once (kept in runs/bench-strategies-SEED, and made anew
 only where missing); each strategy then answers all budgets with an evaluator of its own. Results are kept by
 strategy, so that an interrupted benchmark resumes. Differences are paired over seeds.
 Run: python benchmarks/strategies.py [--seeds 3] [--strategies a,b] [--budgets recipe] [--set KEY=VALUE]
@@ -22,7 +22,7 @@ from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.search.compare import compare
-from demo import ROOT, spread
+from fashion import ROOT, spread
 from measure import machine
 
 TEN = [f"macs<={limit}k" for limit in (170, 200, 240, 290, 350, 420, 500, 600, 730, 900)]
@@ -30,7 +30,7 @@ STRATEGIES = "refined,generator,random,linear,nsga2,evolution"
 
 
 def open_run(seed: int, overrides: list[str]) -> Run:
-    recipe = load_recipe(ROOT / "recipes" / "demo.toml", [f"seed={seed}", *overrides])
+    recipe = load_recipe(ROOT / "recipes" / "fashion.toml", [f"seed={seed}", *overrides])
     run = Run.create(recipe, ROOT / "runs" / f"bench-strategies-{seed}", RichProgress())
     for stage, work in (("supernet", run.train_supernet), ("generator", run.train_generator)):
         if not run.folder.finished(stage):

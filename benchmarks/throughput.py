@@ -23,7 +23,7 @@ from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
 from anybudget.training.samplers import uniform_path
-from demo import ROOT
+from fashion import ROOT
 from measure import machine
 
 IMAGES, EPOCHS = 1_281_167 * 0.95, 50

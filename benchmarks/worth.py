@@ -24,7 +24,7 @@ from anybudget.runs.run import Run
 from anybudget.storage.files import write_whole
 from anybudget.storage.records import Worth, WorthSummary
 from anybudget.worth.pooling import pool
-from demo import ROOT
+from fashion import ROOT
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""The demo recipe over several seeds: supernet scores of generated and random architectures at the same budgets.
+"""The fashion recipe over several seeds: supernet scores of generated and random architectures at the same budgets.
 
-Each seed is a whole run in runs/bench-demo-SEED; finished stages are kept, so a stopped benchmark resumes where it was.
+Each seed is a whole run in runs/bench-fashion-SEED. Finished stages are kept, so a stopped benchmark resumes.
 What the networks are worth when they are trained is measured by benchmarks/worth.py.
-Run: python benchmarks/demo.py [--seeds 3] [--set KEY=VALUE]
+Run: python benchmarks/fashion.py [--seeds 3] [--set KEY=VALUE]
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "demo.toml")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench-demo")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "fashion.toml")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench-fashion")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
     runs = []
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def report(runs: list[Run]) -> None:
-    """Print the table of means and standard errors over the runs, and what the demo must show."""
+    """Print the table of means and standard errors over the runs, and what the scores must show."""
     console = Console(width=130)
     budgets = [next(iter(budget_set)).limit for budget_set in runs[0].recipe.budget_sets()]
     found = [run.folder.read_lines("candidates.jsonl")[: len(budgets)] for run in runs]
