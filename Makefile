@@ -39,10 +39,11 @@ bench: $(READY)  ## ratios of speed and memory, and the fashion recipe over thre
 	$(BIN)/python benchmarks/prefixes.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/fashion.py
-	$(BIN)/python benchmarks/worth.py --out runs/bench-fashion
 	$(BIN)/python benchmarks/estimator.py runs/bench-fashion-0
 
-bench-long: $(READY)  ## strategies and samplers on three supernets each; hours on two cores, resumes where it stopped
+bench-long: $(READY)  ## trained comparisons, strategies and samplers on three supernets each; hours on two cores, resumes
+	$(BIN)/python benchmarks/worth.py
+	$(BIN)/python benchmarks/worth.py --recipe recipes/fashion.toml --out runs/bench-fashion
 	$(BIN)/python benchmarks/strategies.py
 	$(BIN)/python benchmarks/samplers.py
 	$(BIN)/python benchmarks/priors.py runs/bench-strategies-0
