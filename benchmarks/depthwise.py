@@ -80,7 +80,7 @@ def steps(paths: int) -> list[tuple[str, float]]:
     ratios: dict[str, list[float]] = {"path step": [], "step of the network alone": []}
     for _ in range(paths):
         architecture = space.sample(rng)
-        network = supernet.extract(architecture)
+        network = channels_last(supernet.extract(architecture))
         for name, module, forward in (
             ("path step", supernet, partial(supernet, path=architecture)),
             ("step of the network alone", network, network),
