@@ -190,7 +190,7 @@ def test_the_package_is_imported_without_a_home() -> None:
         ("doctor made.toml", "made.toml: not a run folder but a recipe; did you mean runs/made?"),
         ("run tiny.toml --out images.npz", "images.npz: a file is in the way of the run folder; choose another --out"),
         ("run tiny.toml --out images.npz/x", "images.npz/x: a file is in the way of the run folder; choose another"),
-        ("serch run", "No such command 'serch'. Did you mean 'search'?"),
+        ("serch run", "No such command 'serch'. Did you mean 'search', 'bench'?"),
         ("generate run --bugdet macs<=1M", "No such option: --bugdet"),
         ("run run", "this is a run folder; to resume the run: anybudget run run/recipe.toml --out run"),
     ],

@@ -81,5 +81,9 @@ def _with_tables(section: type[BaseModel], **tables: type[Settings]) -> type[Bas
 
 @cache
 def _with_sections(**sections: Any) -> type[Recipe]:
-    fields: dict[str, Any] = {name: (section, ...) for name, section in sections.items()}
+    # A section that may be left out, as [data], still may.
+    needed = {name for name, field in Recipe.model_fields.items() if field.is_required()}
+    fields: dict[str, Any] = {
+        name: (section, ... if name in needed else section()) for name, section in sections.items()
+    }
     return create_model("Recipe", __base__=Recipe, **fields)
