@@ -39,7 +39,7 @@ class ComplexityRate:
         >>> rule = ComplexityRate(space, Annealing(steps=100))
         >>> rule.gamma(smallest)
         4.0
-        >>> rule.factor(50) * rule.weight(smallest, 50)
+        >>> round(rule.factor(50) * rule.weight(smallest, 50), 6)
         0.0625
 
     Source: DYNAS (CVPR 2025), the complexity-aware learning-rate schedule.
