@@ -18,8 +18,10 @@ from anybudget.errors import BudgetError, ConfigError, TrainingError
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.evaluation.metrics import Metrics
 from anybudget.evaluation.settings import EvaluatorSettings
-from anybudget.nets import build_supernet
+from anybudget.nets import build_network, build_supernet
+from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
+from anybudget.runtime.process_state import seeded
 from anybudget.search.base import Candidate, Found, SearchContext, Strategy
 from anybudget.search.finalists import finalists, race_answers
 from anybudget.search.race import Race, RaceContext
@@ -27,6 +29,8 @@ from anybudget.search.race_settings import RaceSettings
 from anybudget.search.raced import Raced, spending
 from anybudget.storage.journal import Journal
 from anybudget.training import SAMPLERS
+from anybudget.training.loop import TrainingContext
+from anybudget.training.retrain import train_along
 from anybudget.training.rounds import Rounds, course_of_rounds
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.sgd import training_batches
@@ -97,6 +101,25 @@ def test_what_is_said_is_what_the_weights_do(judge: Evaluator, images: DataSplit
     measured = evaluate(network, images.validation, images)
     assert measured.to_dict() == raced.winner.rounds[-1].metrics.to_dict()
     assert not network.training
+
+
+def test_from_scratch_nothing_of_the_supernet_s_weights_matters(judge: Evaluator, images: DataSplits) -> None:
+    torch.manual_seed(5)
+    untrained = Evaluator(build_supernet(SPACE).eval(), images, EvaluatorSettings(calibration_images=32))
+    settings = replace_settings(start="scratch")
+    race, other = (Race(evaluator, SCHEDULE, settings, seed=2) for evaluator in (judge, untrained))
+    (raced,), (again,) = (each.run([NETWORKS[:4]]) for each in (race, other))
+    assert outcome(raced) == outcome(again)
+    (inherited,) = Race(judge, SCHEDULE, SETTINGS, seed=2).run([NETWORKS[:4]])
+    assert outcome(raced) != outcome(inherited)
+    winner = raced.winner.architecture
+    with seeded(2):
+        explicit = channels_last(build_network(SPACE.block_specs(winner)))
+        course = course_of_rounds(images, SCHEDULE, 0.5, rounds=len(raced.winner.rounds), seed=2)
+        train_along(explicit, course, SCHEDULE, TrainingContext(), name="explicit")
+    trained = weights(race, winner)
+    for name, value in explicit.named_parameters():
+        assert torch.equal(value, trained[name]), name
 
 
 def test_budgets_share_trainings_and_do_not_matter_to_each_other(

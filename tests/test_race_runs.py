@@ -76,6 +76,13 @@ def test_answers_have_their_race_and_weights(run: Run) -> None:
     assert not (run.folder.path / "checkpoints").exists()
 
 
+def test_weights_of_a_race_from_scratch_are_not_inherited(run: Run) -> None:
+    run.recipe = load_recipe(run.folder.path / "recipe.toml", ["search.race.start=scratch"])
+    (answer,) = run.search_with("random", BUDGETS[:1], race=True)
+    assert records(run)[answer.architecture].weights_rounds
+    assert raced_weights(run.context, answer.architecture) == {}
+
+
 def test_a_question_asked_again_trains_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run.search_with("random", BUDGETS, race=True)
     before = {path: path.stat().st_mtime_ns for path in run.folder.path.glob("race/*/*")}

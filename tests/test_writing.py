@@ -30,7 +30,9 @@ def writes(tree: ast.AST) -> list[int]:
         opens = name == "open" and any(isinstance(t, str) and t[:1] in tuple("wax") and len(t) < 4 for t in texts)
         # `RunFolder.write_text` and `write_bytes` write whole files by way of `anybudget.storage.files`.
         own = ast.unparse(node.func) in {f"{folder}.write_{kind}" for folder in OWN for kind in ("text", "bytes")}
-        if opens or (name in WRITERS and not own):
+        # An archive that is put together in memory is no file yet.
+        in_memory = bool(node.args) and ast.unparse(node.args[0]) == "buffer"
+        if opens or (name in WRITERS and not own and not in_memory):
             found.append(node.lineno)
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from anybudget.data.sources import SOURCES
 from anybudget.errors import ConfigError
@@ -84,6 +84,7 @@ def _with_sections(**sections: Any) -> type[Recipe]:
     # A section that may be left out, as [data], still may.
     needed = {name for name, field in Recipe.model_fields.items() if field.is_required()}
     fields: dict[str, Any] = {
-        name: (section, ... if name in needed else section()) for name, section in sections.items()
+        name: (section, Field() if name in needed else Field(default_factory=section))
+        for name, section in sections.items()
     }
     return create_model("Recipe", __base__=Recipe, **fields)

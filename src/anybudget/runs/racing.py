@@ -111,6 +111,7 @@ def settings_of(run: RunContext) -> dict[str, Any]:
     section, recipe = run.recipe.search.race, reproducibility_settings(run.recipe)
     schedule = section.schedule(run.recipe.retrain)
     return {
+        "start": section.start,
         "epochs_per_round": section.epochs_per_round,
         "schedule": schedule.model_dump(mode="json", exclude={"epochs", "warmup_epochs"}),
         "rollbacks": run.recipe.retrain.rollbacks,
@@ -118,7 +119,8 @@ def settings_of(run: RunContext) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "space": recipe["space"],
         "data": DataFacts.of(run.listing, run.data).settings(),
-        **run.origin(),
+        # What starts afresh owes nothing to a supernet: after another one has been trained, its rounds are still known.
+        **(run.origin() if section.start == "supernet" else {}),
     }
 
 

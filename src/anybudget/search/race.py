@@ -1,7 +1,8 @@
-"""The race at the end of a search: the best networks are trained on from inherited weights, and halved, round by round.
+"""The race at the end of a search: the best networks are trained, from inherited weights or afresh, and halved by rounds.
 
 A supernet's scores tell the good networks from the bad, not the best from the second best. A short training of their
-own does, and the answer comes with weights that are already good.
+own does. From inherited weights, the answer comes with weights that are already good; from scratch, networks are told
+apart by what a training from scratch makes of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from anybudget.costs import build_costs
 from anybudget.errors import BudgetError, TrainingError
 from anybudget.evaluation.evaluator import Evaluator, evaluate, recalibrate
 from anybudget.evaluation.metrics import Metrics, applicable
+from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
@@ -72,7 +74,7 @@ class RaceContext:
 
 
 class Race:
-    """Trains networks on from the supernet's weights, and says which is the best of some.
+    """Trains networks from the supernet's weights, or from fresh ones, and says which is the best of some.
 
     What a network is after a round is a function of the network and the round alone: all see the same images in the
     same order, with a learning rate that falls to 0 in every round. So it does not matter for whom else, with whom or
@@ -184,7 +186,7 @@ class Race:
             self._training_context(name), log=rows.append, progress=progress or SilentProgress(), notices=False
         )
         with seeded(self.seed):  # what training draws besides its data, as for dropout
-            network: nn.Module = channels_last(self._judge.supernet.extract(architecture))
+            network = channels_last(self._at_start(architecture))
             try:
                 train_along(network, self._course(rounds), self.schedule, context, name=name)
             except TrainingError as error:
@@ -192,6 +194,14 @@ class Race:
         if len(self._judge.calibration):
             recalibrate(network, self._judge.calibration, self._judge.data)
         return network, rows
+
+    def _at_start(self, architecture: Architecture) -> nn.Module:
+        """The network before its first round."""
+        supernet = self._judge.supernet
+        if self.settings.start == "supernet":
+            return supernet.extract(architecture)
+        device = next(supernet.parameters()).device
+        return build_network(supernet.space.block_specs(architecture)).to(device)
 
     def _course(self, rounds: int) -> Course:
         share = self.settings.epochs_per_round

@@ -14,12 +14,16 @@ from anybudget.training.settings import Schedule
 Better = Literal["loss", "metric"]
 """By what networks are compared: the validation loss, or `Metrics.rank`."""
 
+Start = Literal["supernet", "scratch"]
+"""What networks race from: the supernet's weights, or fresh ones."""
+
 
 class RaceSettings(Settings):
     """`[search.race]`: whether and how the best networks of a search are trained on and halved.
 
     The `candidates` best for each budget set train for `epochs_per_round` epochs a round; the better half by `by`
-    goes on. `learning_rate` and `batch_size` are those of `[retrain]` where they are 0, and what else a training has is
+    goes on. They start from the supernet's weights, or from `scratch`: with enough epochs to a round that says more of
+    networks that will be trained from scratch, and less where they will not. `learning_rate` and `batch_size` are those of `[retrain]` where they are 0, and what else a training has is
     as `[retrain]` says.
     """
 
@@ -27,6 +31,7 @@ class RaceSettings(Settings):
     candidates: Annotated[int, Field(ge=1, le=1024)] = 16
     epochs_per_round: Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = 0.25
     by: Better = "loss"
+    start: Start = "supernet"
     learning_rate: NonNegative = 0.0
     batch_size: Natural = 0
 

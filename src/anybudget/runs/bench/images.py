@@ -65,15 +65,15 @@ def prepare_images(source: str, folder: Path, wanted: Wanted) -> Path:
     target = folder / f"images-{name}.npz"
     if not target.exists():
         chosen, held_out = _drawn(source, pool.labels, wanted)
-        content = io.BytesIO()
+        buffer = io.BytesIO()
         np.savez(
-            content,
+            buffer,
             x=pool.read(chosen),
             y=pool.labels[chosen],
             xt=pool.read(held_out),
             yt=pool.labels[held_out],
         )
-        write_whole(target, content.getvalue())
+        write_whole(target, buffer.getvalue())
     return target
 
 
