@@ -1,4 +1,4 @@
-"""The race at the end of a search: the best networks are trained, from inherited weights or afresh, and halved by rounds.
+"""The race at the end of a search: the best networks are trained a little, and halved, round by round.
 
 A supernet's scores tell the good networks from the bad, not the best from the second best. A short training of their
 own does. From inherited weights, the answer comes with weights that are already good; from scratch, networks are told

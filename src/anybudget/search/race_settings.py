@@ -21,10 +21,10 @@ Start = Literal["supernet", "scratch"]
 class RaceSettings(Settings):
     """`[search.race]`: whether and how the best networks of a search are trained on and halved.
 
-    The `candidates` best for each budget set train for `epochs_per_round` epochs a round; the better half by `by`
-    goes on. They start from the supernet's weights, or from `scratch`: with enough epochs to a round that says more of
-    networks that will be trained from scratch, and less where they will not. `learning_rate` and `batch_size` are those of `[retrain]` where they are 0, and what else a training has is
-    as `[retrain]` says.
+    The `candidates` best for each budget set train for `epochs_per_round` epochs a round; the better half by `by` goes
+    on. They start from the supernet's weights, or from `scratch`: with enough epochs to a round that says more of
+    networks that will be trained from scratch, and less of those that will not. `learning_rate` and `batch_size` are
+    those of `[retrain]` where they are 0, and what else a training has is as `[retrain]` says.
     """
 
     enabled: bool = False
