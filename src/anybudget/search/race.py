@@ -1,4 +1,4 @@
-"""The race at the end of a search: the best networks are trained a little, and halved, round by round.
+"""The race at the end of a search: the best networks are trained a little, round by round, and the better half goes on.
 
 A supernet's scores tell the good networks from the bad, not the best from the second best. A short training of their
 own does. From inherited weights, the answer comes with weights that are already good; from scratch, networks are told
