@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,3 +117,18 @@ def test_a_whole_run(stop: signal.Signals, recipe: Path, tmp_path: Path) -> None
     run = begin(recipe, tmp_path / "begin", "checkpoint_seconds=1e9" if stop != signal.SIGKILL else "seed=0")
     work: Callable[[Path], None] = lambda path: Run.open(path).run_all(lambda _line: None)  # noqa: E731
     assert check_resume(run.folder.path, work, tmp_path, kills=6, stop=stop)
+
+
+def test_moments_of_kills_are_halved_where_all_came_too_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the machine was busy when the whole work was timed: here it seems six times as long as it is."""
+    begin = tmp_path / "begin"
+    begin.mkdir()
+
+    def work(path: Path) -> None:
+        time.sleep(0.4)
+        (path / "done.txt").write_text("done")
+
+    clock = iter((0.0, 2.4))
+    slow = SimpleNamespace(perf_counter=lambda: next(clock), sleep=time.sleep)
+    monkeypatch.setattr("anybudget.testing.interruption.time", slow)
+    assert check_resume(begin, work, tmp_path / "kills", kills=1, seed=1)
