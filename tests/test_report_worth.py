@@ -80,7 +80,7 @@ def test_the_picture_has_every_network(tmp_path: Path) -> None:
         ([[80.0, 80.4], [50.0, 50.4]], "the answers are better at 1 and worse at 1 of 2 budgets"),
         (
             [[66.0, 66.4], [66.0, 66.4]],
-            "the answers are no different at any of 2 budgets: the search found nothing there",
+            "the answers are not shown to be different at any of 2 budgets: more random networks or seeds would tell",
         ),
     ],
 )
@@ -90,8 +90,11 @@ def test_the_overview_counts_verdicts(tmp_path: Path, answers: list[list[float]]
 
 
 def test_no_difference_is_said_in_words(tmp_path: Path) -> None:
-    found = section(page(tmp_path, record([(SMALL, trained([65.0, 66.0], ALIKE))])), "worth").text()
-    assert "No difference: on this data the architecture does not matter at this size." in found
+    shown = page(tmp_path, record([(SMALL, trained([65.0, 66.0], ALIKE))]))
+    words = section(shown, "worth").text()
+    assert "No difference: on this data the architecture does not matter at this size." in words
+    overview = section(shown, "overview").text()
+    assert "the answers are no different at 1 budget: the search found nothing there" in overview
 
 
 def test_without_it_the_report_says_how_to_get_it(tmp_path: Path) -> None:

@@ -71,7 +71,10 @@ def _overview(entries: Sequence[WorthAtBudget]) -> str:
             f"{said} better at all {count}: by {span} points." if len(found) > 1 else f"{said} better by {span} points."
         )
     if not better and not worse:
-        return f"{said} no different at {'any of ' if len(found) > 1 else ''}{count}: the search found nothing there."
+        where = f"at {'any of ' if len(found) > 1 else ''}{count}"
+        if "unresolved" in found:
+            return f"{said} not shown to be different {where}: more random networks or seeds would tell."
+        return f"{said} no different {where}: the search found nothing there."
     parts = [f"{word} at {number}" for word, number in (("better", better), ("worse", worse)) if number]
     return f"{said} {' and '.join(parts)} of {count}; elsewhere there is no difference that could be told."
 
