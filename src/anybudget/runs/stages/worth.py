@@ -23,9 +23,6 @@ FILE = "worth.json"
 FEWEST_IMAGES = 20
 """Test images that a comparison needs: with fewer, one image is more than five points."""
 
-RANDOM = 8
-"""Random networks that are trained for each budget where neither the recipe nor the caller says how many."""
-
 
 def worth_of_picks(run: RunContext) -> Worth:
     """Train the comparisons that `[worth]` of the recipe asks for, as a stage of the run."""
