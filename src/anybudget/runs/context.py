@@ -27,6 +27,7 @@ from anybudget.runs.data_loading import check_fit, load_files, placed, registere
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import Work, as_memory_error
+from anybudget.runtime.allocator import freed_memory_kept
 from anybudget.runtime.batch_parts import batch_problem
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.distributed import FabricProcesses, Processes
@@ -346,6 +347,7 @@ class RunContext:
         threads = RunThreads(self.folder, self.recipe.threads)
         with (
             computing_threads(threads.count()),
+            freed_memory_kept(),
             seeded(self.recipe.seed),
             self.folder.locked(),
             stop_requests() as request,
