@@ -243,6 +243,10 @@ OVERRIDES = [
     override("supernet.nesterov=true", "supernet.nesterov: needs a momentum", "supernet.momentum=0.0"),
     override("supernet.warmup_epochs=3", "supernet.warmup_epochs: 3 are more than the 2 of supernet.epochs"),
     override("supernet.crop_padding=8", "supernet.crop_padding: 8 pixels around images of 8 (space.input_size)"),
+    override("supernet.label_smoothing=1", "supernet.label_smoothing: input should be less than 1"),
+    override("supernet.clip_norm=-1", "supernet.clip_norm: input should be greater than or equal to 0"),
+    override("retrain.ema=1.0", "retrain.ema: input should be less than 1"),
+    override("retrain.ema=nan", "retrain.ema: input should be "),
     override("supernet.rollbacks=-1", "supernet.rollbacks: input should be greater than or equal to 0"),
     override(
         "supernet.accumulate=9",

@@ -26,10 +26,12 @@ from anybudget.runs.run import Run
 from anybudget.runtime.distributed import FabricProcesses, Processes
 from anybudget.storage.checkpoint import read
 from anybudget.storage.files import is_main_process
+from anybudget.training.averaging import WeightAverage
 from anybudget.training.samplers import uniform_path
 from conftest import RECIPE, slow_but, stop_after, write_images
 
 LIMIT_SECONDS = 60
+LEVERS = ("label_smoothing=0.1", "clip_norm=1.0", "ema=0.8")
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,44 @@ def test_generator_and_retraining_stay_close(recipe: Path, tmp_path: Path) -> No
     for key in ("cross_entropy", "budget_gap_percent"):
         one, several = (column(tmp_path / name / "generator.csv", key) for name in ("one", "several"))
         assert several == pytest.approx(one, rel=1e-4), key
+
+
+def test_clipped_smoothed_and_averaged_weights_are_those_of_one_process(recipe: Path, tmp_path: Path) -> None:
+    architecture = load_recipe(recipe).build_space().sample(np.random.default_rng(0))
+    keys = [f"{table}.{key}" for table in ("supernet", "retrain") for key in LEVERS]
+
+    def work(run: Run) -> None:
+        run.train_supernet()
+        run.retrain(architecture)
+
+    train_alike(2, recipe, tmp_path, work, *keys, "supernet.epochs=1", "retrain.epochs=2")
+    for name in ("supernet.safetensors", f"retrain/{architecture.short_id}/weights.safetensors"):
+        assert furthest(tmp_path / "one" / name, tmp_path / "several" / name) <= 1e-5, name
+
+
+def test_paths_of_their_own_are_averaged_alike_in_all_processes(recipe: Path, tmp_path: Path) -> None:
+    """What two processes leave is the average of the weights that both had after every step."""
+    keys = ["supernet.same_paths=false", "supernet.epochs=1", *(f"supernet.{key}" for key in LEVERS)]
+    loaded = load_recipe(recipe, keys)
+
+    def work() -> None:
+        run = Run.create(loaded, tmp_path / "run")
+        weights: list[dict[str, torch.Tensor]] = []
+        real = WeightAverage.give_to
+
+        def given(self: WeightAverage, model: torch.nn.Module) -> None:
+            real(self, model)
+            weights.append(dict(model.named_parameters()))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(WeightAverage, "give_to", given)
+            run.train_supernet()
+        for name, value in weights[0].items():
+            both = [torch.empty_like(value) for _ in range(2)]
+            torch.distributed.all_gather(both, value.detach().contiguous())
+            assert torch.equal(*both), name
+
+    assert together(2, work) == [0, 0]
 
 
 def test_a_whole_run_in_two_processes(recipe: Path, tmp_path: Path) -> None:

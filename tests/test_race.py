@@ -122,6 +122,24 @@ def test_from_scratch_nothing_of_the_supernet_s_weights_matters(judge: Evaluator
         assert torch.equal(value, trained[name]), name
 
 
+def test_averaged_weights_race_and_present_ones_train_on(judge: Evaluator, images: DataSplits) -> None:
+    """Round by round, each judged by its average, a network comes to what one training of all rounds makes of it."""
+    schedule = SCHEDULE.model_copy(update={"ema": 0.9})
+    race = Race(judge, schedule, SETTINGS, seed=2)
+    (raced,) = race.run([NETWORKS[:4]])
+    winner, rounds = raced.winner.architecture, len(raced.winner.rounds)
+    assert rounds > 1
+    with seeded(2):
+        whole = channels_last(judge.supernet.extract(winner))
+        course = course_of_rounds(images, schedule, 0.5, rounds=rounds, seed=2)
+        train_along(whole, course, schedule, TrainingContext(), name="whole")
+    trained = weights(race, winner)
+    for name, value in whole.named_parameters():
+        assert torch.equal(value, trained[name]), name
+    plain = weights(Race(judge, SCHEDULE, SETTINGS, seed=2), winner, rounds)
+    assert any(not torch.equal(value, plain[name]) for name, value in whole.named_parameters())
+
+
 def test_budgets_share_trainings_and_do_not_matter_to_each_other(
     judge: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

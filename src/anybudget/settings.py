@@ -16,6 +16,7 @@ Channels = Annotated[int, Field(ge=1, le=2**16)]
 # A norm needs two values, and a map may be a single pixel.
 Images = Annotated[int, Field(ge=FEWEST, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 # Bounded like counts: beyond these, what torch computes with 32 bits overflows.
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]

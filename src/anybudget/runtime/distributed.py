@@ -76,6 +76,13 @@ class Processes:
         afterwards.
         """
 
+    def clip_gradients(self, model: nn.Module, optimiser: Any, norm: float) -> None:  # noqa: ARG002 - see Fabric's
+        """Scale the gradients of a model down to this norm, of all of them together, where it is greater.
+
+        `optimiser` is what `optimiser` gave, with the parameters of the model.
+        """
+        nn.utils.clip_grad_norm_(model.parameters(), norm)
+
     def mean(self, values: Sequence[float]) -> list[float]:
         """Numbers averaged over the processes."""
         return list(values)
@@ -168,6 +175,11 @@ class FabricProcesses(Processes):
         torch.distributed.all_reduce(users)
         for parameter, total, count in zip(trained, self._summed(gradients), users.tolist(), strict=True):
             parameter.grad = total / count if count else None
+
+    def clip_gradients(self, model: nn.Module, optimiser: Any, norm: float) -> None:
+        """See `Processes.clip_gradients`; gradients of a scaled loss are scaled back first."""
+        # One that is not finite is the loss scaler's affair, or is met in the next loss.
+        self._fabric.clip_gradients(model, optimiser, max_norm=norm, error_if_nonfinite=False)
 
     def _summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The sum of each tensor over the processes, by one reduction of a flat one."""

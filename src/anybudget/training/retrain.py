@@ -34,7 +34,7 @@ def train_network(
 def train_along(network: nn.Module, course: Course, schedule: Schedule, context: TrainingContext, *, name: str) -> None:
     """Train `network` on the batches of a course and leave it in evaluation mode; see `run_course`."""
     network.train()
-    gradients = _NetworkStep(network, context.processes, schedule.accumulate)
+    gradients = _NetworkStep(network, context.processes, schedule)
     with synchronised(network, context.processes):
         run_course(gradients, course, schedule, context, name=name)
     network.eval()
@@ -43,10 +43,11 @@ def train_along(network: nn.Module, course: Course, schedule: Schedule, context:
 class _NetworkStep(GradientStep):
     """Steps of a network on its own."""
 
-    def __init__(self, network: nn.Module, processes: Processes, accumulate: int) -> None:
+    def __init__(self, network: nn.Module, processes: Processes, schedule: Schedule) -> None:
         super().__init__(network)
-        self._processes, self._accumulate = processes, accumulate
+        self._processes, self._schedule = processes, schedule
 
     def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:  # noqa: ARG002 - same in all
         """See `GradientStep.backward`."""
-        return train_on(images, labels, self.model, self._processes, self._accumulate)
+        parts, smoothing = self._schedule.accumulate, self._schedule.label_smoothing
+        return train_on(images, labels, self.model, self._processes, parts, label_smoothing=smoothing)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import PlainValidator, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticCustomError
 
-from anybudget.settings import Count, Images, Natural, NonNegative, Rate, Settings
+from anybudget.settings import Count, Images, Natural, NonNegative, Part, Rate, Settings
 
 
 class Schedule(Settings):
@@ -16,18 +16,33 @@ class Schedule(Settings):
 
     `batch_size` is that of all processes together; each forwards its share in `accumulate` parts, see `train_on`.
     Training images are moved by up to `crop_padding` pixels, and with `flip` mirrored half of the time.
+
+    These are off where they are 0: `label_smoothing`, the share of the loss that asks for all classes alike;
+    `clip_norm`, the greatest norm that the gradient of a step keeps; `ema`, the decay of the average of the weights
+    that takes their place in the end, see `WeightAverage`.
     """
+
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"label_smoothing", "clip_norm", "ema"})
+    """Keys that are left out of what is written where they are off: settings from before they came stay the same."""
 
     epochs: Count
     batch_size: Images
     learning_rate: Rate
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Part = 0.9
     weight_decay: NonNegative = 4e-5
     nesterov: bool = False
     warmup_epochs: NonNegative = 0.0
     crop_padding: Natural = 0
     flip: bool = False
     accumulate: Count = 1
+    label_smoothing: Part = 0.0
+    clip_norm: NonNegative = 0.0
+    ema: Part = 0.0
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All settings but those of `UNSAID` that are off."""
+        return {key: value for key, value in write(self).items() if value or key not in self.UNSAID}
 
     @property
     def batch_shares(self) -> int:

@@ -18,6 +18,7 @@ from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
 from anybudget.training.annealing import Annealing
+from anybudget.training.averaging import WeightAverage
 from anybudget.training.batches import Batches
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.settings import Schedule
@@ -115,6 +116,9 @@ def run_course(
 ) -> None:
     """Train a model by stochastic gradient descent; see `EpochLoop`.
 
+    Gradients are clipped after they have been averaged over the processes. The model ends with the average of its
+    weights where the schedule asks for one.
+
     Args:
         gradients: has the model, and leaves the gradients of a step on its parameters.
         course: which batches come, and how the learning rate goes.
@@ -141,17 +145,22 @@ def run_course(
     watch = _Watch(name, DIVERGED * math.log(course.classes))
     loop = EpochLoop(batches, context, name=name, epochs=course.epochs)
     optimiser = processes.optimiser(plain)
-    average = processes.average_gradients if gradients.alike else processes.average_used_gradients
+    combine = processes.average_gradients if gradients.alike else processes.average_used_gradients
+    average = WeightAverage(gradients.model, schedule.ema) if schedule.ema else None
 
     def step(images: Tensor, labels: Tensor) -> Figures:
         plain.zero_grad(set_to_none=True)
         result = gradients.backward(images, labels, scheduler.last_epoch)
         loss, correct, count = processes.mean([result.loss, result.correct, result.images])
         watch.check(loss, f"{loop.where}{gradients.trained}")
-        average(parameters)
+        combine(parameters)
+        if schedule.clip_norm:
+            processes.clip_gradients(gradients.model, optimiser, schedule.clip_norm)
         loop.scale_rate(plain, scheduler)
         optimiser.step()
         scheduler.step()
+        if average is not None:
+            average.update_parameters(gradients.model)
         return Figures(loss, {"loss": loss, "correct": correct, "images": count})
 
     def row(epoch: int, sums: Mapping[str, float]) -> Row:
@@ -163,7 +172,11 @@ def run_course(
         }
 
     parts: dict[str, Stateful] = {"optimiser": plain, "schedule": scheduler, "watch": watch, **gradients.parts}
+    if average is not None:
+        parts["average"] = average
     loop.run(gradients.model, parts, step, row, lambda: gradients.finished)
+    if average is not None:
+        average.give_to(gradients.model)
 
 
 def _augmentation(schedule: Schedule) -> Augmentation | None:
@@ -218,19 +231,23 @@ def train_on(
     accumulate: int = 1,
     *,
     weight: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> StepResult:
     """Forward and backward on a batch, in `accumulate` parts one after the other, to need less memory.
 
     Parts differ by one image at most. Gradients are added up to those of `weight` times the mean loss over the batch;
-    norms of the batch see a part at a time.
+    norms of the batch see a part at a time. With `label_smoothing` these are of the smoothed loss, and what is reported
+    is the plain one, which can be compared with that of guessing and of validation images.
     """
     results = []
     for part, answers in zip(images.tensor_split(accumulate), labels.tensor_split(accumulate), strict=True):
         with processes.precision():
             logits = forward(part)
-            loss = F.cross_entropy(logits, answers)
+            loss = F.cross_entropy(logits, answers, label_smoothing=label_smoothing)
         share = weight * len(part) / len(images)
         processes.backward(loss if share == 1 else loss * share)
+        if label_smoothing and loss.isfinite():
+            loss = F.cross_entropy(logits.detach(), answers)
         results.append(step_result(loss, logits, answers))
     return merge(results)
 

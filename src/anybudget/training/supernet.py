@@ -61,6 +61,8 @@ def train_supernet(
     Without `same_paths` each trains paths of its own: more paths a step, norms of its share alone, and every weight's
     gradient is the mean over the processes that used it.
 
+    With `ema` the supernet ends with the average of its weights; paths are scored by the present ones.
+
     Raises:
         ConfigError: a step is to train a round, and the sampler has none; or a batch leaves a path fewer than 2 images;
             or the networks do not differ in complexity, which is to set their rates.
@@ -137,8 +139,9 @@ class _PathsStep(GradientStep):
     def _train(self, path: PathEncoding, images: Tensor, labels: Tensor, weight: float) -> StepResult:
         """Add the gradients of one path, and count them."""
         started = time.perf_counter()
-        forward = partial(self._supernet, path=path)
-        result = train_on(images, labels, forward, self._processes, self._schedule.accumulate, weight=weight)
+        forward, parts = partial(self._supernet, path=path), self._schedule.accumulate
+        smoothing = self._schedule.label_smoothing
+        result = train_on(images, labels, forward, self._processes, parts, weight=weight, label_smoothing=smoothing)
         if self._failed is None and not math.isfinite(result.loss):
             self._failed = path
         trained = len(images) * self._processes.count
