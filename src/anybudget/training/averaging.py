@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,7 +24,7 @@ def decay_at(update: int, decay: float) -> float:
 
     Source: timm, `ModelEmaV3` with `use_warmup` and its defaults.
     """
-    return min(decay, 1.0 - 1.0 / update**_POWER)
+    return min(decay, 1.0 - math.pow(update, -_POWER))
 
 
 class WeightAverage(AveragedModel):
