@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from anybudget.costs import CostTerms
 from anybudget.decoding.integer_program import IntegerProgram
 from anybudget.decoding.limit import Limit
+from anybudget.decoding.prices import cheapest, lowest
 from anybudget.decoding.trellis import Array, Indices, Priced, Trellis
 
 Solution = tuple[tuple[int, ...], float]
@@ -18,12 +19,8 @@ Solution = tuple[tuple[int, ...], float]
 
 _WIDTHS = (32, 256, 2048)
 """How many partial paths are kept, one try after the other, until what was cut is proven to be no better."""
-_GRID = 16
-"""Multipliers tried at once; the next are tried in an eighth of the interval, around the best of them."""
-_ZOOMS = 4
-_SWEEPS = 2
 _FACTORS = (0.5, 0.8, 1.25, 2.0)
-"""Of the cheapest prices: what is left of a path has cheapest prices of its own, and these come near them."""
+"""Of low prices: what is left of a path has lowest prices of its own, and these come near them."""
 _ROUNDING = 1e-9
 """Relative to the numbers that are added up: differences below it are rounding."""
 
@@ -105,14 +102,13 @@ class LimitedSearch:
         count, spans = len(self._room), trellis.spans()
         found = [np.eye(count)]
         for first, second in permutations(range(count), 2):
-            rate = np.zeros((1, count))
-            rate[0, second] = 1.0
+            one, other = np.eye(count)[[first, second]]
 
-            def room(tried: Array, first: int = first, rate: Array = rate) -> Array:
-                return trellis.priced(np.eye(count)[first] + tried * rate, 0.0).bound(self._room)
+            def room(tried: Array, one: Array = one, other: Array = other) -> Array:
+                return trellis.priced(one + tried[:, None] * other, 0.0).bound(self._room)
 
-            best = lowest(room, np.array([spans[first] / (spans[second] or 1.0)]))
-            found.append(np.eye(count)[first] + best * rate * np.array([[1.0], *([f] for f in _FACTORS)]))
+            best = lowest(room, float(spans[first] / (spans[second] or 1.0)))
+            found.append(one + best * other * np.array([[1.0], *([f] for f in _FACTORS)]))
         return np.unique(np.vstack(found), axis=0)
 
     def _score(self, scores: Sequence[Array], choices: tuple[int, ...]) -> float:
@@ -125,12 +121,11 @@ class _Beam:
 
     def __init__(self, trellis: Trellis, room: Array, needs: Priced) -> None:
         self._trellis, self._room, self._needs = trellis, room, needs
-        spans = trellis.spans()
-        most = spans[-1] / np.where(spans[:-1] > 0, spans[:-1], 1.0)
-        cheapest = lowest(lambda prices: trellis.priced(prices, 1.0).bound(room), most)
+        prices = cheapest(trellis, room)
+        # The first row bounds every path, and the others what comes through.
         factors = np.array(np.meshgrid(*[_FACTORS] * len(room))).reshape(len(room), -1).T
-        others = np.unique(factors * cheapest, axis=0)
-        self._bounds = trellis.priced(np.vstack([cheapest, others]), 1.0)
+        others = np.vstack([factors * prices[0], *(factor * prices[1:] for factor in (1.0, *_FACTORS))])
+        self._bounds = trellis.priced(np.vstack([prices[0], np.unique(others, axis=0)]), 1.0)
 
     def run(self, width: int, threshold: float) -> tuple[list[tuple[int, ...]], float]:
         """Complete paths with bounds above `threshold`, best first, and the best bound of what the width has cut."""
@@ -155,27 +150,6 @@ class _Beam:
             value, state = values[chosen], after[chosen]
             used = self._room[:, None] - spare[:, chosen]
         return _traced(history, np.argsort(-value, kind="stable")), cut
-
-
-def lowest(bound: Callable[[Array], Array], most: Array) -> Array:
-    """Prices `[limits]` above 0 with nearly the lowest `bound`, which is convex; found price by price.
-
-    Args:
-        bound: of several prices `[n, limits]`, `[n]`.
-        most: the size of each price.
-    """
-    start = np.array([0.0, *np.geomspace(1e-3, 1e3, _GRID - 1)])
-    prices = np.zeros(len(most))
-    for _ in range(_SWEEPS if len(prices) > 1 else 1):
-        for index in range(len(prices)):
-            grid = start * most[index]
-            for _ in range(_ZOOMS):
-                tried = np.tile(prices, (len(grid), 1))
-                tried[:, index] = grid
-                best = int(bound(tried).argmin())
-                prices[index] = grid[best]
-                grid = np.linspace(grid[max(0, best - 1)], grid[min(best + 1, len(grid) - 1)], _GRID)
-    return prices
 
 
 def _traced(history: Sequence[tuple[Indices, Indices]], order: Indices) -> list[tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -52,6 +53,17 @@ class Trellis:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = list(steps)
+
+    @cached_property
+    def _in_one(self) -> tuple[Array, Indices] | None:
+        """All values side by side `[functions, choices of all decisions]`, and where each decision begins.
+
+        None where some step has several states.
+        """
+        if any(step.values.shape[1] > 1 for step in self.steps):
+            return None
+        starts = np.cumsum([0, *(step.values.shape[2] for step in self.steps[:-1])])
+        return np.concatenate([step.values[:, 0] for step in self.steps], axis=1), starts
 
     @classmethod
     def of(cls, functions: Sequence[CostTerms]) -> Trellis | None:
@@ -104,11 +116,23 @@ class Trellis:
             For every decision the values `[n, states]` before it is taken, and `[n, 1]` zeros after the last.
         """
         left = [np.zeros((len(weights), 1))]
+        if self._in_one is not None:  # one product instead of one for every decision
+            values, starts = self._in_one
+            best = np.maximum.reduceat(weights @ values, starts, axis=1)
+            return [*np.cumsum(best[:, ::-1], axis=1)[:, ::-1].T[:, :, None], *left]
         for step in reversed(self.steps):
             functions, states, choices = step.values.shape
             gained = (weights @ step.values.reshape(functions, -1)).reshape(-1, states, choices)
             left.append((gained + left[-1][:, step.after]).max(-1))
         return left[::-1]
+
+    def sums(self, path: Sequence[int]) -> Array:
+        """What each function adds up to along a path, `[functions]`."""
+        state, total = 0, np.zeros(len(self.steps[0].values))
+        for step, choice in zip(self.steps, path, strict=True):
+            total += step.values[:, state, choice]
+            state = int(step.after[state, choice])
+        return total
 
     def spans(self) -> Array:
         """The largest difference that one choice makes to each function, `[functions]`."""
