@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from anybudget.cli.streams import out
 from anybudget.cli.tables import print_candidates
-from anybudget.cli.terminal import out
 from anybudget.data import DataSplits, ImageSet, largest_class_percent, load_splits
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.evaluation.metrics import Tally, balanced_accuracy_percent
@@ -93,12 +93,12 @@ MEASURED = {"supernet_balanced_accuracy_percent": 51.25, "validation_largest_cla
 
 
 def test_tables_show_balanced_accuracy_and_the_largest_class() -> None:
-    with out.capture() as capture:
+    with out.console.capture() as capture:
         print_candidates([{**ROW, **MEASURED}])
     shown = capture.get()
     assert "51.25%" in shown
     assert "always answering with the largest class gives 96.50% top-1 on validation images" in shown
-    with out.capture() as capture:
+    with out.console.capture() as capture:
         print_candidates([ROW])  # from a run before these were measured
     assert "96.77%" in capture.get()
 

@@ -243,17 +243,31 @@ def test_a_stage_that_is_missing_names_its_command(
     assert "run: anybudget supernet" in err
 
 
-def test_help_and_import_do_not_load_torch() -> None:
+ROOT = Path(__file__).parents[1]
+LARGE = ("torch", "scipy.stats", "scipy.optimize", "PIL", "lightning")
+"""What takes long to import."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answers", "without"),
+    [
+        (["--help"], ["run", "space", "generate", "report"], [*LARGE, "numpy", "pydantic", "rich.console", "importlib.metadata"]),
+        (["generate", "--help"], ["--budget", "--race"], [*LARGE, "numpy", "pydantic", "rich.console", "importlib.metadata"]),
+        (["--version"], ["0."], [*LARGE, "numpy", "pydantic"]),
+        (["space", str(ROOT / "recipes" / "sgnas-imagenet.toml")], ["unified", "macs"], [*LARGE]),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_commands_import_only_what_they_need(arguments: list[str], answers: list[str], without: list[str]) -> None:
     script = (
         "import sys, anybudget, anybudget.cli\n"
-        "sys.argv = ['anybudget', '--help']\n"
+        f"sys.argv = ['anybudget', *{arguments}]\n"
         "try:\n    anybudget.cli.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
-        "assert 'torch' not in sys.modules\n"
+        f"assert not sys.modules.keys() & {set(without)}, sys.modules.keys() & {set(without)}\n"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    for command in ("run", "space", "supernet", "generator", "generate", "retrain", "report"):
-        assert command in answer.stdout
+    assert all(text in answer.stdout for text in answers)
 
 
 def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path: Path) -> None:
@@ -295,6 +309,15 @@ def test_native_prints_stay_out_of_standard_output() -> None:
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout == "answer\n"
     assert "noise" in answer.stderr
+
+
+def test_names_of_the_data_package_are_where_it_says() -> None:
+    from anybudget import data
+
+    assert set(data.__all__) == set(data._HOMES)
+    assert all(getattr(data, name) is not None for name in data.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = data.nothing
 
 
 def test_public_names_are_importable() -> None:

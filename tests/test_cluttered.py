@@ -14,7 +14,8 @@ import torch
 from anybudget import load_splits
 from anybudget.data import DataSettings, TrainingBatches, identify, synthetic, what_differs
 from anybudget.data.random import Use, epoch_order, image_keys, uniform
-from anybudget.data.synthetic import ClutteredFashion, ClutterSettings, SplitNumber, compose
+from anybudget.data.synthetic import ClutteredFashion, SplitNumber, compose
+from anybudget.data.synthetic_settings import ClutterSettings
 from anybudget.errors import ConfigError, DataError, RunError
 from anybudget.recipe import load_recipe, reproducibility_settings
 from anybudget.runs.run import Run

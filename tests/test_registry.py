@@ -6,7 +6,6 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from anybudget import registry
 from anybudget.errors import ConfigError
 from anybudget.registry import Registry
 
@@ -24,7 +23,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
         known = EntryPoints(EntryPoint(name, value, "anybudget.numbers") for name, value in points.items())
         return known.select(group=group)
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
 
 
 def test_built_in_things_are_found_by_name() -> None:
@@ -123,3 +122,32 @@ def test_an_unknown_name_says_what_was_meant() -> None:
         numbers()["decimel"]
     with pytest.raises(ConfigError, match=r"unknown number 'zzz'; known are decimal, fraction$"):
         numbers()["zzz"]
+
+
+def test_settings_are_found_without_what_they_are_of() -> None:
+    known = Registry[type](
+        "tree",
+        "anybudget.trees",
+        {
+            "xml": "xml.dom.minidom:Document",
+            "none": "xml.dom.minidom:Text",
+            "inside": "anybudget.search.random:RandomStrategy",
+        },
+        settings={"xml": "fractions:Fraction", "none": None},
+    )
+    from fractions import Fraction
+
+    from anybudget.search.random import RandomStrategy
+
+    assert known.settings_of("xml") is Fraction
+    assert known.settings_of("none") is None
+    assert known.settings_of("inside") is RandomStrategy.settings_type
+    with pytest.raises(ConfigError, match="unknown tree 'birch'; known are xml, none, inside"):
+        known.settings_of("birch")
+
+
+def test_settings_of_data_sources_stand_where_the_registry_says() -> None:
+    from anybudget.data import SOURCES
+
+    for name in SOURCES.builtin:
+        assert SOURCES.settings_of(name) is getattr(SOURCES[name], "settings_type", None)

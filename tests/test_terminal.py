@@ -12,8 +12,8 @@ import pytest
 from rich.text import Text
 
 from anybudget.cli import tables, terminal
+from anybudget.cli.streams import Stream
 from anybudget.cli.tables import print_candidates, print_comparison, print_examination, print_ranking
-from anybudget.cli.terminal import Stream
 from anybudget.recipe import load_recipe, resolved
 from anybudget.storage.run_folder import RunFolder
 from conftest import call
@@ -91,7 +91,7 @@ class Terminal(io.StringIO):
 def printed(monkeypatch: pytest.MonkeyPatch, name: str, file: io.StringIO, width: int | None) -> list[str]:
     """The lines that are printed, without colours."""
     monkeypatch.setattr("anybudget.runs.environment.facts", lambda _environment: FACTS)
-    monkeypatch.setattr(terminal, "out", Stream(file=file, width=width, soft_wrap=True, highlight=False))
+    monkeypatch.setattr(terminal, "out", Stream(file=file, width=width))
     PRINTED[name][0]()
     return Text.from_ansi(file.getvalue()).plain.splitlines()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from anybudget.errors import ConfigError, reason, shown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -35,12 +37,16 @@ class Registry(Mapping[str, T]):
         kind: what messages call one of the things, such as "search space".
         group: of the entry points.
         builtin: where each built-in thing is, as `module:attribute`.
+        settings: where the `settings_type` of a built-in thing is, None for one that has none; of those whose modules
+            take long to import, so that a recipe can be read without.
     """
 
-    def __init__(self, kind: str, group: str, builtin: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, group: str, builtin: Mapping[str, str], settings: Mapping[str, str | None] | None = None
+    ) -> None:
         self.kind = kind
         self.group = group
-        self._builtin = dict(builtin)
+        self._builtin, self._settings = dict(builtin), dict(settings or {})
         self._installed: dict[str, EntryPoint] | None = None
         self._loaded: dict[str, T] = {}
 
@@ -117,10 +123,21 @@ class Registry(Mapping[str, T]):
         except UnknownNameError:
             return default
 
+    def settings_of(self, name: str) -> Any:
+        """The `settings_type` of the thing of this name, None if it has none.
+
+        Raises:
+            UnknownNameError: the name is not known.
+            ConfigError: what is installed under it cannot be imported.
+        """
+        if name in self._settings:
+            where = self._settings[name]
+            return where and _imported(where)
+        return getattr(self[name], "settings_type", None)
+
     def _load(self, name: str) -> T:
         if name in self._builtin:
-            module, _, attribute = self._builtin[name].partition(":")
-            return cast(T, getattr(import_module(module), attribute))
+            return cast(T, _imported(self._builtin[name]))
         point = self._packages()[name]
         try:
             return cast(T, point.load())
@@ -137,6 +154,8 @@ class Registry(Mapping[str, T]):
             ConfigError: a package uses a name that is built in, or that of another package.
         """
         if self._installed is None:
+            from importlib.metadata import entry_points  # which takes a quarter of the time in which help appears
+
             found: dict[str, EntryPoint] = {}
             for point in entry_points(group=self.group):
                 other = self._builtin.get(point.name) or (found[point.name].value if point.name in found else None)
@@ -154,6 +173,12 @@ class Registry(Mapping[str, T]):
         if name in self._loaded:
             return _place(self._loaded[name])
         return self._builtin.get(name) or self._packages()[name].value
+
+
+def _imported(where: str) -> Any:
+    """What is at `module:attribute`."""
+    module, _, attribute = where.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _place(item: object) -> str:

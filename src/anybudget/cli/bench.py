@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anybudget.cli.options import JsonOption, SetOption
-from anybudget.cli.terminal import RichProgress, new_table, out, show
+from anybudget.cli.streams import out
 
 if TYPE_CHECKING:
     from anybudget.storage.records import Bench
@@ -33,6 +33,7 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Hold supernets and strategies against the truth of a tabular benchmark; truth is used for scoring only."""
+    from anybudget.cli.terminal import RichProgress
     from anybudget.runs.bench import load_track, run_bench
 
     loaded = load_track(benchmark, track, overrides or ())
@@ -47,6 +48,7 @@ def bench(
 
 def print_bench(found: Bench) -> None:
     """Print what a bench found: how well scores order networks, then what answers are worth."""
+    from anybudget.cli.terminal import new_table, show
     from anybudget.report.bench import ordered_by, said
 
     images = found.images
@@ -68,6 +70,7 @@ def print_bench(found: Bench) -> None:
 
 
 def _print_strategies(found: Bench) -> None:
+    from anybudget.cli.terminal import new_table, show
     from anybudget.report.bench import blend_name, said, spent_on
 
     title = f"answers to {len(found.limits)} budgets, in truth (points of accuracy)"

@@ -1,6 +1,6 @@
 """The commands: one for each stage, tables or JSON.
 
-Torch is imported inside the commands that need it, so that help is immediate.
+What is large, such as torch and the tables, is imported inside the commands that need it, so that help is immediate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 from anybudget.cli.bench import bench
-from anybudget.cli.health import print_health
 from anybudget.cli.opening import (
     budgets_of,
     counts_of,
@@ -43,17 +42,7 @@ from anybudget.cli.options import (
     TargetArgument,
     WorkersOption,
 )
-from anybudget.cli.tables import (
-    print_candidates,
-    print_comparison,
-    print_examination,
-    print_ranking,
-    print_results,
-    print_retrained,
-    print_space,
-)
-from anybudget.cli.terminal import err, out
-from anybudget.cli.worth import print_worth
+from anybudget.cli.streams import err, out
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shown
 
 app = typer.Typer(
@@ -65,8 +54,19 @@ app = typer.Typer(
 )
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from anybudget.storage.provenance import package_version
+
+        out.print(package_version("anybudget"), markup=False)
+        raise typer.Exit
+
+
 @app.callback()
 def begin(
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     modules: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,6 +106,8 @@ def run(
         opened = create_run(recipe, out_dir, with_source(overrides, data), all_stages=True)
         opened.engine = evaluating
         opened.run_all(err.print)
+    from anybudget.cli.tables import print_results
+
     print_results(opened)
     out.print(f"report: {opened.folder.path / 'report.html'}", markup=False)
 
@@ -127,6 +129,8 @@ def space(
     if as_json:
         out.print_json(json.dumps(summary))
         return
+    from anybudget.cli.tables import print_space
+
     print_space(summary)
 
 
@@ -164,6 +168,8 @@ def generate(
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
     else:
+        from anybudget.cli.tables import print_candidates
+
         print_candidates([candidate.to_dict() for candidate in candidates], metric=opened.recipe.search.metric)
 
 
@@ -187,6 +193,8 @@ def search(
     if as_json:
         out.print_json(json.dumps(candidates))
     else:
+        from anybudget.cli.tables import print_candidates
+
         print_candidates(candidates, metric=opened.recipe.search.metric)
 
 
@@ -213,6 +221,8 @@ def compare(
     if as_json:
         out.print_json(json.dumps(found))
         return
+    from anybudget.cli.tables import print_comparison
+
     print_comparison(found)
     out.print(f"report: {report_path}", markup=False)
 
@@ -234,6 +244,8 @@ def rank(
     if as_json:
         out.print_json(json.dumps(found))
     else:
+        from anybudget.cli.tables import print_ranking
+
         print_ranking(found)
 
 
@@ -260,6 +272,8 @@ def health(
     if as_json:
         out.print_json(json.dumps(found))
         return
+    from anybudget.cli.health import print_health
+
     print_health(found)
     out.print(f"report: {report_path}", markup=False)
 
@@ -286,6 +300,8 @@ def retrain(
     if as_json:
         out.print_json(json.dumps(results))
     else:
+        from anybudget.cli.tables import print_retrained
+
         print_retrained(results)
 
 
@@ -326,6 +342,8 @@ def worth(
     if as_json:
         out.print_json(json.dumps(found.to_json()))
         return
+    from anybudget.cli.worth import print_worth
+
     print_worth(found)
     out.print(f"report: {report_path}", markup=False)
 
@@ -357,6 +375,8 @@ def doctor(
     if as_json:
         out.print_json(json.dumps(found))
     else:
+        from anybudget.cli.tables import print_examination
+
         print_examination(found)
     if found["problems"]:
         sys.exit(2)

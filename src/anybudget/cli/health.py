@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anybudget.cli.terminal import new_table, out, show
+from anybudget.cli.streams import out
+from anybudget.cli.terminal import new_table, show
 
 
 def print_health(found: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anybudget.cli.terminal import RichProgress, out
+from anybudget.cli.streams import out
 from anybudget.errors import ConfigError, shown
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def create_run(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | No
 
     loaded = load_recipe(recipe, overrides or ())
     folder = RunFolder(out_dir or Path("runs") / recipe.stem)
+    from anybudget.cli.terminal import RichProgress
     from anybudget.runs.context import RunContext
     from anybudget.runs.run import Run
 
@@ -53,6 +54,7 @@ def open_run(path: Path, data: Path | None = None) -> Run:
     from anybudget.storage.run_folder import RunFolder
 
     RunFolder.open(path)  # a wrong path is said before torch is imported
+    from anybudget.cli.terminal import RichProgress
     from anybudget.runs.run import Run
 
     return Run.open(path, RichProgress(), data=text_of(data))

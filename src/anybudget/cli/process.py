@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from anybudget.cli.commands import app
-from anybudget.cli.terminal import OutputClosed, err, out, printable
+from anybudget.cli.streams import OutputClosed, err, out, printable
 from anybudget.errors import AnyBudgetError, reason, shorten
 
 STOPPED, TERMINATED, BROKEN_PIPE = 130, 143, 141

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from anybudget.cli.terminal import new_table, out, printable, show
+from anybudget.cli.streams import out, printable
+from anybudget.cli.terminal import new_table, show
 from anybudget.cli.worth import print_worth
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The terminal: standard output and error, progress bars, and tables that fit."""
+"""Progress bars, and tables that fit the terminal."""
 
 from __future__ import annotations
 
@@ -12,26 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-
-class OutputClosed(BaseException):
-    """Whoever reads the output has gone away; no `Exception`, so that nothing on the way takes it for a mistake."""
+from anybudget.cli.streams import OutputClosed, err, out
 
 
-class Stream(Console):
-    """Standard output or error."""
+class StreamConsole(Console):
+    """What draws on standard output or error."""
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command line how the process ends."""
         raise OutputClosed
-
-
-out = Stream(soft_wrap=True, highlight=False)
-err = Stream(stderr=True, soft_wrap=True, highlight=False)
-
-
-def printable(text: str) -> str:
-    """Text on one line, with what a terminal would act on written out."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 class RichProgress:
@@ -49,7 +38,7 @@ class RichProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figure]}"),
         )
-        with Progress(*columns, console=err) as bars:
+        with Progress(*columns, console=err.console) as bars:
             yield RichTask(bars, bars.add_task(name, total=total, figure=""))
 
 
@@ -78,7 +67,7 @@ def show(table: Table) -> None:
     In a terminal its cells fold between words; where the longest words alone are wider, it is printed row by row.
     Elsewhere lines are as long as they have to be, so that `grep` finds a row whole.
     """
-    limit = out.width if out.file.isatty() else None
+    limit = out.console.width if out.console.file.isatty() else None
     if table.title:
         out.print(table.title, style="bold", soft_wrap=limit is None)
         table.title = None
@@ -99,9 +88,10 @@ def _frame(table: Table) -> int:
 
 def _column_widths(table: Table, limit: int | None) -> list[int] | None:
     """A width for each column such that no word is broken, in characters; None where `limit` is too small for any."""
-    options = out.options.update(width=10**6)
+    console = out.console
+    options = console.options.update(width=10**6)
     shown = [[*([column.header] if table.show_header else []), *column.cells] for column in table.columns]
-    measured = [[Measurement.get(out, options, cell) for cell in column] for column in shown]
+    measured = [[Measurement.get(console, options, cell) for cell in column] for column in shown]
     least = [max(cell.minimum for cell in column) for column in measured]
     most = [max(cell.maximum for cell in column) for column in measured]
     if limit is None:

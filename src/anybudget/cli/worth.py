@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anybudget.cli.terminal import new_table, out, show
+from anybudget.cli.streams import out
+from anybudget.cli.terminal import new_table, show
 
 if TYPE_CHECKING:
     from anybudget.budgets import BudgetSet

@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
-
-from anybudget.data.identity import Listing
-from anybudget.data.protocol import DataSource
 from anybudget.errors import DataError
 from anybudget.registry import Registry
 from anybudget.settings import Settings
+
+if TYPE_CHECKING:  # so that a recipe can be read without torch
+    from torch import Tensor
+
+    from anybudget.data.identity import Listing
+    from anybudget.data.protocol import DataSource
 
 FASHION_MNIST_SUBSET = "fashion-mnist-subset"
 """The source name of the embedded data set: 12,000 training and 2,000 test images of Fashion-MNIST."""
@@ -61,12 +63,16 @@ class DataSettings:
             raise DataError(f"image size {self.image_size} must be at least 1 pixel")
 
 
-SOURCES = Registry[Callable[[DataSettings], DataSource]](
+SOURCES: Registry[Callable[[DataSettings], DataSource]] = Registry(
     "data source",
     "anybudget.sources",
     {
         FASHION_MNIST_SUBSET: "anybudget.data.loading:fashion_mnist_subset",
         CLUTTERED_FASHION: "anybudget.data.synthetic:ClutteredFashion",
+    },
+    settings={
+        FASHION_MNIST_SUBSET: None,
+        CLUTTERED_FASHION: "anybudget.data.synthetic_settings:ClutterSettings",
     },
 )
 """Data sources by the name that `data.source` of a recipe may have; each takes the settings and gives the source.

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from enum import IntEnum
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from anybudget.data.archives import open_embedded
@@ -24,13 +22,11 @@ from anybudget.data.protocol import DataSource, ImageSet, Split
 from anybudget.data.random import Use, image_keys, uniform
 from anybudget.data.sources import CLUTTERED_FASHION, DataSettings, check_memory
 from anybudget.data.splits import channel_statistics, split_source
+from anybudget.data.synthetic_settings import GARMENT, ClutterSettings
 from anybudget.errors import ConfigError
-from anybudget.settings import Channels, Count, Natural, Settings
+from anybudget.settings import Settings
 
 Pixels = NDArray[np.uint8]
-
-GARMENT = 28
-"""The side of a garment in pixels."""
 
 VERSION = 1
 """Of how images are composed: another one gives other images for the same settings."""
@@ -42,32 +38,6 @@ class SplitNumber(IntEnum):
     TRAINING = 0
     VALIDATION = 1
     TEST = 2
-
-
-class ClutterSettings(Settings):
-    """`[data.cluttered-fashion]`: how images are composed.
-
-    The side of the `canvas` and of the square patches are in pixels. `compositions` is how many images each garment of
-    training and validation becomes, `test_compositions` that of the test. The `seed` is not that of the recipe: runs
-    with other seeds are tested on the same images. With `fresh`, training images are composed anew in every epoch.
-
-    Example:
-        >>> ClutterSettings(patches=4).canvas
-        48
-    """
-
-    canvas: Channels = 48
-    patches: Annotated[int, Field(ge=0, le=256)] = 8
-    patch_size: Annotated[int, Field(ge=1, le=GARMENT)] = 10
-    compositions: Count = 2
-    test_compositions: Count = 5
-    seed: Natural = 0
-    fresh: bool = False
-
-    def problems(self, table: str) -> Iterator[str]:
-        """See `Settings.problems`."""
-        if self.canvas < GARMENT:
-            yield f"{table}.canvas: {self.canvas} pixels are too few for a garment of {GARMENT}; take {GARMENT} or more"
 
 
 class ClutteredFashion(DataSource):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array, vstack
 
 from anybudget.costs import common_unit
 from anybudget.decoding.limit import Limit
 from anybudget.decoding.trellis import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class _Pair:
 class IntegerProgram:
     """One binary variable per choice, one row per decision and per limit; pairs are linearised.
 
-    Solved by HiGHS. Its tolerance may let a limit slip: check what it returns.
+    Solved by HiGHS. Its tolerance may let a limit slip: check what it returns. SciPy is imported for a program to
+    solve: most budgets never need one, and that takes longer than all else that `anybudget space` does.
 
     Args:
         scores: for each decision, the score of each choice.
@@ -87,6 +90,9 @@ class IntegerProgram:
 
     def solve(self) -> tuple[int, ...] | None:
         """The best choices not yet excluded, or None when there are none."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import vstack
+
         result = milp(
             self._objective,
             integrality=(np.arange(self._size) < self._binaries).astype(int),
@@ -106,6 +112,8 @@ class IntegerProgram:
         return np.arange(self._start[decision], self._start[decision + 1])
 
     def _add(self, columns: NDArray[np.int64], values: Array, low: float, high: float) -> None:
+        from scipy.sparse import csr_array
+
         row = (values, (np.zeros(len(columns), dtype=int), columns))
         self._rows.append(csr_array(row, shape=(1, self._size)))
         self._low.append(low)

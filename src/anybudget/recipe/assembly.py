@@ -15,7 +15,7 @@ from anybudget.recipe.sections import Recipe, space_name
 from anybudget.recipe.tagged import refused, tagged
 from anybudget.registry import Registry
 from anybudget.search import STRATEGIES
-from anybudget.settings import Settings, settings_type
+from anybudget.settings import Settings
 from anybudget.spaces import SPACES
 from anybudget.spaces import Settings as SpaceSettings
 from anybudget.training import SAMPLERS
@@ -57,8 +57,8 @@ def registered_settings(section: str, name: str) -> type[Settings] | None:
     registry = TABLES.get(section)
     if registry is None or name not in registry:
         return None
-    settings = settings_type(registry[name])
-    return settings if settings.model_fields else None
+    settings: type[Settings] | None = registry.settings_of(name)
+    return settings if settings is not None and settings.model_fields else None
 
 
 def _section(section: str, value: Any) -> type[BaseModel]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from anybudget.costs import CostTerms
 from anybudget.spaces import Decision, SearchSpace
@@ -61,6 +60,8 @@ def fit_additive(space: SearchSpace, choices: NDArray[np.int64], scores: Array) 
     at most 8 choices, and else how many of its slots are in use; without an operation `skip` that says nothing, and
     there is no product. So a pair has few distinct rows, and programs with them stay small.
     """
+    from scipy.stats import kendalltau  # here, since it takes as long to import as all else that a recipe needs
+
     blocks = [_Block((d,), (_counts(decision),)) for d, decision in enumerate(space.decisions)]
     fit = ridge(_features(blocks, choices), scores)
     lowered = []

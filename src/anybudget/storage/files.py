@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from anybudget.errors import RunError
@@ -41,6 +40,8 @@ def write_whole(path: Path, content: bytes, *, previous: Path | None = None) -> 
     Raises:
         RunError: the disk is full, the folder cannot be written, or the like; what was there is untouched.
     """
+    import tempfile  # here, since it takes part of the time in which help appears, which asks who is the main process
+
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
