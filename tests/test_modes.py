@@ -25,7 +25,7 @@ from anybudget.spaces import SearchSpace, UnifiedSpace
 from anybudget.testing import randomise_norms
 from anybudget.testing.supernets import one_hot
 from anybudget.training.loop import TrainingContext
-from anybudget.training.supernet import PathScorer
+from anybudget.training.scoring import PathScorer
 from conftest import small_channels, small_mbconv, tiny_macro
 from generators import generator_for, train_for
 

@@ -22,8 +22,9 @@ from anybudget.training.greedy import GreedySampler, GreedySettings
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import Length
+from anybudget.training.scoring import PathScorer
 from anybudget.training.settings import SupernetSchedule
-from anybudget.training.supernet import PathScorer, length_of, train_supernet
+from anybudget.training.supernet import length_of, train_supernet
 
 SPACE = MBConvSpace(
     MBConvSettings(

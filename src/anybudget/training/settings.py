@@ -80,12 +80,18 @@ class SupernetSchedule(Schedule):
     With `share_batch` the paths of a step cut the batch between them instead, and their gradients are averaged: the
     step costs as much as one path on the whole batch. With `complexity_rate` the losses of small networks count ever
     less, and the learning rate falls as that of the largest; see `ComplexityRate`.
+
+    With `spread_epoch` only the smallest operations are trained in so many epochs, and then spread into the larger ones
+    that contain them; see `Spreading`.
     """
+
+    UNSAID: ClassVar[frozenset[str]] = Schedule.UNSAID | {"spread_epoch"}
 
     paths_per_step: PathsPerStep = 1
     same_paths: bool = True
     share_batch: bool = False
     complexity_rate: bool = False
+    spread_epoch: Natural = 0
 
     @property
     def batch_shares(self) -> int:
@@ -99,4 +105,9 @@ class SupernetSchedule(Schedule):
             yield (
                 f"{table}.share_batch: one path to a step ({table}.paths_per_step = 1) has the batch to itself; give "
                 'a greater number of paths, or "round", or share_batch = false'
+            )
+        if self.spread_epoch >= self.epochs:
+            yield (
+                f"{table}.spread_epoch: {self.spread_epoch} of the {self.epochs} epochs of {table}.epochs leave none "
+                "in which large operations are trained; take fewer, or 0 to train all from the start"
             )

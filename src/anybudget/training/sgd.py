@@ -58,6 +58,14 @@ class GradientStep(ABC):
         `step` counts from 0, through all epochs.
         """
 
+    def prepare(self, model: nn.Module, step: int) -> None:  # noqa: B027 - most change nothing
+        """Change weights before a step otherwise than by its gradients.
+
+        Args:
+            model: the model, or the average of its weights, which has to change alike.
+            step: counts from 0, through all epochs.
+        """
+
     @property
     def parts(self) -> Mapping[str, Stateful]:
         """What has a state besides the model and the optimiser, by name."""
@@ -150,6 +158,8 @@ def run_course(
 
     def step(images: Tensor, labels: Tensor) -> Figures:
         plain.zero_grad(set_to_none=True)
+        for weights in [gradients.model] if average is None else [gradients.model, average.module]:
+            gradients.prepare(weights, scheduler.last_epoch)
         result = gradients.backward(images, labels, scheduler.last_epoch)
         loss, correct, count = processes.mean([result.loss, result.correct, result.images])
         watch.check(loss, f"{loop.where}{gradients.trained}")

@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from anybudget.costs import build_costs
 from anybudget.data import DataSource, TrainingBatches
 from anybudget.errors import ConfigError
 from anybudget.nets import Supernet
-from anybudget.nets.modes import scoring
-from anybudget.nets.prefix_tree import forward_many
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import TrainingSpending
 from anybudget.runtime.distributed import Processes
@@ -31,8 +29,10 @@ from anybudget.training.annealing import Annealing
 from anybudget.training.complexity import ComplexityRate
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
+from anybudget.training.scoring import PathScorer
 from anybudget.training.settings import SupernetSchedule
 from anybudget.training.sgd import Course, GradientStep, StepResult, merge, run_course, train_on, training_batches
+from anybudget.training.spreading import Spreading
 
 
 def train_supernet(
@@ -54,6 +54,8 @@ def train_supernet(
     cut from the one batch and differing in number by one at most, and the gradient is that of the mean loss over the
     batch. With `complexity_rate` each path's loss is weighted by `ComplexityRate`.
 
+    With `spread_epoch` the small operations are trained first, see `Spreading`.
+
     A sampler that scores paths does so on its `score_images` validation images, equally many of each class, drawn anew
     every time, with the norms of the batch.
 
@@ -65,7 +67,8 @@ def train_supernet(
 
     Raises:
         ConfigError: a step is to train a round, and the sampler has none; or a batch leaves a path fewer than 2 images;
-            or the networks do not differ in complexity, which is to set their rates.
+            or the networks do not differ in complexity, which is to set their rates; or small operations are to
+            spread, and none is contained in another, or the sampler scores paths.
         TrainingError: the loss is not finite or diverges.
         Stopped: training was asked to stop, and has been saved.
 
@@ -76,6 +79,11 @@ def train_supernet(
             f'supernet.paths_per_step: "round" needs a sampler with rounds, and {type(sampler).__name__} draws paths '
             "one at a time; give a number of paths"
         )
+    if schedule.spread_epoch and sampler.has_pool:
+        raise ConfigError(
+            f"supernet.spread_epoch: {sampler.name} scores paths of large operations, none of which is trained before "
+            "small ones spread; take another supernet.sampler, or leave it out"
+        )
     context = context or TrainingContext(processes=Processes(next(supernet.parameters()).device))
     if schedule.share_batch:
         most = sampler.most_paths if schedule.paths_per_step == "round" else schedule.paths_per_step
@@ -84,7 +92,9 @@ def train_supernet(
     annealing = Annealing.of(schedule, batches.per_epoch)
     complexity = ComplexityRate(supernet.space, annealing) if schedule.complexity_rate else None
     factor = annealing.cosine if complexity is None else complexity.factor
-    gradients = _PathsStep(supernet, sampler, data, schedule, seed, context.processes, complexity)
+    spread_step = schedule.spread_epoch * batches.per_epoch
+    rules = _Rules(complexity, Spreading(supernet, spread_step, seed) if spread_step else None)
+    gradients = _PathsStep(supernet, sampler, data, schedule, seed, context.processes, rules)
     supernet.train()
     with synchronised(supernet, context.processes) if schedule.same_paths else nullcontext():
         run_course(
@@ -92,6 +102,22 @@ def train_supernet(
         )
     record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
     return gradients.spent
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What decides, besides the sampler, which paths are trained and how much each counts."""
+
+    complexity: ComplexityRate | None
+    spreading: Spreading | None
+
+    def path(self, path: PathEncoding, step: int) -> PathEncoding:
+        """What is trained in place of a path."""
+        return path if self.spreading is None else self.spreading.path(path, step)
+
+    def weight(self, path: PathEncoding, step: int) -> float:
+        """What the path's loss is multiplied by."""
+        return 1.0 if self.complexity is None else self.complexity.weight(path, step)
 
 
 class _PathsStep(GradientStep):
@@ -105,7 +131,7 @@ class _PathsStep(GradientStep):
         schedule: SupernetSchedule,
         seed: int,
         processes: Processes,
-        complexity: ComplexityRate | None,
+        rules: _Rules,
     ) -> None:
         super().__init__(supernet)
         self.alike = schedule.same_paths
@@ -114,9 +140,14 @@ class _PathsStep(GradientStep):
         self._macs = build_costs(supernet.space, ("macs",))["macs"].cost
         self._score = PathScorer(supernet, data, sampler.score_images, seed, self.spent, processes)
         self._paths = PathQueue(sampler, np.random.default_rng(seed), self._score)
-        self._complexity = complexity
+        self._rules = rules
         self._failed: PathEncoding | None = None
         """The first path of the last step whose loss was no number."""
+
+    def prepare(self, model: nn.Module, step: int) -> None:
+        """See `GradientStep.prepare`: small operations spread before the step that is to train large ones."""
+        if self._rules.spreading is not None and step == self._rules.spreading.step:
+            self._rules.spreading.spread(model)
 
     def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:
         """See `GradientStep.backward`."""
@@ -124,7 +155,7 @@ class _PathsStep(GradientStep):
         self._failed = None
         # Every process draws the paths of all, so that their samplers stay equal.
         drawn = [self._paths.take(self._schedule.paths_per_step) for _ in range(1 if self.alike else processes.count)]
-        paths = drawn[0 if self.alike else processes.rank]
+        paths = [self._rules.path(path, step) for path in drawn[0 if self.alike else processes.rank]]
         if self._schedule.share_batch:
             processes.check_batch(len(images) * processes.count, self._schedule.accumulate, len(paths))
             parts = list(zip(images.tensor_split(len(paths)), labels.tensor_split(len(paths)), strict=True))
@@ -132,8 +163,8 @@ class _PathsStep(GradientStep):
             parts = [(images, labels)] * len(paths)
         results = []
         for path, (own, answers) in zip(paths, parts, strict=True):
-            weight = 1.0 if self._complexity is None else self._complexity.weight(path, step)
-            results.append(self._train(path, own, answers, weight * len(own) / len(images)))
+            weight = self._rules.weight(path, step) * len(own) / len(images)
+            results.append(self._train(path, own, answers, weight))
         return merge(results)
 
     def _train(self, path: PathEncoding, images: Tensor, labels: Tensor, weight: float) -> StepResult:
@@ -174,53 +205,6 @@ def length_of(data: DataSource, schedule: SupernetSchedule, processes: int = 1) 
     if schedule.paths_per_step == "round":
         return Length(steps, several, rounds=True)
     return Length(steps, schedule.paths_per_step * several)
-
-
-class PathScorer:
-    """The loss of paths on a class-balanced validation batch, drawn anew at every call, with the norms of the batch.
-
-    Nothing else of training is on: no dropout, and no running statistics are changed.
-
-    Source: GreedyNAS §3.2: a surrogate of 1,000 images is enough to tell good paths from weak ones.
-    """
-
-    def __init__(
-        self,
-        supernet: Supernet,
-        data: DataSource,
-        images: int,
-        seed: int,
-        spent: TrainingSpending,
-        processes: Processes | None = None,
-    ) -> None:
-        self._supernet, self._data, self._images, self._spent = supernet, data, images, spent
-        self._processes = processes or Processes()
-        self._seed, self._calls = seed, 0
-        self._macs = build_costs(supernet.space, ("macs",))["macs"].cost
-
-    def __call__(self, paths: Sequence[PathEncoding]) -> list[float]:
-        """The loss of each path."""
-        started = time.perf_counter()
-        device, spent = next(self._supernet.parameters()).device, self._spent
-        batch = self._data.validation.sample(self._images, self._seed + self._calls, balanced=True)
-        self._calls += 1
-        x = self._data.normalise(batch.images.to(device)).contiguous(memory_format=torch.channels_last)
-        labels = batch.labels.to(device)
-        with scoring(self._supernet), self._processes.precision():
-            losses = [float(F.cross_entropy(logits, labels)) for logits in forward_many(self._supernet, paths, x)]
-        seconds = time.perf_counter() - started
-        macs = len(batch) * sum(self._macs(self._supernet.space.canonical(path)) for path in paths)
-        spent.scored.add(len(batch) * len(paths), macs, seconds)
-        # Devices may round differently, and all processes have to take the same paths.
-        return self._processes.same(losses)
-
-    def state_dict(self) -> dict[str, Any]:
-        """How many batches have been drawn."""
-        return {"calls": self._calls}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore such a state."""
-        self._calls = state["calls"]
 
 
 class PathQueue:
