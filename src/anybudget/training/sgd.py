@@ -1,32 +1,24 @@
-"""Stochastic gradient descent as supernet training and retraining share it, and when it has failed."""
+"""Stochastic gradient descent as supernet training and retraining share it."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anybudget.data import Augmentation, DataSource, TrainingBatches
-from anybudget.errors import TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
 from anybudget.training.annealing import Annealing
 from anybudget.training.averaging import WeightAverage
 from anybudget.training.batches import Batches
+from anybudget.training.divergence import LossWatch
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.settings import Schedule
-
-# A loss this many times that of guessing is not noise: the weights have left the region where they can recover.
-DIVERGED = 5.0
-# How many steps in a row it takes to say so.
-PATIENCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,36 +133,16 @@ def run_course(
     """
     processes, batches = context.processes, course.batches
     processes.check_batch(batches.size, schedule.accumulate)
-    parameters = list(gradients.model.parameters())
-    plain = torch.optim.SGD(
-        parameters,
-        lr=schedule.learning_rate,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-        nesterov=schedule.nesterov,
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(plain, course.factor)
-    watch = _Watch(name, DIVERGED * math.log(course.classes))
+    descent = _Descent(gradients, course, schedule, processes)
+    watch = LossWatch(name, course.classes)
     loop = EpochLoop(batches, context, name=name, epochs=course.epochs)
-    optimiser = processes.optimiser(plain)
-    combine = processes.average_gradients if gradients.alike else processes.average_used_gradients
-    average = WeightAverage(gradients.model, schedule.ema) if schedule.ema else None
 
     def step(images: Tensor, labels: Tensor) -> Figures:
-        plain.zero_grad(set_to_none=True)
-        for weights in [gradients.model] if average is None else [gradients.model, average.module]:
-            gradients.prepare(weights, scheduler.last_epoch)
-        result = gradients.backward(images, labels, scheduler.last_epoch)
+        descent.prepare()
+        result = gradients.backward(images, labels, descent.step)
         loss, correct, count = processes.mean([result.loss, result.correct, result.images])
         watch.check(loss, f"{loop.where}{gradients.trained}")
-        combine(parameters)
-        if schedule.clip_norm:
-            processes.clip_gradients(gradients.model, optimiser, schedule.clip_norm)
-        loop.scale_rate(plain, scheduler)
-        optimiser.step()
-        scheduler.step()
-        if average is not None:
-            average.update_parameters(gradients.model)
+        descent.update(loop)
         return Figures(loss, {"loss": loss, "correct": correct, "images": count})
 
     def row(epoch: int, sums: Mapping[str, float]) -> Row:
@@ -178,53 +150,71 @@ def run_course(
             "epoch": epoch,
             "loss": sums["loss"] / sums["steps"],
             "train_top1_percent": 100.0 * sums["correct"] / sums["images"],
-            "learning_rate": loop.rate * float(scheduler.get_last_lr()[0]),
+            "learning_rate": loop.rate * float(descent.schedule.get_last_lr()[0]),
         }
 
-    parts: dict[str, Stateful] = {"optimiser": plain, "schedule": scheduler, "watch": watch, **gradients.parts}
-    if average is not None:
-        parts["average"] = average
+    parts: dict[str, Stateful] = {**descent.parts, "watch": watch, **gradients.parts}
     loop.run(gradients.model, parts, step, row, lambda: gradients.finished)
-    if average is not None:
-        average.give_to(gradients.model)
+    descent.finish()
+
+
+class _Descent:
+    """The updates of the weights of a training, and what these keep from step to step."""
+
+    def __init__(self, gradients: GradientStep, course: Course, schedule: Schedule, processes: Processes) -> None:
+        self._gradients, self._processes, self._clip_norm = gradients, processes, schedule.clip_norm
+        self._parameters = list(gradients.model.parameters())
+        self._plain = torch.optim.SGD(
+            self._parameters,
+            lr=schedule.learning_rate,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
+            nesterov=schedule.nesterov,
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self._plain, course.factor)
+        self._optimiser = processes.optimiser(self._plain)
+        self._average = WeightAverage(gradients.model, schedule.ema) if schedule.ema else None
+
+    @property
+    def step(self) -> int:
+        """The present step, from 0 through all epochs."""
+        return self.schedule.last_epoch
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """What has a state."""
+        found: dict[str, Stateful] = {"optimiser": self._plain, "schedule": self.schedule}
+        return found if self._average is None else {**found, "average": self._average}
+
+    def prepare(self) -> None:
+        """Make ready for the gradients of a step."""
+        self._plain.zero_grad(set_to_none=True)
+        self._gradients.prepare(self._gradients.model, self.step)
+        if self._average is not None:
+            self._gradients.prepare(self._average.module, self.step)
+
+    def update(self, loop: EpochLoop) -> None:
+        """Take the step that the gradients say, and go on to the next."""
+        processes, model = self._processes, self._gradients.model
+        combine = processes.average_gradients if self._gradients.alike else processes.average_used_gradients
+        combine(self._parameters)
+        if self._clip_norm:
+            processes.clip_gradients(model, self._optimiser, self._clip_norm)
+        loop.scale_rate(self._plain, self.schedule)
+        self._optimiser.step()
+        self.schedule.step()
+        if self._average is not None:
+            self._average.update_parameters(model)
+
+    def finish(self) -> None:
+        """Leave the model with the weights that training has come to."""
+        if self._average is not None:
+            self._average.give_to(self._gradients.model)
 
 
 def _augmentation(schedule: Schedule) -> Augmentation | None:
     changes = schedule.crop_padding or schedule.flip
     return Augmentation(schedule.crop_padding, schedule.flip) if changes else None
-
-
-class _Watch:
-    """Raises an error where a loss is not finite or diverges."""
-
-    def __init__(self, name: str, ceiling: float) -> None:
-        self._name, self._ceiling = name, ceiling
-        self._recent: deque[float] = deque(maxlen=PATIENCE)
-
-    def check(self, loss: float, where: str) -> None:
-        """Look at the loss of one more step."""
-        self._recent.append(loss)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"{self._name}: the loss became {loss} in {where}; lower learning_rate (try a third) or add "
-                "warmup_epochs, check the images for constant or corrupt ones, or set rollbacks to go on by itself "
-                "with a lower rate; what was saved before is kept"
-            )
-        if len(self._recent) == PATIENCE and min(self._recent) > self._ceiling:
-            raise TrainingError(
-                f"{self._name}: the loss diverges, above {min(self._recent):.1f} for {PATIENCE} steps up to {where}, "
-                f"where guessing gives {self._ceiling / DIVERGED:.1f}; lower learning_rate (try a third) or add "
-                "warmup_epochs"
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The last losses."""
-        return {"recent": list(self._recent)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore such a state."""
-        self._recent.clear()
-        self._recent.extend(state["recent"])
 
 
 def step_result(loss: Tensor, logits: Tensor, labels: Tensor) -> StepResult:
