@@ -30,9 +30,10 @@ from anybudget.data.loading import fashion_mnist_subset
 from anybudget.evaluation.engines import cluster
 from anybudget.evaluation.engines.ray import RayEngine
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
-from anybudget.evaluation.engines.worker_pool import Part, WorkerPool, share_out
+from anybudget.evaluation.engines.worker_pool import WorkerPool
 from anybudget.evaluation.evaluator import GROUP, SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.parts import Part, share_out
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import build_supernet
 from anybudget.nets.blocks import channels_last

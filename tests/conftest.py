@@ -51,6 +51,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work stays in this process, where a test can replace parts of it, unless a test asks for workers."""
+    monkeypatch.setattr("anybudget.runs.workers.usable_cores", lambda: 1)
+
+
 def slow_but(quick: Iterable[Hashable], values: Iterable[Hashable]) -> list[Any]:
     """Parameters of a slow test: the `quick` ones run in `make test`, too."""
     kept = set(quick)

@@ -19,7 +19,6 @@ from conftest import call
     [
         ("slurm", None, None, "unknown engine 'slurm'; known are local, ray"),
         ("local", "auto", None, "--address: the engine local"),
-        ("local", None, 2, "--workers: the engine local"),
         ("ray", "10.0.0.5", None, "write HOST:PORT"),
         ("ray", "10.0.0.5:port", None, "write HOST:PORT"),
         ("ray", "10.0.0.5:70000", None, "write HOST:PORT"),
@@ -64,7 +63,8 @@ def test_no_cluster_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_commands_say_mistakes_first(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         (["--engine", "slurm"], "unknown engine 'slurm'"),
-        (["--workers", "2"], "add --engine ray"),
+        (["--address", "auto"], "add --engine ray"),
+        (["--workers", "0"], "0 is not in the range x>=1"),
         (["--engine", "ray", "--address", "127.0.0.1:1"], "nothing answers there"),
     ):
         name, target = command.split()

@@ -36,6 +36,7 @@ from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.signals import Stopped, StopRequest
+from anybudget.runtime.workers import Workers
 from anybudget.search.base import SearchContext
 from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
 from anybudget.spaces import UnifiedSpace
@@ -246,7 +247,8 @@ def test_a_snapshot_holds_what_scores_depend_on_and_no_more(evaluator: SubnetEva
 
 
 def test_a_run_has_one_engine_for_each_supernet(evaluator: SubnetEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = SimpleNamespace(supernet=evaluator.supernet, new_evaluator=lambda: SimpleNamespace(evaluator=evaluator))
+    made = SimpleNamespace(evaluator=evaluator)
+    run = SimpleNamespace(supernet=evaluator.supernet, new_evaluator=lambda: made, workers=Workers())
     factory = RayFactory()
     first = factory(run)
     assert factory(run) is first

@@ -108,16 +108,8 @@ def test_the_number_is_kept_and_used_at_once(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("nobody_says")
-@pytest.mark.parametrize("stage", ["train_generator", "retrain"])
-def test_any_training_can_be_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+def test_any_training_can_be_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose supernet was trained with a number that was said: the next training is timed, and leaves no trace."""
-
-    def train(run: Run) -> None:
-        if stage == "retrain":
-            run.retrain(run.space.simplified(run.space.sample(np.random.default_rng(0))))
-        else:
-            run.train_generator()
-
     seen: list[int] = []
     monkeypatch.setattr(run_threads, "fastest_threads", found(1, seen))
     runs = [made(tmp_path, name, "threads=1") for name in ("timed", "said")]
@@ -125,10 +117,24 @@ def test_any_training_can_be_the_first(tmp_path: Path, monkeypatch: pytest.Monke
         run.train_supernet()
     assert seen == []
     timed = made(tmp_path, "timed", "threads=0")
-    train(timed)
-    train(runs[1])
+    timed.train_generator()
+    runs[1].train_generator()
     assert seen == [1]
     assert contents(timed) == contents(runs[1])
+
+
+@pytest.mark.usefixtures("nobody_says")
+def test_networks_alone_are_trained_with_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless somebody says another number, whatever number is kept for the supernet; and nothing is timed."""
+    monkeypatch.setattr(run_threads, "fastest_threads", lambda *_: 1 / 0)
+    open_, said = made(tmp_path, "open", "threads=0"), made(tmp_path, "said", "threads=1")
+    open_.folder.write_json("threads.json", {"threads": 2})
+    architecture = open_.space.simplified(open_.space.sample(np.random.default_rng(0)))
+    for run in (open_, said):
+        run.retrain(architecture)
+    assert contents(open_) == contents(said)
+    assert json.loads((tmp_path / "open" / "workers.json").read_text())["threads"] == 1
+    assert made(tmp_path, "two", "threads=2").context.workers.threads == 2
 
 
 @pytest.mark.usefixtures("nobody_says")

@@ -142,11 +142,14 @@ def test_one_bar_says_how_many_are_done_and_the_last_figure(run: Run) -> None:
     run.context.progress = bar = Bar()
     first, second = networks(run, 2)
     found = train_each(run.context, [Training(first, 0), Training(second, 0)], "worth")
-    assert bar.bars == [("worth", 2)]
-    assert bar.done == 2
-    last = f"last test top-1 {found[0].test_top1_percent:.2f}%"
+    steps = len(run.data.train) // run.recipe.retrain.batch_size
+    assert bar.bars == [("worth", 2 * steps)]
+    assert bar.done == 2 * steps
+    last = f"1 of 2 trained, last test top-1 {found[0].test_top1_percent:.2f}%"
     assert last in bar.figures
     assert any(figure.startswith(f"{last}; epoch 1/1 loss ") for figure in bar.figures)
+    train_each(run.context, [Training(first, 0), Training(second, 0)], "worth")
+    assert bar.done == 4 * steps
 
 
 def test_what_a_kill_has_left_after_the_figures_were_written_is_removed(run: Run) -> None:

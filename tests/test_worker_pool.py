@@ -16,8 +16,9 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError, RunError
 from anybudget.evaluation.engines import worker_pool
-from anybudget.evaluation.engines.worker_pool import DEATHS, Part, Worker, WorkerPool, installed_versions, share_out
+from anybudget.evaluation.engines.worker_pool import DEATHS, Worker, WorkerPool, installed_versions
 from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.parts import Part, share_out
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=8), st.integers(1, 80))

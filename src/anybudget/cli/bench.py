@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anybudget.cli.options import JsonOption, SetOption
+from anybudget.cli.options import JsonOption, SetOption, WorkersOption
 from anybudget.cli.streams import out
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def bench(
         Path | None, typer.Option("--out", metavar="DIR", help="Folder; default runs/bench-BENCHMARK-TRACK.")
     ] = None,
     overrides: SetOption = None,
+    workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold supernets and strategies against the truth of a tabular benchmark; truth is used for scoring only."""
@@ -38,7 +39,7 @@ def bench(
 
     loaded = load_track(benchmark, track, overrides or ())
     folder = out_dir or Path("runs") / f"bench-{benchmark}-{Path(track).stem}"
-    found = run_bench(loaded, table, data, folder, seeds=seeds, progress=RichProgress())
+    found = run_bench(loaded, table, data, folder, seeds=seeds, progress=RichProgress(), workers=workers)
     if as_json:
         out.print_json(found.model_dump_json())
         return

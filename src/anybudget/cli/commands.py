@@ -20,11 +20,11 @@ from anybudget.cli.opening import (
     create_run,
     engine_of,
     once,
-    open_for,
     open_or_create,
     open_run,
     references_of,
     text_of,
+    with_engine,
     with_source,
 )
 from anybudget.cli.options import (
@@ -104,8 +104,7 @@ def run(
     """Run all stages: supernet, generator, search, random baseline, retraining, report."""
     with engine_of(engine, address, workers) as evaluating:
         opened = create_run(recipe, out_dir, with_source(overrides, data), all_stages=True)
-        opened.engine = evaluating
-        opened.run_all(err.print)
+        with_engine(opened, evaluating, workers).run_all(err.print)
     from anybudget.cli.tables import print_results
 
     print_results(opened)
@@ -163,7 +162,7 @@ def generate(
 ) -> None:
     """Answer budgets with the trained generator; never over any of them."""
     with engine_of(engine, address, workers) as evaluating:
-        opened = open_for(target, evaluating, data)
+        opened = with_engine(open_run(target, data), evaluating, workers)
         candidates = opened.generate(budgets_of(opened, budget), race=race)
     if as_json:
         out.print_json(json.dumps([candidate.to_dict() for candidate in candidates]))
@@ -187,7 +186,7 @@ def search(
 ) -> None:
     """Answer budgets with any strategy; never over any of them."""
     with engine_of(engine, address, workers) as evaluating:
-        opened = open_for(target, evaluating, data)
+        opened = with_engine(open_run(target, data), evaluating, workers)
         answers = opened.search_with(strategy, budgets_of(opened, budget), race=race)
     candidates = [found.to_dict() for found in answers]
     if as_json:
@@ -215,7 +214,7 @@ def compare(
     """Answer the same budgets with several strategies and compare what they find and spend."""
     names = [name.strip() for name in strategies.split(",") if name.strip()]
     with engine_of(engine, address, workers) as evaluating:
-        opened = open_for(target, evaluating, data)
+        opened = with_engine(open_run(target, data), evaluating, workers)
         found = opened.compare(names, budgets_of(opened, budget), race=race)
     report_path = opened.report()
     if as_json:
@@ -236,10 +235,11 @@ def rank(
         Path | None, typer.Option(metavar="FILE", help="Ground truth: NAS-Bench-Macro's JSON or NAS-Bench-201's .npz.")
     ] = None,
     as_json: JsonOption = False,
+    workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
     """Show how well cheap scores order architectures, and how well the supernet's agree with ground truth."""
-    opened = open_run(target, data)
+    opened = with_engine(open_run(target, data), None, workers)
     found = opened.rank(paths, counts_of(images), table)
     if as_json:
         out.print_json(json.dumps(found))
@@ -260,10 +260,11 @@ def health(
         typer.Option("--budget", "-b", metavar="BUDGETS", help="What equal cost is; the recipe's middle one."),
     ] = None,
     as_json: JsonOption = False,
+    workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
     """Show whether the supernet is a judge: how it orders networks that are trained alone."""
-    opened = open_run(target, data)
+    opened = with_engine(open_run(target, data), None, workers)
     from anybudget.worth.health import HealthSettings
 
     budgets = budgets_of(opened, [budget])[0] if budget else None
@@ -287,16 +288,15 @@ def retrain(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the recipe's if not given.")] = None,
     as_json: JsonOption = False,
+    workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
     """Train architectures on their own and measure them on the test split."""
-    opened = open_run(target, data)
+    opened = with_engine(open_run(target, data), None, workers)
     from anybudget.spaces.files import read_architectures
 
-    results = [
-        opened.retrain(found, inherit=inherit, epochs=epochs)
-        for found in read_architectures(architecture, opened.space)
-    ]
+    found = read_architectures(architecture, opened.space)
+    results = opened.retrain_each(found, inherit=inherit, epochs=epochs)
     if as_json:
         out.print_json(json.dumps(results))
     else:
@@ -332,7 +332,7 @@ def worth(
 ) -> None:
     """Train answers beside random networks of their cost, and say what the search was worth."""
     with engine_of(engine, address, workers) as evaluating:
-        opened = open_for(target, evaluating, data)
+        opened = with_engine(open_run(target, data), evaluating, workers)
         from anybudget.runs.rivals import Question, asked_for
 
         settings = asked_for(opened.recipe.worth, random=random, seeds=seeds, epochs=epochs, scored=scored)

@@ -62,7 +62,7 @@ def open_run(path: Path, data: Path | None = None) -> Run:
 
 @contextmanager
 def engine_of(name: str, address: str | None, workers: int | None) -> Iterator[Factory | None]:
-    """What gives a run its engine, whose workers end with this; None evaluates in this process."""
+    """What gives a run its engine, whose workers end with this; None evaluates on this machine."""
     from anybudget.evaluation.engines import engine_factory
 
     factory = engine_factory(name, address=address, workers=workers)
@@ -73,10 +73,10 @@ def engine_of(name: str, address: str | None, workers: int | None) -> Iterator[F
             factory.close()
 
 
-def open_for(path: Path, engine: Factory | None, data: Path | None) -> Run:
-    """Open a run whose candidates an engine evaluates."""
-    opened = open_run(path, data)
+def with_engine(opened: Run, engine: Factory | None, workers: int | None) -> Run:
+    """A run whose candidates an engine evaluates or, if None, so many workers of this machine, which train, too."""
     opened.engine = engine
+    opened.workers = workers if engine is None else None
     return opened
 
 

@@ -40,7 +40,7 @@ RaceOption = Annotated[
 ]
 EngineOption = Annotated[
     str,
-    typer.Option("--engine", metavar="[local|ray]", help="What evaluates candidates: this process, or Ray's workers."),
+    typer.Option("--engine", metavar="[local|ray]", help="What evaluates candidates: this machine, or Ray's workers."),
 ]
 AddressOption = Annotated[
     str | None, typer.Option("--address", metavar="HOST:PORT", help="A Ray cluster to join; without, one is started.")
@@ -50,5 +50,10 @@ DataOption = Annotated[
     typer.Option("--data", metavar="PATH", help="Where the run's data lie now, if they have moved; kept from then on."),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Ray's workers; as many as there are cores if not given.")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes that share out independent work, or Ray's; as many as there are cores if not given.",
+    ),
 ]

@@ -6,7 +6,8 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from anybudget.costs import build_costs
 from anybudget.data import DataSource, ImageSet, Split, largest_class_percent
 from anybudget.errors import ConfigError, DataError
 from anybudget.evaluation.metrics import TOP1, TOP5, Metrics, Tally, applicable
+from anybudget.evaluation.parts import Part, Timed, named, share_out, timed
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
@@ -26,7 +28,8 @@ from anybudget.nets.norms import calibrating, restore, statistics
 from anybudget.nets.prefix_tree import Node, build_prefix_tree, run_prefix_tree
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.batch_parts import FEWEST
-from anybudget.runtime.progress import Task
+from anybudget.runtime.progress import SILENT, Task
+from anybudget.runtime.workers import Piece, Workers
 from anybudget.storage.journal import Journal
 
 
@@ -89,6 +92,18 @@ class SubnetEvaluator:
             recalibrate(network, self.calibration, self.data)
         return network
 
+    def per_image(self, architectures: Sequence[Architecture], progress: Task | None = None) -> PerImage:
+        """The answers to every validation image of some architectures; see `scores`."""
+        validation = self.data.validation
+        shape = len(architectures), len(validation)
+        found = PerImage(np.zeros(shape), np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_))
+        for index, chunk, logits in self.logits(architectures, progress):
+            labels = validation.labels[chunk]
+            found.losses[index, chunk] = F.cross_entropy(logits.double(), labels, reduction="none").numpy()
+            found.correct[index, chunk] = (logits.argmax(1) == labels).numpy()
+            found.top5[index, chunk] = among_highest(logits, labels).numpy()
+        return found
+
     @torch.no_grad()
     def logits(
         self, architectures: Sequence[Architecture], progress: Task | None = None
@@ -131,6 +146,9 @@ GROUP = 64
 """Architectures evaluated together: as many as are lost in a kill, and as an engine's worker takes at once."""
 
 
+T = TypeVar("T")
+
+
 class PerImage(NamedTuple):
     """Answers of networks to each validation image, `[architectures, images]`: cross-entropies in nats, whether the
     answer was correct, and whether the label was among the 5 highest logits.
@@ -149,8 +167,9 @@ class Evaluator:
         data: see `SubnetEvaluator`.
         settings: see `SubnetEvaluator`.
         journal: keeps every score on disk, and has those of an interrupted search, which count as if evaluated now.
-        engine: evaluates elsewhere; in this process if None.
+        engine: evaluates elsewhere; on this machine if None.
         metric: the primary metric of all scores, by which networks are chosen.
+        workers: what evaluates on this machine; this process if not given.
     """
 
     def __init__(
@@ -162,6 +181,7 @@ class Evaluator:
         journal: Journal | None = None,
         engine: Engine | None = None,
         metric: str = TOP1,
+        workers: Workers | None = None,
     ) -> None:
         self.subnet_evaluator = SubnetEvaluator(supernet, data, settings)
         self.supernet = supernet
@@ -169,7 +189,7 @@ class Evaluator:
         self.metric = metric
         self._scores: dict[Architecture, Metrics] = {}
         self._macs = build_costs(supernet.space, ("macs",))["macs"]
-        self._journal, self._engine = journal, engine
+        self._journal, self._engine, self._workers = journal, engine, workers or Workers()
 
     def score(self, architecture: Architecture) -> Metrics:
         """Validation score of `architecture` with inherited weights."""
@@ -206,19 +226,11 @@ class Evaluator:
         Args:
             architectures: any number, also repeated ones.
             progress: advanced by one for every architecture.
-
         """
-        started = time.perf_counter()
-        validation = self.subnet_evaluator.data.validation
-        shape = len(architectures), len(validation)
-        found = PerImage(np.zeros(shape), np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_))
-        for index, chunk, logits in self.subnet_evaluator.logits(architectures, progress):
-            labels = validation.labels[chunk]
-            found.losses[index, chunk] = F.cross_entropy(logits.double(), labels, reduction="none").numpy()
-            found.correct[index, chunk] = (logits.argmax(1) == labels).numpy()
-            found.top5[index, chunk] = among_highest(logits, labels).numpy()
-        self._spend(list(dict.fromkeys(architectures)), time.perf_counter() - started)
-        return found
+        results = dict(self._shared_out(self.subnet_evaluator.per_image, [architectures], progress))
+        self._spend(list(dict.fromkeys(architectures)), sum(result.seconds for result in results.values()))
+        parts = [results[index].value for index in sorted(results)]
+        return PerImage(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     @property
     def scored(self) -> Mapping[Architecture, Metrics]:
@@ -248,21 +260,35 @@ class Evaluator:
     def _evaluated(
         self, architectures: Sequence[Architecture], progress: Task | None
     ) -> Iterator[tuple[Mapping[Architecture, Metrics], float]]:
-        """Scores of groups as they come, with the seconds since the last. Neighbours share the most of their start."""
+        """Scores of groups as they come, and the seconds that they took. Neighbours share the most of their start.
+
+        On this machine seconds are those of computing, in all workers; of an engine's, those since the last came.
+        """
         ordered = sorted(architectures, key=lambda architecture: architecture.choices)
         groups = [ordered[first : first + GROUP] for first in range(0, len(ordered), GROUP)]
+        if self._engine is None:
+            for _, found in self._shared_out(self.subnet_evaluator.scores, groups, progress):
+                yield found.value, found.seconds
+            return
         started = time.perf_counter()
-        found = (
-            self._engine(groups)
-            if self._engine
-            else (self.subnet_evaluator.scores(group, progress) for group in groups)
-        )
-        for scores in found:
-            if self._engine and progress is not None:
+        for scores in self._engine(groups):
+            if progress is not None:
                 progress.advance(len(scores))
             now = time.perf_counter()
             yield scores, now - started
             started = now
+
+    def _shared_out(
+        self, evaluate: Callable[[Part, Task], T], groups: Sequence[Part], progress: Task | None
+    ) -> Iterator[tuple[int, Timed[T]]]:
+        """What `evaluate` gives for groups of architectures, which are cut where there are workers for more parts.
+
+        The place of a part among all, and its result, as they come.
+        """
+        several = self._workers.count > 1 and any(groups)
+        parts = share_out(groups, self._workers.count) if several else groups
+        pieces = [Piece(named(part), partial(timed, partial(evaluate, part))) for part in parts]
+        return self._workers.each(pieces, progress or SILENT)
 
     def _spend(self, architectures: Sequence[Architecture], seconds: float) -> None:
         """Count what evaluating these has cost."""

@@ -27,13 +27,14 @@ from anybudget.runs.data_loading import check_fit, load_files, placed, registere
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import Work, as_memory_error
+from anybudget.runs.workers import choose_workers, note_workers
 from anybudget.runtime.allocator import freed_memory_kept
-from anybudget.runtime.batch_parts import batch_problem
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.distributed import FabricProcesses, Processes
 from anybudget.runtime.process_state import computing_threads, seeded
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.runtime.signals import stop_requests
+from anybudget.runtime.workers import Workers
 from anybudget.spaces import SearchSpace
 from anybudget.storage.journal import Journal
 from anybudget.storage.run_folder import RunFolder
@@ -58,7 +59,7 @@ class RunContext:
         folder: the run folder.
         recipe: its recipe; the run keeps copies of the files that it names.
         progress: where work reports.
-        engine: what evaluates candidates elsewhere than in this process.
+        engine: what evaluates candidates elsewhere than on this machine.
         data: where the data lie now, if that has just been said, which the next work keeps in `data.json`; or the data
             themselves.
     """
@@ -76,6 +77,8 @@ class RunContext:
         self._given_recipe = recipe
         self.recipe, self.files = with_copies(recipe)
         self.engine = engine
+        self.asked_workers: int | None = None
+        """How many workers were asked for; None takes as many as there are cores for."""
         self.moved = placed(data) if isinstance(data, str) else None
         self.handed = None if isinstance(data, str) else data
         self.tie = DataTie(folder)
@@ -181,6 +184,19 @@ class RunContext:
                     self._parts[name].to(self._joined.device)
         return self._joined
 
+    @property
+    def workers(self) -> Workers:
+        """What does independent pieces of work; chosen anew when work begins.
+
+        Raises:
+            ConfigError: there cannot be as many as were asked for.
+        """
+        return self._part("workers", self._choose_workers)
+
+    def _choose_workers(self) -> Workers:
+        recipe, threads = self.recipe, RunThreads(self.folder, self.recipe.threads)
+        return choose_workers(self.asked_workers, threads.of_pieces(), self.device, recipe.devices * recipe.nodes)
+
     def barrier(self) -> None:
         """Wait for the other processes of this run, where any have been joined: they read what the main one writes."""
         if self._joined is not None:
@@ -230,6 +246,7 @@ class RunContext:
             journal=journal,
             engine=self.engine(self) if self.engine else None,
             metric=self.recipe.search.metric,
+            workers=self.workers,
         )
 
     def build_supernet(self) -> Supernet:
@@ -281,23 +298,6 @@ class RunContext:
         for budget_set in budgets:
             check_jointly_reachable(terms, budget_set)
 
-    def check_batches(self) -> None:
-        """Check, before any training, that batches can be cut as all the trainings of the recipe will cut them.
-
-        Raises:
-            ConfigError: one cannot; see `batch_problem`.
-        """
-        recipe, train, validation = self.recipe, self.data.train, self.data.validation
-        for name, size, cuts, images in (
-            ("supernet", recipe.supernet.batch_size, (recipe.supernet.accumulate, recipe.supernet.batch_shares), train),
-            ("generator", recipe.generator.batch_size, (1, 1), validation),
-            ("retrain", recipe.retrain.batch_size, (recipe.retrain.accumulate, 1), train),
-        ):
-            problem = batch_problem(min(size, len(images)), self.processes.count, *cuts, section=name)
-            if problem:
-                few = f"; there are only {len(images)} images to train on" if len(images) < size else ""
-                raise ConfigError(f"{problem}{few}")
-
     @contextmanager
     def stage(self, name: str, **settings: Any) -> Iterator[Work]:
         """Work that is noted as finished, with its time, if nothing goes wrong; see `work`.
@@ -332,7 +332,8 @@ class RunContext:
         """Long work that writes to the run folder: alone there, saved on the way, ready to stop.
 
         Within, torch's global random generators start from the recipe's seed, and it computes with the run's
-        threads, see `RunThreads`. Afterwards both are as the caller had them, as are the handlers of signals.
+        threads, see `RunThreads`. Afterwards both are as the caller had them, as are the handlers of signals. Work
+        within work shares the lock, the threads and the request to stop.
 
         Args:
             name: names its checkpoints.
@@ -344,15 +345,20 @@ class RunContext:
             TrainingError: memory has run out.
             Stopped: the work was asked to stop, and has saved itself.
         """
-        threads = RunThreads(self.folder, self.recipe.threads)
+        threads, within = RunThreads(self.folder, self.recipe.threads), self.folder.held
+        if not within:
+            self.forget("workers")
+        workers = self.workers  # before the number of threads is the run's
         with (
-            computing_threads(threads.count()),
+            computing_threads(0 if within else threads.count()),
             freed_memory_kept(),
             seeded(self.recipe.seed),
             self.folder.locked(),
             stop_requests() as request,
             as_memory_error(),
         ):
+            if not within:
+                note_workers(self.folder, workers)
             work = Work(
                 self.folder.path,
                 name,
@@ -364,7 +370,7 @@ class RunContext:
             )
             yield work
             if self.folder.writes:
-                work.clear()
+                work.clear(last=not within)
             if work.shared:
                 self.barrier()
             request.check()

@@ -44,7 +44,7 @@ class RunRace:
         self._run, self._work = run, work
         self._settings = settings_of(run)
         section = run.recipe.search.race
-        context = RaceContext(self._training_context, work.journal(FOLDER), self._earlier, run.progress)
+        context = RaceContext(self._training_context, work.journal(FOLDER), self._earlier, run.progress, run.workers)
         schedule = section.schedule(run.recipe.retrain)
         self._race = Race(run.evaluator, schedule, section, seed=run.recipe.seed, context=context)
 

@@ -77,12 +77,21 @@ class Run:
 
     @property
     def engine(self) -> EngineFactory | None:
-        """What evaluates candidates elsewhere than in this process."""
+        """What evaluates candidates elsewhere than on this machine."""
         return self.context.engine
 
     @engine.setter
     def engine(self, engine: EngineFactory | None) -> None:
         self.context.engine = engine
+
+    @property
+    def workers(self) -> int | None:
+        """How many processes do independent pieces of work; None takes as many as there are cores for."""
+        return self.context.asked_workers
+
+    @workers.setter
+    def workers(self, count: int | None) -> None:
+        self.context.asked_workers = count
 
     @property
     def space(self) -> SearchSpace:
@@ -181,6 +190,12 @@ class Run:
     ) -> dict[str, Any]:
         """See `stages.retrain.retrain`."""
         return retrain.retrain(self.context, architecture, inherit=inherit, epochs=epochs)
+
+    def retrain_each(
+        self, architectures: Sequence[Architecture], *, inherit: bool | None = None, epochs: int | None = None
+    ) -> list[dict[str, Any]]:
+        """See `stages.retrain.retrain_each`."""
+        return retrain.retrain_each(self.context, architectures, inherit=inherit, epochs=epochs)
 
     def worth(self, question: Question) -> Worth:
         """See `stages.worth.worth`."""

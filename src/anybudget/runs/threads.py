@@ -67,6 +67,13 @@ class RunThreads:
             )
         return self._said
 
+    def of_pieces(self) -> int:
+        """The number that pieces of work compute with that depend on no other, such as trainings of several networks.
+
+        Where nobody has said another, one: as many pieces as there are cores are done at once (`runs.workers`).
+        """
+        return self._said or (torch.get_num_threads() if set_by_caller() else 1)
+
     def choose(self, work: Callable[[], float]) -> None:
         """Have torch compute with the number of threads that does `work` soonest, where nothing says how many.
 

@@ -22,12 +22,15 @@ from anybudget.nets.blocks import channels_last
 from anybudget.runs.context import RunContext
 from anybudget.runs.work import Work
 from anybudget.runtime.process_state import seeded
-from anybudget.runtime.progress import PartsOf, Progress
+from anybudget.runtime.progress import Progress, StepsOf, Task
+from anybudget.runtime.workers import Piece
 from anybudget.spaces import BlockSpec, derive
 from anybudget.storage.changes import differences
 from anybudget.storage.records import TrainedAlone, checked, read_record
+from anybudget.training.loop import keep_threads
 from anybudget.training.retrain import train_network
 from anybudget.training.settings import Schedule
+from anybudget.training.sgd import training_batches
 
 FOLDER = "worth/trained"
 """Where a run keeps the figures of its trainings."""
@@ -60,11 +63,12 @@ class Measurement:
 def train_each(run: RunContext, trainings: Sequence[Training], name: str = "train") -> list[TrainedAlone]:
     """Train architectures alone, from scratch, as `[retrain]` says, and measure them; what has been is taken from disk.
 
-    Every training saves itself, and its figures are written when it ends: after a kill, the same call resumes.
+    As many are trained at once as the run has workers. Every training saves itself, and its figures are written when it
+    ends: after a kill, the same call resumes.
 
     Args:
         run: the run; nothing of its supernet is used.
-        trainings: what to train, in this order; one that comes twice is trained once.
+        trainings: what to train, begun in this order; one that comes twice is trained once.
         name: what the bar over all of them is called.
 
     Returns:
@@ -84,18 +88,33 @@ def train_each(run: RunContext, trainings: Sequence[Training], name: str = "trai
         run.space.validate(training.architecture)
         trained_before(run, training)
     found: dict[Training, TrainedAlone] = {}
-    said, metric = "", compared_by(run)
-    with run.work(FOLDER) as work, run.progress.task(name, len(distinct)) as task:
+    metric, steps = compared_by(run), {t: steps_of(run, _schedule(run, t)) for t in distinct}
+    with run.work(FOLDER) as work, run.progress.task(name, sum(steps.values())) as task:
+        bar = StepsOf(task)
+
+        def keep(training: Training, result: TrainedAlone, done: int = 0) -> None:
+            found[training] = result
+            figure = written(metric, result.test_figure(metric))
+            bar.said = f"{len(found)} of {len(distinct)} trained, last test {figure}"
+            bar.advance(done)
+
         for training in distinct:
             result = trained_before(run, training)
-            if result is None:
-                result = _train(run, training, PartsOf(task, said and f"{said}; "))
-            elif run.folder.writes:
-                work.discard(_name(run, training))
-            said = f"last test {written(metric, result.test_figure(metric))}"
-            task.advance(1, said)
-            found[training] = result
+            if result is not None:
+                if run.folder.writes:
+                    work.discard(_name(run, training))
+                keep(training, result, steps[training])
+        missing = [training for training in distinct if training not in found]
+        _ = run.processes  # joined once, and not by each worker
+        pieces = [Piece(_said(training), partial(_train, run, training)) for training in missing]
+        for index, result in run.workers.each(pieces, bar, saving=True):
+            keep(missing[index], result)
     return [found[training] for training in trainings]
+
+
+def steps_of(run: RunContext, schedule: Schedule) -> int:
+    """How many steps a training takes."""
+    return schedule.epochs * training_batches(run.data, schedule, run.recipe.seed).per_epoch
 
 
 def compared_by(run: RunContext) -> str:
@@ -159,7 +178,7 @@ def train_and_measure(
     *,
     name: str,
     seed: int,
-    progress: Progress | None = None,
+    progress: Progress,
 ) -> Measurement:
     """Train a network on the run's device, and measure it on both splits.
 
@@ -170,12 +189,13 @@ def train_and_measure(
         schedule: how it is trained.
         name: in progress and errors.
         seed: of the order of images and of how they are augmented.
-        progress: where the training says how far it is; that of the run if None.
+        progress: where the training says how far it is.
     """
     rows: list[dict[str, float]] = []
     # Joins the processes, so that each builds the network on its own device.
     context = work.training_context(rows.append, run.recipe.retrain.rollbacks)
-    context = context if progress is None else replace(context, progress=progress)
+    # What depends on no other training computes with the threads of workers, and chooses none.
+    context = replace(context, progress=progress, choose_threads=keep_threads)
     network = channels_last(build().to(run.device))
     train_network(network, run.data, schedule, name=name, seed=seed, context=context)
     figures: dict[str, float] = {}
@@ -185,13 +205,12 @@ def train_and_measure(
     return Measurement(network, rows, figures)
 
 
-def _train(run: RunContext, training: Training, progress: Progress) -> TrainedAlone:
+def _train(run: RunContext, training: Training, task: Task) -> TrainedAlone:
     """Train one architecture and keep its figures."""
     settings, started = training_settings(run, training), time.perf_counter()
-    work_name, architecture = _name(run, training), training.architecture
-    schedule = run.recipe.retrain.model_copy(update={"epochs": settings["retrain"]["epochs"]})
+    work_name, architecture, schedule = _name(run, training), training.architecture, _schedule(run, training)
     with run.work(work_name, training=settings, seed=training.seed) as work, seeded(training.seed):
-        name = f"train {architecture.short_id}, seed {training.seed}"
+        name, progress = _said(training), StepsOf(task)
         build = partial(build_network, network_specs(run, architecture))
         done = train_and_measure(run, work, build, schedule, name=name, seed=training.seed, progress=progress)
         result = {
@@ -206,6 +225,16 @@ def _train(run: RunContext, training: Training, progress: Progress) -> TrainedAl
         record = checked(result, TrainedAlone, work_name)
         run.folder.write_json(f"{work_name}.json", record.to_json())
     return record
+
+
+def _schedule(run: RunContext, training: Training) -> Schedule:
+    section = run.recipe.retrain
+    return section if training.epochs is None else section.model_copy(update={"epochs": training.epochs})
+
+
+def _said(training: Training) -> str:
+    """Names a training in messages."""
+    return f"train {training.architecture.short_id}, seed {training.seed}"
 
 
 def _name(run: RunContext, training: Training) -> str:

@@ -85,12 +85,13 @@ class Work:
         self._files.append(journal)
         return journal
 
-    def clear(self) -> None:
-        """Remove what was kept: the results are written."""
+    def clear(self, *, last: bool) -> None:
+        """Remove what was kept: the results are written. The `last` work under way removes the empty folder, too."""
         for file in self._files:
             file.clear()
-        with suppress(OSError):  # not empty, or never made
-            self._folder.rmdir()
+        if last:
+            with suppress(OSError):  # not empty, or never made
+                self._folder.rmdir()
 
     def discard(self, name: str) -> None:
         """Remove the checkpoint of other work that a kill has left after that had written its results."""

@@ -26,6 +26,10 @@ class _SilentTask:
         """Say nothing."""
 
 
+SILENT: Task = _SilentTask()
+"""A task that nobody watches."""
+
+
 class SilentProgress:
     """Progress that nobody watches: what library calls use unless given another."""
 
@@ -33,32 +37,27 @@ class SilentProgress:
     def task(self, name: str, total: int) -> Iterator[Task]:
         """Open a task that says nothing."""
         del name, total
-        yield _SilentTask()
+        yield SILENT
 
 
-class PartsOf:
-    """Progress of the parts of a task, which only one bar shows: their figures stand behind those of the task.
+class StepsOf:
+    """Progress of work whose steps are steps of a task that is open already, where other work may add its own.
 
     Args:
         task: the whole.
-        said: what stands before the figures of the parts.
     """
 
-    def __init__(self, task: Task, said: str = "") -> None:
-        self._task, self._said = task, said
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.said = ""
+        """What stands before every figure."""
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
-        """Open a part; its steps are none of the whole."""
+        """The task of the whole."""
         del name, total
-        yield _Part(self._task, self._said)
-
-
-class _Part:
-    def __init__(self, task: Task, said: str) -> None:
-        self._task, self._said = task, said
+        yield self
 
     def advance(self, steps: int = 1, figure: str = "") -> None:
-        """Show the figure."""
-        del steps
-        self._task.advance(0, self._said + figure)
+        """See `Task.advance`."""
+        self._task.advance(steps, "; ".join(filter(None, (self.said, figure))))

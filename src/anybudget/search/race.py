@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -29,11 +30,12 @@ from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
 from anybudget.runtime.process_state import seeded
 from anybudget.runtime.progress import Progress, SilentProgress, Task
+from anybudget.runtime.workers import Piece, Workers
 from anybudget.search.race_settings import Better, RaceSettings
 from anybudget.search.raced import Raced, Racer, Round, key
 from anybudget.storage.checkpoint import Checkpoint
 from anybudget.storage.journal import Journal
-from anybudget.training.loop import Row, TrainingContext
+from anybudget.training.loop import Row, TrainingContext, keep_threads
 from anybudget.training.retrain import train_along
 from anybudget.training.rounds import course_of_rounds
 from anybudget.training.settings import Schedule
@@ -65,12 +67,15 @@ class RaceContext:
         journal: keeps figures of rounds on disk, and has those of a search that was interrupted.
         earlier: rounds of a network that earlier races have finished, from the first on.
         progress: where it says how far it is.
+        workers: what trains several networks at once; where nobody gives a `training_context`, networks are trained in
+            this process, which has their states.
     """
 
     training_context: Callable[[str], TrainingContext] | None = None
     journal: Journal | None = None
     earlier: Callable[[Architecture], Sequence[Round]] = lambda _architecture: ()
     progress: Progress = field(default_factory=SilentProgress)
+    workers: Workers = field(default_factory=Workers)
 
 
 class Race:
@@ -106,6 +111,8 @@ class Race:
     ) -> None:
         self.settings, self.schedule, self.seed = settings or RaceSettings(), schedule, seed
         self.context = context or RaceContext()
+        alone = self.context.training_context is None
+        self._workers = replace(self.context.workers, count=1) if alone else self.context.workers
         self._judge, self._metric = evaluator.subnet_evaluator, evaluator.metric
         self._macs = build_costs(evaluator.supernet.space, ("macs",))["macs"]
         batches = self._course(1).batches
@@ -141,7 +148,8 @@ class Race:
 
         Its norms are calibrated as the evaluator calibrates those of the supernet.
         """
-        network, _ = self._trained(architecture, len(self.rounds(architecture)) if rounds is None else rounds)
+        with self._workers.computing():
+            network, _ = self._trained(architecture, len(self.rounds(architecture)) if rounds is None else rounds)
         return network
 
     def rounds(self, architecture: Architecture) -> list[Round]:
@@ -157,24 +165,27 @@ class Race:
         if not new:
             return
         best = math.inf
+        pieces = [Piece(f"{training_name(a)}, round {number}", partial(self._run_round, a, number)) for a in new]
         with self.context.progress.task(f"race, round {number}", len(new) * self._steps) as task:
-            for architecture in new:
-                done = self._run_round(architecture, number, _RoundProgress(task, (number - 1) * self._steps))
-                self._rounds[architecture].append(done)
-                best = min(best, done.metrics.loss)
+            for index, (metrics, seconds) in self._workers.each(pieces, task, saving=True):
+                self._keep_round(new[index], number, metrics, seconds)
+                best = min(best, metrics.loss)
                 task.advance(0, f"best validation loss {best:.3f}")
 
-    def _run_round(self, architecture: Architecture, number: int, progress: Progress) -> Round:
-        network, rows = self._trained(architecture, number, progress)
+    def _run_round(self, architecture: Architecture, number: int, task: Task) -> tuple[Metrics, float]:
+        """Train a network for one more round: its metrics then, and the seconds that it took."""
+        network, rows = self._trained(architecture, number, _RoundProgress(task, (number - 1) * self._steps))
         started = time.perf_counter()
         data = self._judge.data
         metrics = replace(evaluate(network, data.validation, data, self._judge.batch_size), primary=self._metric)
-        seconds = rows[-1]["seconds"] + time.perf_counter() - started
+        return metrics, rows[-1]["seconds"] + time.perf_counter() - started
+
+    def _keep_round(self, architecture: Architecture, number: int, metrics: Metrics, seconds: float) -> None:
+        self._rounds[architecture].append(self._round(architecture, metrics, seconds))
         journal = self.context.journal
         if journal is not None:
             journal.add([((number, *architecture.choices), {**metrics.to_dict(), "seconds": seconds})])
             journal.stop_if_asked()
-        return self._round(architecture, metrics, seconds)
 
     def _trained(
         self, architecture: Architecture, rounds: int, progress: Progress | None = None
@@ -183,7 +194,11 @@ class Race:
         name = training_name(architecture)
         rows: list[Row] = []
         context = replace(
-            self._training_context(name), log=rows.append, progress=progress or SilentProgress(), notices=False
+            self._training_context(name),
+            log=rows.append,
+            progress=progress or SilentProgress(),
+            choose_threads=keep_threads,
+            notices=False,
         )
         with seeded(self.seed):  # what training draws besides its data, as for dropout
             network = channels_last(self._at_start(architecture))

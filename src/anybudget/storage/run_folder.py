@@ -55,6 +55,11 @@ class RunFolder:
         self.writes = is_main_process()
         self._lock: FileLock | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this process, or the one that it was forked from, has locked the folder."""
+        return self._lock is not None
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Within, no other process writes here; the lock goes with the process, however it ends.

@@ -73,7 +73,7 @@ def score_halves(
     """The scores of different architectures, evaluated in groups; each is kept in the journal, and not done again.
 
     Args:
-        evaluator: has the weights and the images; in this process, whatever engine it has.
+        evaluator: has the weights and the images; on this machine, whatever engine it has.
         architectures: one or more, none twice.
         seed: draws the halves.
         journal: keeps the scores; has those from before a kill.

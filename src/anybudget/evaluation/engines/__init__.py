@@ -12,6 +12,7 @@ from anybudget.registry import Registry
 if TYPE_CHECKING:  # so that a wrong option is said before torch is imported
     from anybudget.evaluation.evaluator import Engine, Evaluator
     from anybudget.nets import Supernet
+    from anybudget.runtime.workers import Workers
 
 
 class HasEvaluator(Protocol):
@@ -20,6 +21,10 @@ class HasEvaluator(Protocol):
     @property
     def supernet(self) -> Supernet:
         """The trained weights; another object once they are trained anew."""
+
+    @property
+    def workers(self) -> Workers:
+        """What would evaluate on this machine."""
 
     def new_evaluator(self) -> Evaluator:
         """An evaluator as the run sets it; the evaluates of all are equal."""
@@ -36,7 +41,7 @@ class Factory(Protocol):
 
 
 def engine_factory(name: str, *, address: str | None = None, workers: int | None = None) -> Factory | None:
-    """What gives a run its engine; None evaluates in this process.
+    """What gives a run its engine; None evaluates on this machine, by the workers of the run.
 
     Args:
         name: of a registered engine.
@@ -51,10 +56,10 @@ def engine_factory(name: str, *, address: str | None = None, workers: int | None
 
 
 def local(address: str | None, workers: int | None) -> None:
-    """Candidates are evaluated in this process."""
-    given = [flag for flag, value in (("--address", address), ("--workers", workers)) if value is not None]
-    if given:
-        raise ConfigError(f"{' and '.join(given)}: the engine local evaluates in this process; add --engine ray")
+    """Candidates are evaluated on this machine, by as many workers as the run is told to have."""
+    del workers
+    if address is not None:
+        raise ConfigError("--address: the engine local evaluates on this machine; add --engine ray")
 
 
 def ray_cluster(address: str | None, workers: int | None) -> Factory:

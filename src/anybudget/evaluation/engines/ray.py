@@ -1,8 +1,8 @@
 """Evaluating through Ray: worker processes, here or on the machines of a cluster, that take work as they get idle.
 
 The evaluator is put into Ray's object store once, and every worker builds its own from it, once. The images stay there:
-all workers of a machine read the same copy. A worker computes with as many threads as this process, so its scores are
-those of this process, bit by bit, on the same kind of processor.
+all workers of a machine read the same copy. A worker computes with as many threads as one of this machine's
+(`runtime.workers`) would, so its scores are the same bit by bit, on the same kind of processor.
 
 What Ray carries between the processes of one search is pickled in memory; nothing is ever unpickled from a file.
 Whoever reaches the ports of a Ray cluster can run code on it: keep them within a network that you trust.
@@ -20,10 +20,12 @@ from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.evaluation.engines import HasEvaluator, cluster
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
-from anybudget.evaluation.engines.worker_pool import WorkerPool, share_out
+from anybudget.evaluation.engines.worker_pool import WorkerPool
 from anybudget.evaluation.evaluator import SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.parts import share_out
 from anybudget.nets import Supernet
+from anybudget.runtime.process_state import computing_threads
 from anybudget.runtime.threads import usable_cores
 
 log = logging.getLogger(__name__)
@@ -40,17 +42,23 @@ class RayEngine:
         evaluator: gives the evaluator; called when workers are started.
         address: `HOST:PORT` of a cluster to join, or `auto` for the one on this machine; None starts one.
         workers: how many; None takes as many as there are cores for, or GPUs if the supernet is on one.
+        threads: with how many threads each computes; 0 for as many as this process.
 
     Raises:
         ConfigError: there are to be no workers.
     """
 
     def __init__(
-        self, evaluator: Callable[[], SubnetEvaluator], *, address: str | None = None, workers: int | None = None
+        self,
+        evaluator: Callable[[], SubnetEvaluator],
+        *,
+        address: str | None = None,
+        workers: int | None = None,
+        threads: int = 0,
     ) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"--workers {workers}: at least one is needed")
-        self._evaluate, self._address, self._workers = evaluator, address, workers
+        self._evaluate, self._address, self._workers, self._threads = evaluator, address, workers, threads
         self._pool: WorkerPool | None = None
         self._initialised = False
 
@@ -94,7 +102,8 @@ class RayEngine:
             self._initialised = False
 
     def _start(self) -> WorkerPool:
-        snapshot = EvaluatorSnapshot.pack(self._evaluate())
+        with computing_threads(self._threads):
+            snapshot = EvaluatorSnapshot.pack(self._evaluate())
         gpus = int(snapshot.device == "cuda")
         if not ray.is_initialized():
             if self._address is None:
@@ -145,7 +154,12 @@ class RayFactory:
         if self._made is not None and self._made[0] is run.supernet:
             return self._made[1]
         self.close()
-        engine = RayEngine(lambda: run.new_evaluator().subnet_evaluator, address=self._address, workers=self._workers)
+        engine = RayEngine(
+            lambda: run.new_evaluator().subnet_evaluator,
+            address=self._address,
+            workers=self._workers,
+            threads=run.workers.threads,
+        )
         self._made = run.supernet, engine
         return engine
 

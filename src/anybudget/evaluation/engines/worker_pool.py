@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from itertools import pairwise
-from math import ceil
 from typing import Any
 
 import ray
@@ -26,6 +24,7 @@ from anybudget.evaluation.engines.cluster import last_line
 from anybudget.evaluation.engines.snapshot import EvaluatorSnapshot
 from anybudget.evaluation.evaluator import SubnetEvaluator
 from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.parts import Part, named
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +36,6 @@ RESTARTS = 20
 
 PATIENCE = 30.0
 """Seconds without any worker after which the user is told."""
-
-Part = Sequence[Architecture]
-"""Architectures that one worker evaluates at once."""
 
 
 class Worker:
@@ -87,23 +83,6 @@ class Worker:
 def installed_versions() -> dict[str, str]:
     """Of what decides scores, or whether an evaluator can be unpacked at all."""
     return {name: version(name) for name in ("anybudget", "torch", "numpy")}
-
-
-def share_out(groups: Sequence[Part], workers: int) -> list[Part]:
-    """Cut groups so that every worker has about as much to do as the others.
-
-    Every cut has a common start computed twice, so groups are cut no further than that takes: into a part for each
-    worker if there are fewer groups than workers, else so that the last round is about as full as the first.
-    """
-    total, largest = sum(map(len, groups)), max(map(len, groups))
-    rounds = ceil(total / (workers * largest))
-    size = ceil(total / (workers * rounds))
-    parts: list[Part] = []
-    for group in groups:
-        count = ceil(len(group) / size)
-        edges = [len(group) * index // count for index in range(count + 1)]
-        parts += [group[first:end] for first, end in pairwise(edges)]
-    return parts
 
 
 class WorkerPool:
@@ -169,9 +148,8 @@ class WorkerPool:
         except RayTaskError as error:
             raise error.cause from None  # the evaluator's own: every worker would raise it
         except RayError as error:
-            first, last = (part[index].short_id for index in (0, -1))
             raise RunError(
-                f"workers have died again and again, the last over {len(part)} architectures ({first} to {last}), or "
+                f"workers have died again and again, the last over {named(part)}, or "
                 f"none can be started: {last_line(error)}; scores that came before are kept. Is anybudget installed on "
                 "every machine of the cluster, and RAY_AUTH_MODE the same? If memory has run out, take fewer --workers "
                 "or search.calibration_images; --engine local evaluates in this process"

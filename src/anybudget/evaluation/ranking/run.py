@@ -21,6 +21,7 @@ from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.runtime.process_state import seeded
 from anybudget.runtime.progress import Progress, SilentProgress
+from anybudget.runtime.workers import Workers
 
 BASELINES = ("macs", "params")
 """What a supernet has to order networks better than."""
@@ -47,6 +48,7 @@ def rank_run(
     retrained: Mapping[Architecture, float] | None = None,
     truth: Mapping[Architecture, float] | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """How well a supernet orders random networks, beside an untrained supernet of the same space as a control.
 
@@ -57,6 +59,7 @@ def rank_run(
         retrained: true accuracy in percent of networks of the space; they are scored too, if they are three or more.
         truth: a table of true accuracies in percent; those of the random networks are used.
         progress: gets one task for each supernet.
+        workers: what evaluates; this process if not given.
 
     Returns:
         `space`, `seed`, `paths`, `validation_images`, `validation_largest_class_percent`, `calibration_images`;
@@ -83,7 +86,7 @@ def rank_run(
     baselines = {"retrained": _baselines(supernet, retrained, retrained), "truth": _baselines(supernet, truth, sampled)}
     ranked: dict[str, Any] = {}
     for name, net in (("trained", supernet), ("untrained", untrained(supernet, seed))):
-        evaluator = Evaluator(net, data, settings)
+        evaluator = Evaluator(net, data, settings, workers=workers)
         subsets = sum(count < len(data.validation) for count in set(image_counts))
         with progress.task(f"rank, {name} supernet", len(sampled) * (1 + subsets) + len(retrained or ())) as task:
             ranking = rank_paths(evaluator, data, sampled, image_counts, seed=seed, task=task)

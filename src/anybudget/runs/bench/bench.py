@@ -29,7 +29,14 @@ RECORD, PAGE = "bench.json", "bench.html"
 
 
 def run_bench(
-    track: Track, table: Path, data: str, folder: Path, *, seeds: int = 3, progress: Progress | None = None
+    track: Track,
+    table: Path,
+    data: str,
+    folder: Path,
+    *,
+    seeds: int = 3,
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Bench:
     """Train a supernet for every seed, let strategies search on it, and hold scores and answers against the truth.
 
@@ -43,6 +50,7 @@ def run_bench(
         folder: where everything is kept; its record is `bench.json`.
         seeds: how many.
         progress: where work reports.
+        workers: how many processes do independent pieces of work; as many as there are cores for if None.
 
     Raises:
         DataError: the table or the images cannot be used.
@@ -64,6 +72,7 @@ def run_bench(
     found = []
     for seed in range(seeds):
         run = Run.create(track.recipe(seed, images, costs), folder / f"seed-{seed}", progress)
+        run.workers = workers
         found.append(run_seed(run, truth.networks, names))
     splits = {"train": len(run.data.train), "validation": len(run.data.validation)}
     record = _record(track, budgets, found, {**splits, "calibration": planned.search.calibration_images})

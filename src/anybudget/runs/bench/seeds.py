@@ -5,7 +5,6 @@ Nothing here has read the table's accuracies: a run knows images, costs and budg
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from anybudget.runs.context import RunContext
 from anybudget.runs.racing import RunRace
 from anybudget.runs.run import Run
 from anybudget.runs.searching import make_strategy, names_of
+from anybudget.runtime.progress import Task
 from anybudget.search.base import Strategy
 from anybudget.storage.journal import Entry, Journal
 from anybudget.storage.records import BenchAnswers, checked, read_record
@@ -87,19 +87,16 @@ def score_all(run: RunContext, networks: Sequence[Architecture], journal: Journa
         task.advance(len(networks) - len(missing))
         for first in range(0, len(missing), GROUP):
             group = missing[first : first + GROUP]
-            journal.add(_entries(evaluator, group, folds, run))
-            task.advance(len(group))
+            journal.add(_entries(evaluator, group, folds, task))
             journal.stop_if_asked()
 
 
-def _entries(
-    evaluator: Evaluator, group: Sequence[Architecture], folds: NDArray[np.int64], run: RunContext
-) -> list[Entry]:
-    started = time.perf_counter()
-    answers = evaluator.per_image(group)
-    metrics = metrics_of(answers, run.data.validation.labels.numpy(), run.data.classes)
+def _entries(evaluator: Evaluator, group: Sequence[Architecture], folds: NDArray[np.int64], task: Task) -> list[Entry]:
+    before, data = evaluator.spent.seconds, evaluator.subnet_evaluator.data
+    answers = evaluator.per_image(group, task)
+    share = (evaluator.spent.seconds - before) / len(group)
+    metrics = metrics_of(answers, data.validation.labels.numpy(), data.classes)
     parts = [answers.losses[:, folds == number].mean(axis=1) for number in range(FOLDS)]
-    share = (time.perf_counter() - started) / len(group)
     return [
         (
             network.choices,

@@ -145,7 +145,8 @@ def _recalibrating(run: RunContext) -> Evaluator | None:
     count = run.recipe.search.calibration_images
     if not 0 < count < len(run.data.train):
         return None
-    return Evaluator(run.supernet, run.data, EvaluatorSettings(count, seed=run.recipe.seed + 1))
+    settings = EvaluatorSettings(count, seed=run.recipe.seed + 1)
+    return Evaluator(run.supernet, run.data, settings, workers=run.workers)
 
 
 def _trained(run: RunContext, settings: HealthSettings, orders: Sequence[_Order]) -> list[Values]:

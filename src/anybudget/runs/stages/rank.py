@@ -25,6 +25,14 @@ def rank(run: RunContext, paths: int, image_counts: Sequence[int], table: Path |
         run.recipe.search.calibration_images, seed=run.recipe.seed, paths=paths, image_counts=tuple(image_counts)
     )
     with run.evaluating("rank"):
-        found = rank_run(run.supernet, run.data, settings, retrained=retrained(run), truth=truth, progress=run.progress)
+        found = rank_run(
+            run.supernet,
+            run.data,
+            settings,
+            retrained=retrained(run),
+            truth=truth,
+            progress=run.progress,
+            workers=run.workers,
+        )
         run.folder.write_result("rank.json", checked(found, Ranking, "rank.json").to_json())
     return found

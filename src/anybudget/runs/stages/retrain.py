@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
 from anybudget.runs.racing import inherited_network, raced_weights
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
-from anybudget.runs.trainings import Measurement, network_specs, train_and_measure, trained_costs
+from anybudget.runs.trainings import Measurement, network_specs, steps_of, train_and_measure, trained_costs
+from anybudget.runtime.progress import StepsOf, Task
+from anybudget.runtime.workers import Piece
 from anybudget.storage.records import Retrained, checked, read_record
 
 RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
@@ -27,52 +30,81 @@ RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back
 def retrain_picks(run: RunContext) -> list[dict[str, Any]]:
     """Retrain what was found for the budgets that `retrain.picks` names."""
     picked = _picked(run)
-    results = []
     with run.stage("retrain"):
         run.replace("retrain")
-        for architecture in picked:
-            result = _finished(run, architecture)
-            # One that was finished before the stage was interrupted need not be trained again.
-            results.append(retrain(run, architecture) if result is None else result)
-    return results
+        # One that was finished before the stage was interrupted need not be trained again.
+        known = {architecture: _finished(run, architecture) for architecture in picked}
+        results = {architecture: result for architecture, result in known.items() if result is not None}
+        missing = [architecture for architecture in known if architecture not in results]
+        results |= dict(zip(missing, retrain_each(run, missing), strict=True))
+    return [results[architecture] for architecture in picked]
 
 
 def retrain(
     run: RunContext, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None
 ) -> dict[str, Any]:
-    """Train one architecture and measure it on the test split; writes `retrain/<id>/`.
+    """Train one architecture and measure it on the test split; see `retrain_each`."""
+    return retrain_each(run, [architecture], inherit=inherit, epochs=epochs)[0]
+
+
+def retrain_each(
+    run: RunContext, architectures: Sequence[Architecture], *, inherit: bool | None = None, epochs: int | None = None
+) -> list[dict[str, Any]]:
+    """Train architectures and measure them on the test split; writes `retrain/<id>/` of each.
+
+    As many are trained at once as the run has workers.
 
     Args:
         run: the run.
-        architecture: what to train.
+        architectures: what to train; one that comes twice is trained once.
         inherit: start from trained weights instead of afresh, those of the race if the network has raced with this
             supernet, or else the supernet's; the recipe says when None.
         epochs: how long; the recipe says when None.
 
     Raises:
-        ArchitectureError: the architecture is not one of this run's space.
+        ArchitectureError: an architecture is not one of this run's space.
         ConfigError: a derived network was to inherit weights.
     """
     section = run.recipe.retrain
     inherit = section.inherit if inherit is None else inherit
     schedule = section if epochs is None else section.model_copy(update={"epochs": epochs})
-    name = f"retrain/{architecture.short_id}"
-    run.space.validate(architecture)
-    _result_of(run, architecture)  # a damaged one is to be noticed before the work, not after
+    distinct = list(dict.fromkeys(architectures))
+    for architecture in distinct:  # what is wrong is to be noticed before the work, not after
+        run.space.validate(architecture)
+        _result_of(run, architecture)
     _check_weights_to_inherit(run, inherit)
-    started = time.perf_counter()
+    results: dict[Architecture, dict[str, Any]] = {}
+    if not distinct:
+        return []
+    name = _said(distinct[0]) if len(distinct) == 1 else f"retrain {len(distinct)} networks"
+    with run.work("retrain"), run.progress.task(name, len(distinct) * steps_of(run, schedule)) as task:
+        _ = run.processes  # joined once, and not by each worker; the weights are loaded once, too
+        if inherit:
+            _ = run.supernet
+        pieces = [Piece(_said(a), partial(_retrain, run, a, inherit, epochs)) for a in distinct]
+        for index, result in run.workers.each(pieces, task, saving=True):
+            results[distinct[index]] = result
+    return [results[architecture] for architecture in architectures]
+
+
+def _retrain(
+    run: RunContext, architecture: Architecture, inherit: bool, epochs: int | None, task: Task
+) -> dict[str, Any]:
+    """Train one architecture, and write all that is kept of it."""
+    settings, started = _settings(run, architecture, inherit, epochs), time.perf_counter()
+    schedule = run.recipe.retrain.model_copy(update={"epochs": settings["epochs"]})
     # Weights that are inherited decide the result, as those that evaluate do.
     origin = _origin(run, architecture) if inherit else {}
-    with run.work(name, inherit=inherit, epochs=schedule.epochs, **origin) as work:
-        task = f"retrain {architecture.short_id}"
+    with run.work(f"retrain/{architecture.short_id}", inherit=inherit, epochs=schedule.epochs, **origin) as work:
         build = partial(_begin, run, architecture, inherit)
-        done = train_and_measure(run, work, build, schedule, name=task, seed=run.recipe.seed)
+        seed, progress = run.recipe.seed, StepsOf(task)
+        done = train_and_measure(run, work, build, schedule, name=_said(architecture), seed=seed, progress=progress)
         result = {
             "architecture": architecture.to_dict(),
             **trained_costs(run, architecture),
             **done.figures,
             "inherited": inherit,
-            "settings": _settings(run, architecture, inherit, epochs),
+            "settings": settings,
             "epochs": schedule.epochs,
             "seconds": time.perf_counter() - started,
             "layers": run.space.describe(architecture),
@@ -153,6 +185,11 @@ def _settings(run: RunContext, architecture: Architecture, inherit: bool, epochs
 def _result_of(run: RunContext, architecture: Architecture) -> Retrained | None:
     """The result of retraining this architecture, however it was trained; None if it has not been."""
     return read_record(_folder(run, architecture) / "result.json", Retrained, RETRAIN_AGAIN)
+
+
+def _said(architecture: Architecture) -> str:
+    """Names a training in messages."""
+    return f"retrain {architecture.short_id}"
 
 
 def _folder(run: RunContext, architecture: Architecture) -> Path:

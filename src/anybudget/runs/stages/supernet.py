@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from anybudget.errors import ConfigError
 from anybudget.runs.context import RunContext
+from anybudget.runtime.batch_parts import batch_problem
 from anybudget.training import SAMPLERS
 from anybudget.training.supernet import length_of, train_supernet
 
@@ -17,7 +19,7 @@ def train(run: RunContext) -> None:
         ConfigError: a batch of this or a later training cannot be cut into the parts that the recipe asks for.
     """
     section, data = run.recipe.supernet, run.data
-    run.check_batches()
+    _check_batches(run)
     rows: list[dict[str, float]] = []
     with run.stage("supernet") as work:
         context = work.training_context(rows.append, section.rollbacks)
@@ -31,3 +33,21 @@ def train(run: RunContext) -> None:
         if sampler.pool is not None:
             run.folder.write_lines("pool.jsonl", sampler.pool.to_rows())
         run.folder.save_weights("supernet.safetensors", supernet)
+
+
+def _check_batches(run: RunContext) -> None:
+    """Check, before any training, that batches can be cut as all the trainings of the recipe will cut them.
+
+    Raises:
+        ConfigError: one cannot; see `batch_problem`.
+    """
+    recipe, train, validation = run.recipe, run.data.train, run.data.validation
+    for name, size, cuts, images in (
+        ("supernet", recipe.supernet.batch_size, (recipe.supernet.accumulate, recipe.supernet.batch_shares), train),
+        ("generator", recipe.generator.batch_size, (1, 1), validation),
+        ("retrain", recipe.retrain.batch_size, (recipe.retrain.accumulate, 1), train),
+    ):
+        problem = batch_problem(min(size, len(images)), run.processes.count, *cuts, section=name)
+        if problem:
+            few = f"; there are only {len(images)} images to train on" if len(images) < size else ""
+            raise ConfigError(f"{problem}{few}")
