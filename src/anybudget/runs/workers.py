@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 
 import torch
 
@@ -45,4 +44,5 @@ def choose_workers(asked: int | None, threads: int, device: torch.device, proces
 def note_workers(folder: RunFolder, workers: Workers) -> None:
     """Write to the run folder how work is shared out on the CPU."""
     if workers.threads:
-        folder.write_json(WORKERS, {**asdict(workers), "cores": usable_cores()})
+        said = {"workers": workers.count, "threads": workers.threads, "cores": usable_cores()}
+        folder.write_json(WORKERS, said)

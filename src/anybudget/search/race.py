@@ -31,8 +31,9 @@ from anybudget.runtime.distributed import Processes
 from anybudget.runtime.process_state import seeded
 from anybudget.runtime.progress import Progress, SilentProgress, Task
 from anybudget.runtime.workers import Piece, Workers
-from anybudget.search.race_settings import Better, RaceSettings
-from anybudget.search.raced import Raced, Racer, Round, key
+from anybudget.search.race_field import Field
+from anybudget.search.race_settings import RaceSettings
+from anybudget.search.raced import Raced, Round, key
 from anybudget.storage.checkpoint import Checkpoint
 from anybudget.storage.journal import Journal
 from anybudget.training.loop import Row, TrainingContext, keep_threads
@@ -133,7 +134,7 @@ class Race:
         """
         if not all(fields):
             raise BudgetError("a race needs at least one network for every budget set")
-        races = [_Field(field) for field in fields]
+        races = [Field(field) for field in fields]
         for number in count(1):
             racing = [race for race in races if race.goes_on]
             if not racing:
@@ -269,35 +270,3 @@ class _RoundProgress:
         self._before = max(0, self._before - steps)  # steps that are taken back come again
         if counted:
             self._task.advance(counted, figure)
-
-
-class _Field:
-    """The networks that race for one budget set: those that are `left` come first, then those that were left behind."""
-
-    def __init__(self, networks: Sequence[Architecture]) -> None:
-        self._first, self._order = list(networks), list(networks)
-        self._left, self._rounds = len(networks), dict.fromkeys(networks, 0)
-
-    @property
-    def left(self) -> list[Architecture]:
-        """Those that are still in the race, the best of the last round first."""
-        return self._order[: self._left]
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether there is another round; a network alone runs one, so that every answer has weights of its own."""
-        return self._left > 1 or not self._rounds[self._order[0]]
-
-    def halve(self, keys: Mapping[Architecture, tuple[float, ...]]) -> None:
-        """Note a round, and keep the better half by these keys; equals stay in their order."""
-        for architecture in self.left:
-            self._rounds[architecture] += 1
-        self._order[: self._left] = sorted(self.left, key=lambda a: keys[a], reverse=True)
-        self._left = (self._left + 1) // 2
-
-    def result(self, by: Better, rounds: Mapping[Architecture, Sequence[Round]]) -> Raced:
-        """What the race has come to; others may have known more rounds of a network than it has run here."""
-        return Raced(
-            by,
-            tuple(Racer(a, self._first.index(a) + 1, tuple(rounds[a][: self._rounds[a]])) for a in self._order),
-        )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 from pathlib import Path
+
+import psutil
 
 from anybudget.reading import UnreadableError, parse_object, read_bytes
 
@@ -26,6 +29,19 @@ def is_locked(path: Path) -> bool | None:
     finally:
         os.close(descriptor)
     return False
+
+
+def has_ended(path: Path) -> bool:
+    """Whether the process that says in a file to have locked a run folder has ended, without having taken that back."""
+    try:
+        found = parse_object(read_bytes(path))
+        if found["host"] != platform.node():
+            return False
+        return psutil.Process(int(found["process"])).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except (OSError, UnreadableError, KeyError, TypeError, ValueError, psutil.Error):
+        return False
 
 
 def holder_of(path: Path) -> str:

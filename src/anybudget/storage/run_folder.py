@@ -29,7 +29,7 @@ from anybudget.reading import (
     unreadable_as,
 )
 from anybudget.storage.files import is_main_process, remedy, remove_unfinished, write_whole
-from anybudget.storage.lock import holder_of, is_locked
+from anybudget.storage.lock import has_ended, holder_of, is_locked
 from anybudget.storage.provenance import VERSIONED, command, package_version, provenance
 from anybudget.storage.records import Provenance, StageNote, Stages, read_record
 from anybudget.storage.weights import read_weights
@@ -42,6 +42,9 @@ STAGES = "stages.json"
 
 LOCK, HOLDER = ".lock", ".holder.json"
 """The file that work in a run folder locks, and the one that says who has."""
+
+LINGERING = 20.0
+"""Seconds that a lock is waited for whose process has ended."""
 
 
 class RunFolder:
@@ -73,7 +76,8 @@ class RunFolder:
         holder = self.path / HOLDER
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
-            lock.acquire()
+            # Workers of a process that was killed end a moment after it, and keep the lock until then.
+            lock.acquire(timeout=LINGERING if has_ended(holder) else 0)
         except Timeout:
             raise RunError(
                 f"{self.path}: another process is at work here ({holder_of(holder)}); wait for it, end it, or choose "
