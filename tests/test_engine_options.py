@@ -64,7 +64,7 @@ def test_commands_say_mistakes_first(command: str, tmp_path: Path, capsys: pytes
     for arguments, message in (
         (["--engine", "slurm"], "unknown engine 'slurm'"),
         (["--address", "auto"], "add --engine ray"),
-        (["--workers", "0"], "0 is not in the range x>=1"),
+        (["--workers", "0"], "Invalid value for '--workers'"),
         (["--engine", "ray", "--address", "127.0.0.1:1"], "nothing answers there"),
     ):
         name, target = command.split()
