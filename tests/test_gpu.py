@@ -35,6 +35,18 @@ def test_every_stage_takes_its_steps(precision: str, recipe_file: Path, tmp_path
     assert len(list((run.folder.path / "retrain").iterdir())) == 1
 
 
+def test_gradients_are_scaled_back_before_they_are_clipped(recipe_file: Path, tmp_path: Path) -> None:
+    """Clipped as they are, gradients of a loss scaled by 2**16 would all but vanish once they are scaled back."""
+    losses = []
+    for precision in ("32-true", "16-mixed"):
+        keys = [f"device={DEVICE}", f"precision={precision}", "supernet.clip_norm=1.0", "supernet.ema=0.8"]
+        run = Run.create(load_recipe(recipe_file, [*keys, "supernet.epochs=8"]), tmp_path / precision)
+        run.train_supernet()
+        losses.append(float((run.folder.path / "supernet.csv").read_text().splitlines()[-1].split(",")[1]))
+        assert all(weight.isfinite().all() for weight in run.supernet.parameters())
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
 def test_scores_are_close_to_those_of_the_cpu(recipe_file: Path, tmp_path: Path) -> None:
     run = Run.create(load_recipe(recipe_file), tmp_path / "cpu")
     run.train_supernet()

@@ -47,11 +47,12 @@ class WeightAverage(AveragedModel):
         super().__init__(model, multi_avg_fn=self._move, use_buffers=True)
         self.requires_grad_(False)
 
-    def _move(self, averages: Sequence[Tensor], present: Sequence[Tensor], updates: Tensor | int) -> None:
-        """Move averages of one type towards the present state; `updates` have been made before this one."""
+    def _move(self, averages: Sequence[Tensor], present: Sequence[Tensor], _updates: Tensor | int) -> None:
+        """Move averages of one type towards the present state."""
         if averages[0].is_floating_point():
-            move = get_ema_multi_avg_fn(decay_at(int(updates) + 1, self.decay))
-            move(list(averages), list(present), updates)
+            # Counted by the attribute: it stays on the CPU, where reading it waits for no device.
+            move = get_ema_multi_avg_fn(decay_at(int(self.n_averaged) + 1, self.decay))
+            move(list(averages), list(present), self.n_averaged)
         else:
             for average, value in zip(averages, present, strict=True):
                 average.copy_(value)
