@@ -12,8 +12,9 @@ import pytest
 from rich.text import Text
 
 from anybudget.cli import tables, terminal
+from anybudget.cli.doctor import print_examination
 from anybudget.cli.streams import Stream
-from anybudget.cli.tables import print_candidates, print_comparison, print_examination, print_ranking
+from anybudget.cli.tables import print_candidates, print_comparison, print_ranking
 from anybudget.recipe import load_recipe, resolved
 from anybudget.storage.run_folder import RunFolder
 from conftest import call

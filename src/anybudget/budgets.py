@@ -83,6 +83,10 @@ class BudgetSet:
         """Whether `costs` meets every budget exactly, with no tolerance."""
         return all(costs[budget.cost] <= budget.limit for budget in self.budgets)
 
+    def slack(self, costs: Mapping[str, float]) -> dict[str, float]:
+        """What each budget leaves unused, limit minus cost, by the cost's name; below 0 where it is exceeded."""
+        return {budget.cost: budget.limit - costs[budget.cost] for budget in self.budgets}
+
     @classmethod
     def parse(cls, text: str, known: Collection[str] | None = None) -> BudgetSet:
         """Read `"macs<=300M, params<=4M"`; suffixes k, M, G (or B) and T are powers of ten.

@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 
 from anybudget.cli.bench import bench
+from anybudget.cli.doctor import doctor
+from anybudget.cli.instant import answer_instantly, judging
 from anybudget.cli.opening import (
     budgets_of,
     counts_of,
@@ -23,7 +25,6 @@ from anybudget.cli.opening import (
     open_or_create,
     open_run,
     references_of,
-    text_of,
     with_engine,
     with_source,
 )
@@ -33,6 +34,7 @@ from anybudget.cli.options import (
     BudgetOption,
     DataOption,
     EngineOption,
+    InstantOption,
     JsonOption,
     OutOption,
     RaceOption,
@@ -154,6 +156,7 @@ def generate(
     target: RunArgument,
     budget: BudgetOption = None,
     race: RaceOption = None,
+    instant: InstantOption = False,
     as_json: JsonOption = False,
     engine: EngineOption = "local",
     address: AddressOption = None,
@@ -161,6 +164,9 @@ def generate(
     data: DataOption = None,
 ) -> None:
     """Answer budgets with the trained generator; never over any of them."""
+    if instant:
+        answer_instantly(target, budget, as_json=as_json, otherwise=judging(race, engine, address, workers, data))
+        return
     with engine_of(engine, address, workers) as evaluating:
         opened = with_engine(open_run(target, data), evaluating, workers)
         candidates = opened.generate(budgets_of(opened, budget), race=race)
@@ -178,6 +184,7 @@ def search(
     strategy: Annotated[str, typer.Option(metavar="NAME", help=STRATEGY_HELP)] = "generator",
     budget: BudgetOption = None,
     race: RaceOption = None,
+    instant: InstantOption = False,
     as_json: JsonOption = False,
     engine: EngineOption = "local",
     address: AddressOption = None,
@@ -185,6 +192,10 @@ def search(
     data: DataOption = None,
 ) -> None:
     """Answer budgets with any strategy; never over any of them."""
+    if instant:
+        otherwise = judging(race, engine, address, workers, data)
+        answer_instantly(target, budget, as_json=as_json, strategy=strategy, otherwise=otherwise)
+        return
     with engine_of(engine, address, workers) as evaluating:
         opened = with_engine(open_run(target, data), evaluating, workers)
         answers = opened.search_with(strategy, budgets_of(opened, budget), race=race)
@@ -356,30 +367,5 @@ def report(target: RunArgument) -> None:
     out.print(f"report: {write_report(target)}", markup=False)
 
 
-@app.command()
-def doctor(
-    target: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="The folder of a run to look at, besides the installation.")
-    ] = None,
-    as_json: JsonOption = False,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="PATH", help="Where to look for the run's data; not kept.")
-    ] = None,
-) -> None:
-    """Show what anybudget runs on, and whether a run folder is sound and can be resumed; changes nothing."""
-    from anybudget.runs.doctor import examine
-
-    if data is not None and target is None:
-        raise ConfigError("--data: says where the data of a run lie; name the run, too")
-    found = examine(target, data=text_of(data))
-    if as_json:
-        out.print_json(json.dumps(found))
-    else:
-        from anybudget.cli.tables import print_examination
-
-        print_examination(found)
-    if found["problems"]:
-        sys.exit(2)
-
-
+app.command()(doctor)
 app.command()(bench)

@@ -38,6 +38,10 @@ RaceOption = Annotated[
         help="Train the best of each budget on and halve them until one is left; the recipe says if not given.",
     ),
 ]
+InstantOption = Annotated[
+    bool,
+    typer.Option("--instant", help="What the generator holds most probable, at once; nothing is judged or kept."),
+]
 EngineOption = Annotated[
     str,
     typer.Option("--engine", metavar="[local|ray]", help="What evaluates candidates: this machine, or Ray's workers."),

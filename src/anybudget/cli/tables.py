@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
-from anybudget.cli.streams import out, printable
+from anybudget.cli.streams import out
 from anybudget.cli.terminal import new_table, show
 from anybudget.cli.worth import print_worth
 
@@ -31,29 +29,6 @@ def _limits(budgets: Mapping[str, float]) -> str:
     from anybudget.budgets import Budget, BudgetSet
 
     return str(BudgetSet(tuple(Budget(cost, limit) for cost, limit in budgets.items())))
-
-
-def print_examination(found: Mapping[str, Any]) -> None:
-    """Print what `examine` found: the installation, and a line for everything that was looked at in a run folder."""
-    from anybudget.runs.environment import facts
-
-    table = new_table("environment", ("", ""))
-    table.show_header = False
-    for name, value in facts(found["environment"]):
-        table.add_row(name, Text(printable(value)))
-    show(table)
-    if found["run"] is None:
-        return
-    table = Table(title=Text(f"run {printable(found['run'])}"), title_justify="left", title_style="bold")
-    table.add_column("", no_wrap=True)
-    table.add_column("looked at", header_style="bold", overflow="fold")
-    table.add_column("found", header_style="bold", overflow="fold")
-    styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
-    for check in found["checks"]:
-        state = Text(check["state"], styles[check["state"]])
-        table.add_row(state, *(Text(printable(check[key])) for key in ("check", "found")))
-    show(table)
-    out.print(f"{found['problems'] or 'no'} problem{'' if found['problems'] == 1 else 's'}")
 
 
 def print_space(summary: Mapping[str, Any]) -> None:
@@ -115,6 +90,30 @@ def print_candidates(
     if metric == LOSS:
         out.print("networks were chosen by their validation loss, in nats: lower is better")
     _print_largest_class(rows, "validation")
+
+
+def print_proposals(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
+    """Print what the generator of the run at `target` holds most probable, and that nobody has judged it."""
+    from anybudget.budgets import least_unused_percent
+
+    names = _costs_of(rows)
+    columns = ("budgets", *names, "unused of the tightest", "architecture", "log-probability")
+    table = new_table("most probable architectures, not judged", columns)
+    for row in rows:
+        budgets, costs = row["budgets"], row["costs"]
+        table.add_row(
+            _limits(budgets),
+            *(_cost(costs, name) for name in names),
+            f"{least_unused_percent(budgets, costs):.2f}%",
+            " ".join(map(str, row["architecture"]["choices"])),
+            f"{row['log_probability']:.2f}",
+        )
+    show(table)
+    out.print(
+        "not judged: chosen by their probability under the generator, without looking at an image, and not kept; "
+        f"anybudget generate {target} judges them and others",
+        markup=False,
+    )
 
 
 RACED = ("raced top-1", "raced loss")

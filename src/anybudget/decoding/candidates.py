@@ -58,10 +58,44 @@ def candidates_of(
                 found[architecture] = max(score, found.get(architecture, -math.inf))
             if len(found) == candidates:
                 return found
-    if not found:
-        drawn = sampler.sample(1, np.random.default_rng(seed))
-        found = {a: max(_log_probability(rows, a.choices) for rows in distributions) for a in drawn}
-    return found
+    return found or _drawn(distributions, sampler, seed)
+
+
+def most_probable(
+    distributions: Sequence[Distribution], sampler: FeasibleSampler, *, seed: int
+) -> tuple[Architecture, float]:
+    """The most probable architecture of all distributions within the budgets, and its log-probability there.
+
+    The first of the candidates of `candidates_of` that has the greatest probability of those without noise. The most
+    that anything has in a distribution, whatever it costs, bounds what decoding finds in it: distributions are decoded
+    in that order until none can have more. Of a trained generator's that is one or two.
+
+    Args:
+        distributions: one or more.
+        sampler: says what is allowed.
+        seed: draws the network that is returned where none that was decoded is allowed, see `candidates_of`.
+
+    Raises:
+        BudgetError: no architecture meets the budgets.
+    """
+    space, best = sampler.space, dict[Architecture, float]()
+    most = [sum(float(row.max()) for row in rows) for rows in distributions]
+    for index in sorted(range(len(most)), key=most.__getitem__, reverse=True):
+        if most[index] <= max(best.values(), default=-math.inf):
+            break
+        (decoded,) = sampler.decoder.decode(distributions[index])
+        architecture = space.simplified(Architecture(space.name, decoded.choices))
+        score = _log_probability(distributions[index], decoded.choices)
+        if sampler.allows(architecture) and score > max(best.values(), default=-math.inf):
+            best = {architecture: score}
+    ((architecture, score),) = (best or _drawn(distributions, sampler, seed)).items()
+    return architecture, score
+
+
+def _drawn(distributions: Sequence[Distribution], sampler: FeasibleSampler, seed: int) -> dict[Architecture, float]:
+    """A random network that is allowed, with its greatest log-probability."""
+    drawn = sampler.sample(1, np.random.default_rng(seed))
+    return {a: max(_log_probability(rows, a.choices) for rows in distributions) for a in drawn}
 
 
 def _log_probability(rows: Distribution, choices: Sequence[int]) -> float:

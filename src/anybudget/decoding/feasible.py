@@ -12,7 +12,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.decoding.decoder import Decoder
-from anybudget.decoding.reachability import check_reachable
+from anybudget.decoding.reachability import attainable, check_reachable
 from anybudget.decoding.window import WindowSampler
 from anybudget.errors import BudgetError
 from anybudget.spaces import SearchSpace
@@ -51,6 +51,32 @@ class FeasibleSampler:
         self._costs = costs
         check_reachable(self.terms, budgets)
         self._first, self._floor = next(iter(budgets)), floor
+
+    @classmethod
+    def using(
+        cls, space: SearchSpace, costs: Mapping[str, CostModel], budgets: BudgetSet, share: float, seed: int
+    ) -> FeasibleSampler:
+        """With a floor that is a share of what the budgets together leave attainable of their first cost.
+
+        It is dropped where nothing uses as much.
+
+        Args:
+            space: see `FeasibleSampler`.
+            costs: see `FeasibleSampler`.
+            budgets: see `FeasibleSampler`.
+            share: 0 to 1.
+            seed: of the draw that tells whether anything uses as much.
+
+        Raises:
+            BudgetError: no architecture meets the budgets.
+        """
+        if share:
+            cost = next(iter(budgets)).cost
+            floor = share * attainable({name: model.terms for name, model in costs.items()}, cost, budgets)
+            asked = cls(space, costs, budgets, floor=floor)
+            if asked.sample(1, np.random.default_rng(seed)):
+                return asked
+        return cls(space, costs, budgets)
 
     @property
     def floors(self) -> dict[str, float]:

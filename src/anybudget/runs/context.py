@@ -25,6 +25,7 @@ from anybudget.recipe import Recipe, reproducibility_settings, resolved, with_co
 from anybudget.runs.data_identity import IN_PYTHON, DataTie
 from anybudget.runs.data_loading import check_fit, load_files, placed, registered_data
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
+from anybudget.runs.generators import build_generator, load_generator
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import Work, as_memory_error
 from anybudget.runs.workers import choose_workers, note_workers
@@ -230,7 +231,7 @@ class RunContext:
     @property
     def generator(self) -> ArchitectureGenerator:
         """The trained architecture generator."""
-        return self._part("generator", self._load_generator)
+        return self._part("generator", lambda: load_generator(self.folder, self.recipe, self.space, self.device))
 
     @property
     def evaluator(self) -> Evaluator:
@@ -255,13 +256,7 @@ class RunContext:
 
     def build_generator(self) -> ArchitectureGenerator:
         """A generator with new weights."""
-        section = self.recipe.generator
-        generator = ArchitectureGenerator(
-            [decision.encoding() for decision in self.space.decisions],
-            hidden=section.hidden,
-            random_prior=section.random_prior,
-        )
-        return generator.to(self.device)
+        return build_generator(self.recipe, self.space, self.device)
 
     def _load_supernet(self) -> Supernet:
         self.folder.require("supernet", f"supernet {self.folder.path}")
@@ -269,13 +264,6 @@ class RunContext:
             supernet = self.build_supernet()
         self.folder.load_weights("supernet.safetensors", supernet)
         return supernet.eval()
-
-    def _load_generator(self) -> ArchitectureGenerator:
-        self.folder.require("generator", f"generator {self.folder.path}")
-        with seeded(self.recipe.seed):
-            generator = self.build_generator()
-        self.folder.load_weights("generator.safetensors", generator)
-        return generator.eval()
 
     def check_recipe(self) -> None:
         """Check, before hours of training, what a whole run is asked for.

@@ -18,12 +18,14 @@ from anybudget.nets import Supernet
 from anybudget.recipe import Recipe
 from anybudget.report import write_report
 from anybudget.runs.context import EngineFactory, RunContext
+from anybudget.runs.instant import instant_generator
 from anybudget.runs.opening import create_run, open_run
 from anybudget.runs.rivals import Question
 from anybudget.runs.searching import StrategyChoice, make_strategy
 from anybudget.runs.stages import baseline, generator, health, rank, retrain, search, supernet, worth
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Candidate, Strategy
+from anybudget.search.instant import Proposal
 from anybudget.settings import Settings
 from anybudget.spaces import SearchSpace
 from anybudget.storage.records import Worth
@@ -164,6 +166,15 @@ class Run:
     def generate(self, budgets: Sequence[BudgetSet], *, race: bool | None = None) -> list[Candidate]:
         """See `stages.search.generate`."""
         return search.generate(self.context, budgets, race=race)
+
+    def propose(self, budgets: Sequence[BudgetSet]) -> list[Proposal]:
+        """What the trained generator holds most probable within each budget set; nothing is judged, kept or trained.
+
+        Neither the data nor the supernet is loaded: milliseconds, once the generator is. See `InstantGenerator`.
+        """
+        context = self.context
+        asked = instant_generator(context.recipe, context.space, context.costs, context.generator)
+        return asked.propose(budgets)
 
     def search_with(
         self, strategy: StrategyChoice, budgets: Sequence[BudgetSet], *, race: bool | None = None

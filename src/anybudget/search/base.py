@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet, least_unused_percent
 from anybudget.costs import CostModel
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.decoding.reachability import attainable, check_jointly_reachable
+from anybudget.decoding.reachability import check_jointly_reachable
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation.metrics import Metrics
 from anybudget.runtime.accounting import Spending
@@ -107,16 +105,12 @@ class Candidate:
     @property
     def slack(self) -> dict[str, float]:
         """Limit minus cost of each budget."""
-        return {budget.cost: budget.limit - self.costs[budget.cost] for budget in self.budgets}
+        return self.budgets.slack(self.costs)
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object of `anybudget generate --json`."""
         return {
-            "budgets": self.budgets.limits(),
-            "architecture": self.architecture.to_dict(),
-            "costs": dict(self.costs),
-            "slack": self.slack,
-            "unused_percent": least_unused_percent(self.budgets.limits(), self.costs),
+            **found_for(self.budgets, self.architecture, self.costs),
             **self.metrics.to_dict("supernet"),
             "validation_largest_class_percent": self.validation_largest_class_percent,
             "log_probability": self.log_probability,
@@ -222,17 +216,23 @@ class Strategy(ABC):
             BudgetError: no architecture meets the budgets.
         """
         if budgets not in self._feasible:
-            cost, floor = next(iter(budgets)).cost, 0.0
-            if self.min_use:
-                floor = self.min_use * attainable(self.terms, cost, budgets)
-                asked = FeasibleSampler(self.space, self.costs, budgets, floor=floor)
-                floor = floor if asked.sample(1, np.random.default_rng(self.seed)) else 0.0
-            self._feasible[budgets] = FeasibleSampler(self.space, self.costs, budgets, floor=floor)
+            self._feasible[budgets] = FeasibleSampler.using(self.space, self.costs, budgets, self.min_use, self.seed)
         return self._feasible[budgets]
 
     def allowed(self, architecture: Architecture, budgets: BudgetSet) -> bool:
         """Whether an architecture meets the budgets exactly, and uses as much of them as `min_use` asks for."""
         return self.feasible(budgets).allows(architecture)
+
+
+def found_for(budgets: BudgetSet, architecture: Architecture, costs: Mapping[str, float]) -> dict[str, Any]:
+    """What the JSON object of every answer begins with."""
+    return {
+        "budgets": budgets.limits(),
+        "architecture": architecture.to_dict(),
+        "costs": dict(costs),
+        "slack": budgets.slack(costs),
+        "unused_percent": least_unused_percent(budgets.limits(), costs),
+    }
 
 
 def best_first(scores: Mapping[Architecture, Metrics]) -> list[Architecture]:

@@ -55,13 +55,7 @@ class GeneratorStrategy(Strategy):
         Raises:
             BudgetError: no architecture meets the budgets.
         """
-        import torch
-
-        place = position(self.terms, self.context.cost.name, budgets)
-        with torch.inference_mode():
-            budget = torch.full((len(self._priors),), place, device=self._priors.device)
-            maps = self.generator(budget, self._priors).double().cpu().numpy()
-        return [[row[: len(d.choices)] for row, d in zip(rows, self.space.decisions, strict=True)] for rows in maps]
+        return self.generator.log_probabilities(position(self.terms, self.context.cost.name, budgets), self._priors)
 
     def decode(self, budgets: BudgetSet) -> dict[Architecture, float]:
         """The distinct candidates that the priors lead to, each with its greatest log-probability; `candidates_of`.
