@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +17,14 @@ from anybudget.budgets import BudgetSet
 from anybudget.decoding.candidates import candidates_of, most_probable
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.errors import BudgetError, RunError
+from anybudget.recipe import load_recipe, resolved
 from anybudget.runs.answers import read_answers
-from anybudget.runs.context import RunContext
+from anybudget.runs.generators import build_generator
 from anybudget.runs.instant import open_instantly
 from anybudget.runs.run import Run
+from anybudget.spaces.files import read_architectures
 from anybudget.storage.run_folder import RunFolder
-from conftest import call
+from conftest import RECIPE, call
 from mistakes import contents, missing
 from small_spaces import COSTS, SPACES, budgets_at
 
@@ -83,52 +86,53 @@ def test_distributions_that_cannot_have_more_are_not_decoded(monkeypatch: pytest
     assert len(decoded) == 1  # the budget allows everything, so the first has what bounds all others
 
 
-def test_a_floor_is_used(finished: Path) -> None:
-    run = Run.open(finished)
-    budgets = BudgetSet.parse("macs<=60k")
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    """The folder of a run that has a generator, and neither images nor a supernet: nothing else was ever there."""
+    recipe_file = tmp_path / "tiny.toml"
+    recipe_file.write_text(RECIPE.format(source=tmp_path / "nowhere.npz"))
+    recipe = load_recipe(recipe_file)
+    folder = RunFolder.create(tmp_path / "run", resolved(recipe))
+    torch.manual_seed(3)
+    folder.save_weights("generator.safetensors", build_generator(recipe, recipe.build_space(), torch.device("cpu")))
+    folder.finish("generator", 0.0)
+    return folder.path
+
+
+def test_a_floor_is_used(asked: Path) -> None:
+    run = Run.open(asked)
     section = run.recipe.search.model_copy(update={"min_use": 0.97})
     run.recipe = run.recipe.model_copy(update={"search": section})
-    (proposal,) = run.propose([budgets])
+    (proposal,) = run.propose([BudgetSet.parse("macs<=60k")])
     assert 0.97 * 60e3 <= proposal.costs["macs"] <= 60e3
 
 
-def test_answers_need_the_generator_alone_and_leave_nothing(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = [BudgetSet.parse(text) for text in BUDGETS[1::2]]
-    expected = Run.open(finished).propose(asked)
-    for name in ("supernet.safetensors", "data.json", "data.listing.gz"):
-        (finished / name).unlink()
-    before = contents(finished)
-    for part in ("data", "supernet", "evaluator", "listing"):
-        monkeypatch.setattr(RunContext, part, property(lambda _: pytest.fail("nothing else is loaded")))
-    assert [found.architecture for found in Run.open(finished).propose(asked)] == [p.architecture for p in expected]
-    code, out, err = call(capsys, "generate", finished, "--instant", *BUDGETS, "--json")
+def test_answers_need_the_generator_alone_and_leave_nothing(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(asked)
+    expected = Run.open(asked).propose([BudgetSet.parse(text) for text in BUDGETS[1::2]])
+    code, out, err = call(capsys, "generate", asked, "--instant", *BUDGETS, "--json")
     assert (code, err) == (0, "")
-    rows = json.loads(out)
-    for row, proposal in zip(rows, expected, strict=True):
+    for row, proposal in zip(json.loads(out), expected, strict=True):
         assert row == {**proposal.to_dict(), "seconds": row["seconds"]}
         assert row["judged"] is False
         assert not [key for key in row if "top1" in key or "loss" in key]
         assert min(row["slack"].values()) >= 0
-    code, out, _ = call(capsys, "search", finished, "--instant", "--strategy", "generator")
+    code, out, _ = call(capsys, "search", asked, "--instant", "--strategy", "generator")
     assert code == 0
     assert "macs<=30k" in out  # the recipe's budgets
     assert not missing("not judged: chosen by their probability", out)
-    assert contents(finished) == before
+    assert contents(asked) == before
 
 
-def test_nobody_takes_them_for_judged(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = call(capsys, "generate", finished, "--instant", "--json")
+def test_nobody_takes_them_for_judged(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "generate", asked, "--instant", "--json")
     row = {**json.loads(out)[0], "layers": [["k3"]], "answered": "2026-01-01T00:00:00+00:00"}
-    with (finished / "candidates.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    with pytest.raises(RunError, match=r"candidates\.jsonl, line 3: .*supernet_top1_percent"):
-        read_answers(RunContext(RunFolder.open(finished), Run.open(finished).recipe))
-    file_ = finished.parent / "asked.json"
-    file_.write_text(out)
-    code, _, err = call(capsys, "retrain", finished, file_, "--json")
-    assert code == 0, err  # to train one is to find out
+    (asked / "candidates.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(RunError, match=r"candidates\.jsonl, line 1: .*supernet_top1_percent"):
+        read_answers(Run.open(asked).context)
+    (asked / "asked.json").write_text(out)
+    found = read_architectures(asked / "asked.json", Run.open(asked).space)  # to train one is to find out
+    assert [architecture.to_dict() for architecture in found] == [entry["architecture"] for entry in json.loads(out)]
 
 
 @pytest.mark.parametrize(
@@ -144,27 +148,25 @@ def test_nobody_takes_them_for_judged(finished: Path, capsys: pytest.CaptureFixt
     ],
 )
 def test_mistakes_end_with_one_message(
-    finished: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    asked: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     command, *options = arguments
-    code, out, err = call(capsys, command, finished, "--instant", *options)
+    code, out, err = call(capsys, command, asked, "--instant", *options)
     assert (code, out) == (2, "")
     assert not missing(message, err), err
 
 
-def test_without_a_generator_the_command_that_trains_it_is_named(finished: Path) -> None:
-    stages = json.loads((finished / "stages.json").read_text())
-    del stages["generator"]
-    (finished / "stages.json").write_text(json.dumps(stages))
+def test_without_a_generator_the_command_that_trains_it_is_named(asked: Path) -> None:
+    (asked / "stages.json").unlink()
     with pytest.raises(RunError, match="the generator stage has not finished; run: anybudget generator"):
-        open_instantly(finished)
+        open_instantly(asked)
 
 
-def test_neither_images_nor_what_trains_is_imported(finished: Path) -> None:
+def test_neither_images_nor_what_trains_is_imported(asked: Path) -> None:
     without = ["scipy.stats", "scipy.optimize", "PIL", "lightning", "anybudget.data.protocol", "anybudget.nets"]
     script = (
         "import sys, anybudget.cli\n"
-        f"sys.argv = ['anybudget', 'generate', {str(finished)!r}, '--instant']\n"
+        f"sys.argv = ['anybudget', 'generate', {str(asked)!r}, '--instant', '-b', 'macs<=45k']\n"
         "anybudget.cli.main()\n"
         f"found = sys.modules.keys() & set({without})\nassert not found, found\n"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from anybudget.decoding.trellis import Array, Trellis
 
@@ -67,6 +66,8 @@ def _jointly(trellis: Trellis, room: Array, sizes: Array, start: Sequence[Array]
 
     Source: Kelley 1960, the cutting-plane method for convex programs.
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp  # here: most budgets have one limit and need none of it
+
     slopes, values = list[Array](), list[float]()
     best, found = np.inf, start[0]
     tried = [np.zeros(len(room)), *start]
