@@ -2,19 +2,23 @@
 
 import itertools
 import json
+from math import prod
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from anybudget.architecture import Architecture
 from anybudget.costs import CostTerms, build_costs, cost_names, counts, separated
-from anybudget.errors import BudgetError
+from anybudget.costs.counted import Macs
+from anybudget.errors import ArchitectureError, BudgetError
 from anybudget.nets import build_network
-from anybudget.spaces import UnifiedSpace, derive
+from anybudget.spaces import BlockSpec, UnifiedSpace, derive
 from conftest import FACTS, sgnas_settings, tiny_macro
+from small_spaces import SPACES
 
 SPACE = UnifiedSpace(tiny_macro())
 
@@ -104,6 +108,7 @@ def random_terms(seed: int) -> CostTerms:
     return CostTerms(5.0, tuple(rng.normal(size=size) for size in sizes), pairwise)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_mean_and_variance_are_those_of_every_choice_weighed(seed: int) -> None:
     """Against the definition: all combinations of choices with their probabilities."""
@@ -124,6 +129,7 @@ def test_mean_and_variance_are_those_of_every_choice_weighed(seed: int) -> None:
         assert variance[batch].item() == pytest.approx(np.average((costs - expected) ** 2, weights=weights))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_separated_terms_are_the_same_cost(seed: int) -> None:
     terms = random_terms(seed)
@@ -148,3 +154,30 @@ def test_bitops_of_floats_are_their_multiply_adds() -> None:
 def test_unknown_cost_is_named() -> None:
     with pytest.raises(BudgetError, match="unknown cost 'joules'; known costs are macs"):
         build_costs(SPACE, ("joules",))
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_a_cost_is_the_sum_over_the_blocks_each_counted_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space, rng = SPACES[kind], np.random.default_rng(0)
+    seen: list[object] = []
+
+    def counted(spec: BlockSpec) -> int:
+        seen.append(spec)
+        return counts.macs(spec)
+
+    monkeypatch.setattr(Macs, "formula", staticmethod(counted))
+    architectures = [space.sample(rng) for _ in range(300)]
+    expected = [float(sum(map(counts.macs, space.block_specs(architecture)))) for architecture in architectures]
+    model = Macs(space)
+    assert [model.cost(architecture) for architecture in architectures] == expected
+    few = [factor for factor in space.factors if len(factor.decisions) <= 2]
+    most = sum(prod(len(space.decisions[d].choices) for d in factor.decisions) for factor in few)
+    rest = len(architectures) * (len(space.factors) - len(few))
+    assert 0 < len(seen) <= most + rest
+
+
+def test_costs_of_networks_that_are_none_are_refused() -> None:
+    model = Macs(SPACE)
+    model.cost(SPACE.sample(np.random.default_rng(0)))
+    with pytest.raises(ArchitectureError, match="choice 80 is outside 0 to 79"):
+        model.cost(Architecture(SPACE.name, (80,) * len(SPACE.decisions)))

@@ -1,11 +1,14 @@
 """The refined strategy: never worse than what it starts from, bounded; its children."""
 
+from collections.abc import Mapping
+
 import numpy as np
+import pytest
 import torch
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
-from anybudget.costs import build_costs
+from anybudget.costs import CostModel, build_costs
 from anybudget.data import DataSplits
 from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import reachable
@@ -13,6 +16,7 @@ from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet
 from anybudget.runtime.accounting import Spending
+from anybudget.search import base
 from anybudget.search.base import SearchContext, TrainedGenerator
 from anybudget.search.refined import CHILDREN, RefinedSettings, RefinedStrategy, promising, standardised
 from generators import generator_for
@@ -95,3 +99,28 @@ def test_find_needs_no_search_before_it(supernet: UnifiedSupernet, data: DataSpl
 def test_standardised() -> None:
     assert standardised([1.0, 3.0]).tolist() == [-1.0, 1.0]
     assert standardised([2.0, 2.0]).tolist() == [0.0, 0.0]
+
+
+def test_costs_are_counted_once_for_all_budgets(
+    supernet: UnifiedSupernet, data: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every budget set looks at what was evaluated for any: that must not count each cost for each of them anew."""
+    counted: list[Architecture] = []
+    costs = base.exact_costs
+
+    def exact_costs(models: Mapping[str, CostModel], architecture: Architecture) -> dict[str, float]:
+        counted.append(architecture)
+        return costs(models, architecture)
+
+    monkeypatch.setattr(base, "exact_costs", exact_costs)
+    low, high = reachable({"macs": build_costs(supernet.space, ["macs"])["macs"].terms}, "macs")
+    budgets = [BudgetSet((Budget("macs", low + share * (high - low)),)) for share in np.linspace(0.2, 0.9, 8)]
+    strategy = make(supernet, data, rounds=2, per_round=1)
+    strategy.search(budgets)
+    scored = list(strategy.evaluator.scored)
+    assert len(counted) == len(scored) + len(budgets)  # and once for every answer
+    for budget_set in budgets:
+        allowed = [a for a in scored if strategy.allowed(a, budget_set)]
+        assert strategy.within(budget_set, scored) == allowed
+        assert len(allowed) > 0
+    assert len(strategy.within(budgets[0], scored)) < len(scored)

@@ -13,7 +13,10 @@ from anybudget.architecture import Architecture
 from anybudget.costs import counts
 from anybudget.costs.base import CostModel
 from anybudget.costs.terms import CostTerms, Pair, separated
-from anybudget.spaces import BlockSpec
+from anybudget.spaces import BlockSpec, Factor
+
+_KEPT = 2
+"""Decisions that a block may depend on for its count to be kept; blocks of more have as many as there are networks."""
 
 
 class BlockCost(CostModel):
@@ -28,8 +31,38 @@ class BlockCost(CostModel):
         """What one block costs, in the unit."""
 
     def cost(self, architecture: Architecture) -> float:
-        """Exact cost by formula, an integer count."""
-        return self.count(self.space.block_specs(architecture))
+        """Exact cost by formula, an integer count.
+
+        A search asks for the costs of thousands of networks, which have the same blocks: each block is counted once.
+        """
+        self.space.validate(architecture)
+        choices = architecture.choices
+        return float(
+            sum(
+                self._counted(number, tuple(choices[decision] for decision in factor.decisions))
+                for number, factor in self._factors
+            )
+        )
+
+    @cached_property
+    def _factors(self) -> list[tuple[int, Factor]]:
+        """The blocks that count, each with its place in the network."""
+        return list(enumerate(self.space.factors))[int(self.skip_first) :]
+
+    @cached_property
+    def _counts(self) -> dict[tuple[int, tuple[int, ...]], int]:
+        """What has been counted, by the place of the block and the choices that it depends on."""
+        return {}
+
+    def _counted(self, number: int, choices: tuple[int, ...]) -> int:
+        """The count of one block; kept where it depends on so few decisions that there cannot be too many of it."""
+        key = number, choices
+        found = self._counts.get(key)
+        if found is None:
+            found = self.formula(self.space.factors[number].spec(*choices))
+            if len(choices) <= _KEPT:
+                self._counts[key] = found
+        return found
 
     def count(self, specs: Sequence[BlockSpec]) -> float:
         """See `CostModel.count`."""
@@ -46,12 +79,12 @@ class BlockCost(CostModel):
         constant = 0.0
         unary = [np.zeros(size) for size in sizes]
         pairwise: dict[Pair, NDArray[np.float64]] = {}
-        for factor in self.space.factors[int(self.skip_first) :]:
+        for number, factor in self._factors:
             shape = [sizes[decision] for decision in factor.decisions]
             if len(shape) <= 2:
                 values = np.empty(shape)
                 for choices in np.ndindex(*shape):
-                    values[choices] = self.formula(factor.spec(*choices))
+                    values[choices] = self._counted(number, choices)
                 if not shape:
                     constant += float(values)
                 elif len(shape) == 1:
@@ -61,12 +94,12 @@ class BlockCost(CostModel):
                     pairwise[first, second] = pairwise.get((first, second), 0.0) + values
                 continue
             origin = [0] * len(shape)
-            base = self.formula(factor.spec(*origin))
+            base = self._counted(number, tuple(origin))
             constant += base
             for position, decision in enumerate(factor.decisions):
                 for choice in range(sizes[decision]):
                     choices = (*origin[:position], choice, *origin[position + 1 :])
-                    unary[decision][choice] += self.formula(factor.spec(*choices)) - base
+                    unary[decision][choice] += self._counted(number, choices) - base
         return separated(constant, unary, pairwise)
 
 

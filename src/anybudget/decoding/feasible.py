@@ -126,12 +126,16 @@ class FeasibleSampler:
 
     def allows(self, architecture: Architecture) -> bool:
         """Whether the exact costs meet the budgets and the floor."""
-        # Terms are a hundred times faster than block by block, and differ by rounding at most: they rule out most.
+        # Terms are faster than block by block, and differ by rounding at most: they rule out most.
         return (
             all(self.terms[b.cost].cost(architecture.choices) <= b.limit * (1 + _ROUNDING) for b in self.budgets)
             and all(self._costs[b.cost].cost(architecture) <= b.limit for b in self.budgets)
             and self._costs[self._first.cost].cost(architecture) >= self._floor
         )
+
+    def admits(self, costs: Mapping[str, float]) -> bool:
+        """`allows`, of an architecture whose exact costs are known already, by name."""
+        return self.budgets.allows(costs) and costs[self._first.cost] >= self._floor
 
     def _from_window(
         self, found: dict[Architecture, None], count: int, rng: np.random.Generator, known: Container[Architecture]

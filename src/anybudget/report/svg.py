@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 
 from markupsafe import Markup, escape
 
@@ -14,6 +14,8 @@ from anybudget.report.scales import Scale
 # The mean advance of a sans-serif glyph, in em: wide enough that estimated boxes do not overlap.
 GLYPH = 0.58
 LABEL_SIZE = 12.0
+_CELL = 24.0
+"""Pixels from one line to the next of the grid in which what is in the way of a label is found."""
 
 
 def tag(name: str, *children: str, **attributes: str | float) -> Markup:
@@ -130,11 +132,16 @@ class Labels:
     """Places direct labels beside points. A label with no free place is left out: tooltip and table still have it."""
 
     area: Box
-    taken: list[Box] = field(default_factory=list)
+    _taken: dict[tuple[int, int], list[Box]] = field(default_factory=dict)
 
     def block(self, box: Box) -> None:
         """Keep labels off `box`."""
-        self.taken.append(box)
+        for cell in self._cells(box):
+            self._taken.setdefault(cell, []).append(box)
+
+    def is_free(self, box: Box) -> bool:
+        """Whether nothing that is kept off shares any area with `box`; only what lies near it is looked at."""
+        return not any(box.overlaps(other) for cell in self._cells(box) for other in self._taken.get(cell, ()))
 
     def block_line(self, points: Sequence[tuple[float, float]], clearance: float = 3.0) -> None:
         """Keep labels off the line through `points`."""
@@ -153,10 +160,17 @@ class Labels:
         width = GLYPH * LABEL_SIZE * len(content)
         for dx, dy in _below(width) if below else _above(width) + _below(width):
             box = Box(x + dx, y + dy - LABEL_SIZE, x + dx + width, y + dy + 0.25 * LABEL_SIZE)
-            if box.inside(self.area) and not any(box.overlaps(other) for other in self.taken):
-                self.taken.append(box)
+            if box.inside(self.area) and self.is_free(box):
+                self.block(box)
                 return text(box.left + width / 2, y + dy, content, class_, "middle")
         return Markup("")
+
+    def _cells(self, box: Box) -> Iterator[tuple[int, int]]:
+        """The cells of a grid over the area that a box touches."""
+        left, right = max(box.left, self.area.left), min(box.right, self.area.right)
+        top, bottom = max(box.top, self.area.top), min(box.bottom, self.area.bottom)
+        columns, rows = (range(int(a // _CELL), int(b // _CELL) + 1) for a, b in ((left, right), (top, bottom)))
+        return product(columns, rows)
 
 
 def _above(width: float) -> list[tuple[float, float]]:

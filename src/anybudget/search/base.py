@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -152,6 +152,7 @@ class Strategy(ABC):
         self.progress = context.progress
         self.training = Spending()
         self._feasible: dict[BudgetSet, FeasibleSampler] = {}
+        self._exact: dict[Architecture, dict[str, float]] = {}
 
     @property
     def spent(self) -> Spending:
@@ -222,6 +223,20 @@ class Strategy(ABC):
     def allowed(self, architecture: Architecture, budgets: BudgetSet) -> bool:
         """Whether an architecture meets the budgets exactly, and uses as much of them as `min_use` asks for."""
         return self.feasible(budgets).allows(architecture)
+
+    def within(self, budgets: BudgetSet, evaluated: Iterable[Architecture]) -> list[Architecture]:
+        """Those of some evaluated architectures that are `allowed`, in order.
+
+        Their costs are kept: with many budget sets each is asked about for all of them.
+        """
+        sampler, found = self.feasible(budgets), []
+        for architecture in evaluated:
+            costs = self._exact.get(architecture)
+            if costs is None:
+                costs = self._exact[architecture] = exact_costs(self.costs, architecture)
+            if sampler.admits(costs):
+                found.append(architecture)
+        return found
 
 
 def found_for(budgets: BudgetSet, architecture: Architecture, costs: Mapping[str, float]) -> dict[str, Any]:

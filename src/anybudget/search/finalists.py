@@ -21,7 +21,7 @@ def finalists(strategy: Strategy, answer: Candidate, settings: RaceSettings) -> 
     and the answer itself.
     """
     scored = strategy.evaluator.scored
-    allowed = [a for a in scored if a != answer.architecture and strategy.allowed(a, answer.budgets)]
+    allowed = [a for a in strategy.within(answer.budgets, scored) if a != answer.architecture]
     order = sorted(
         (answer.architecture, *sorted(allowed, key=lambda a: a.choices)),
         key=lambda a: key(scored[a], settings.by),

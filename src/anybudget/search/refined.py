@@ -145,5 +145,5 @@ def standardised(values: Sequence[float]) -> NDArray[np.float64]:
 
 def best_within(strategy: Strategy, budgets: BudgetSet, evaluated: Collection[Architecture]) -> list[Architecture]:
     """The evaluated networks that meet the budgets, best first: by `Metrics.rank`."""
-    fitting = [architecture for architecture in evaluated if strategy.allowed(architecture, budgets)]
+    fitting = strategy.within(budgets, evaluated)
     return best_first(dict(zip(fitting, strategy.evaluator.scores(fitting), strict=True)))

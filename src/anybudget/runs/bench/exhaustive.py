@@ -23,4 +23,4 @@ class ExhaustiveStrategy(Strategy):
 
     def find(self, budgets: BudgetSet) -> Found:
         """See `Strategy.find`."""
-        return Found(self.best([network for network in self._everything if self.allowed(network, budgets)]))
+        return Found(self.best(self.within(budgets, self._everything)))
