@@ -3,7 +3,8 @@
 Each seed is a whole run in OUT-SEED; then its answers and random networks of their cost are trained alone and alike.
 The figures of all runs are pooled: answers averaged, with errors over runs, random networks as one sample. Finished
 stages and trainings are kept, so a stopped benchmark resumes where it was. The result is written to OUT-worth.json.
-Run: python benchmarks/worth.py [--recipe R] [--seeds 3] [--budget B] [--random 8] [--trainings 2] [--set KEY=VALUE]
+Run: python benchmarks/worth.py [--recipe R] [--seeds 3] [--budget B] [--random 8] [--trainings 2] [--workers N]
+    [--set KEY=VALUE]
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, help="of each network; 2 if not given")
     parser.add_argument("--epochs", type=int, help="of each training; the recipe's if not given")
     parser.add_argument("--reference", action="append", default=[], dest="references", metavar="NAME=ARCH.json")
+    parser.add_argument("--workers", type=int, help="processes that share out the work; one for each core if not given")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
     out = arguments.out or ROOT / "runs" / f"bench-worth-{arguments.recipe.stem}"
@@ -56,6 +58,7 @@ def worth(arguments: argparse.Namespace, path: Path, seed: int) -> Worth:
     """One run with all its stages, and what its search is worth."""
     recipe = load_recipe(arguments.recipe, [*arguments.overrides, f"seed={seed}"])
     run = Run.create(recipe, path, RichProgress())
+    run.workers = arguments.workers
     run.run_all()
     budgets = [BudgetSet.parse(text, run.costs) for text in arguments.budgets] or recipe.budget_sets()
     answered = dict(read_answers(run.context))

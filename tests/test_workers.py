@@ -148,10 +148,11 @@ def dies(folder: Path, times: int, number: int, task: Task) -> int:
 
 def test_the_piece_of_a_dead_worker_is_done_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bar = Bar()
-    found = dict(TWO.each(pieces(partial(dies, tmp_path, DEATHS - 1)), bar))
+    found = dict(Workers(3, threads=1).each(pieces(partial(dies, tmp_path, DEATHS - 1)), bar))
     assert found == {number: number for number in range(4)}
     assert bar.done == 20
-    assert caplog.text.count("has died of SIGKILL; piece 1 is done again") == DEATHS - 1
+    assert caplog.text.count("has died of SIGKILL; piece 1 is done again, with 2 worker(s)") == 1
+    assert caplog.text.count("has died of SIGKILL; piece 1 is done again, with 1 worker(s)") == DEATHS - 2
 
 
 def test_it_is_given_up_after_some_deaths(tmp_path: Path) -> None:

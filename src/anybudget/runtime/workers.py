@@ -79,7 +79,8 @@ class Workers:
     def each(self, pieces: Sequence[Piece[T]], task: Task = SILENT, *, saving: bool = False) -> Iterator[tuple[int, T]]:
         """The index and the result of every piece, as they are done.
 
-        A worker that dies is named, and its piece is done again. Whoever stops asking early ends the workers.
+        A worker that dies is named, and its piece is done again, with one worker fewer from then on. Whoever stops
+        asking early ends the workers.
 
         Args:
             pieces: what is done, begun in this order.
@@ -195,7 +196,7 @@ class _Crew(Generic[T]):
         connection.close()
 
     def _do_again(self, worker: _Worker) -> None:
-        """Have the piece of a worker that has died done again.
+        """Have the piece of a worker that has died done again, by one worker fewer: memory may be short.
 
         Raises:
             RunError: too many have died over it.
@@ -209,7 +210,14 @@ class _Crew(Generic[T]):
                 f"{name}: {DEATHS} worker processes have died over it, the last one of {cause}; what was saved is "
                 "kept. If memory has run out, take fewer --workers (1 does all in this process)"
             )
-        log.warning("a worker (process %s) has died of %s; %s is done again", worker.process.pid, cause, name)
+        self._count = max(1, self._count - 1)
+        log.warning(
+            "a worker (process %s) has died of %s; %s is done again, with %d worker(s) from now on",
+            worker.process.pid,
+            cause,
+            name,
+            self._count,
+        )
         self._waiting.appendleft(worker.index)
         self._start()
 

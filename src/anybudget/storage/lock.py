@@ -7,8 +7,6 @@ import os
 import platform
 from pathlib import Path
 
-import psutil
-
 from anybudget.reading import UnreadableError, parse_object, read_bytes
 
 
@@ -33,6 +31,8 @@ def is_locked(path: Path) -> bool | None:
 
 def has_ended(path: Path) -> bool:
     """Whether the process that says in a file to have locked a run folder has ended, without having taken that back."""
+    import psutil
+
     try:
         found = parse_object(read_bytes(path))
         if found["host"] != platform.node():
