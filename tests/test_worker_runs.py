@@ -8,18 +8,22 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import PerImage
 from anybudget.recipe import load_recipe
+from anybudget.runs import trainings as module
 from anybudget.runs import workers as run_workers
 from anybudget.runs.run import Run
 from anybudget.runs.trainings import Training, train_each
@@ -28,6 +32,7 @@ from anybudget.runtime.signals import Stopped
 from anybudget.runtime.workers import Workers
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
+from anybudget.training.retrain import train_network
 from anybudget.worth.health import HealthSettings
 from conftest import call
 
@@ -50,6 +55,23 @@ def begun(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.train_generator()
     run.search()
     return path
+
+
+class Bar:
+    """Progress that adds up its steps."""
+
+    def __init__(self) -> None:
+        self.done = self.total = 0
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Bar]:
+        del name
+        self.total += total
+        yield self
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        del figure
+        self.done += steps
 
 
 def with_workers(begun: Path, folder: Path, count: int) -> Run:
@@ -100,6 +122,30 @@ def test_kills_and_other_numbers_of_workers_change_nothing(begun: Path, tmp_path
     assert check_resume(begun, work, tmp_path, kills=3)
 
 
+def test_the_training_of_a_dead_worker_goes_on_from_its_checkpoint(
+    begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, broken = with_workers(begun, tmp_path, 1), with_workers(begun, tmp_path, 2)
+    train_each(whole.context, trainings(whole))
+    mark, seen = tmp_path / "died", tmp_path / "seen"
+
+    def dying(network: nn.Module, *arguments: Any, **named: Any) -> None:
+        if mark.exists() and not seen.exists():
+            seen.write_text(str(len(list((broken.folder.path / "checkpoints").iterdir()))))
+        train_network(network, *arguments, **named)
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(module, "train_network", dying)
+    broken.context.progress = bar = Bar()
+    train_each(broken.context, trainings(broken))
+    assert "has died of SIGKILL; train " in caplog.text
+    assert int(seen.read_text()) > 0
+    assert bar.done == bar.total > 0
+    assert not differing_files(whole.folder.path, broken.folder.path)
+
+
 def test_a_stop_is_heard_by_workers_which_save_themselves(begun: Path, tmp_path: Path) -> None:
     whole, broken = with_workers(begun, tmp_path, 1), with_workers(begun, tmp_path, 2)
     train_each(whole.context, trainings(whole))
@@ -125,15 +171,6 @@ def test_a_stop_is_heard_by_workers_which_save_themselves(begun: Path, tmp_path:
     train_each(broken.context, trainings(broken))
     shutil.rmtree(folder)  # of the long ones, which nobody asks for any more
     assert not differing_files(whole.folder.path, broken.folder.path)
-
-
-class Bar:
-    def __init__(self) -> None:
-        self.done = 0
-
-    def advance(self, steps: int = 1, figure: str = "") -> None:
-        del figure
-        self.done += steps
 
 
 def test_judging_is_the_same_and_counts_alike(begun: Path, tmp_path: Path) -> None:
