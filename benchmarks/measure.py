@@ -24,6 +24,21 @@ def seconds(workloads: Mapping[str, Callable[[], object]], rounds: int = 7, warm
     return {name: median(values) for name, values in times.items()}
 
 
+def cpu_seconds(workloads: Mapping[str, Callable[[], object]], rounds: int = 15, warmup: int = 2) -> dict[str, float]:
+    """Least processor time of each workload, in turn and in one thread: what else the machine does counts little."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    least = dict.fromkeys(workloads, float("inf"))
+    for number in range(-warmup, rounds):
+        for name, work in workloads.items():
+            started = time.process_time()
+            work()
+            if number >= 0:
+                least[name] = min(least[name], time.process_time() - started)
+    torch.set_num_threads(threads)
+    return least
+
+
 def peak_bytes(work: Callable[[], object]) -> int:
     """Most bytes of CPU tensors alive at once during `work`, above what was alive before."""
     work()

@@ -1,4 +1,4 @@
-"""Batch norm of narrow channels-last tensors, forward and backward: rows of several pixels against torch's own.
+"""Batch norm of narrow channels-last tensors, forward and backward: compiled, and as rows, against torch's own.
 
 Run: python benchmarks/norms.py
 """
@@ -13,6 +13,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
+from anybudget.nets.compiled.kernels import kernels_allowed
 from anybudget.nets.norms import batch_norm
 from measure import machine, seconds
 
@@ -20,7 +21,14 @@ SHAPES = [(64, 4, 14, 14), (64, 12, 14, 14), (64, 24, 14, 14), (64, 18, 7, 7), (
 
 
 def main() -> None:
-    table = Table("shape", "time / torch's", title=f"batch norm, channels last ({machine()})", title_justify="left")
+    torch.set_num_threads(1)  # as compiled kernels compute
+    table = Table(
+        "shape",
+        "compiled / torch's",
+        "as rows / torch's",
+        title=f"batch norm, channels last ({machine()})",
+        title_justify="left",
+    )
     for shape in SHAPES:
         norm = nn.BatchNorm2d(shape[1])
         x = torch.randn(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -29,14 +37,20 @@ def main() -> None:
         def ours(x: torch.Tensor = x, norm: nn.BatchNorm2d = norm) -> torch.Tensor:
             return batch_norm(x, [norm])
 
+        def rows(x: torch.Tensor = x, norm: nn.BatchNorm2d = norm) -> torch.Tensor:
+            with kernels_allowed(False):
+                return batch_norm(x, [norm])
+
         def theirs(x: torch.Tensor = x, norm: nn.BatchNorm2d = norm) -> torch.Tensor:
             return F.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
 
         def work(forward: Callable[[], torch.Tensor], gradient: torch.Tensor = gradient) -> Callable[[], None]:
             return lambda: forward().backward(gradient)
 
-        times = seconds({"ours": work(ours), "theirs": work(theirs)}, rounds=50, warmup=10)
-        table.add_row("x".join(map(str, shape)), f"{times['ours'] / times['theirs']:.2f}")
+        works = {"ours": work(ours), "rows": work(rows), "theirs": work(theirs)}
+        times = seconds(works, rounds=50, warmup=10)
+        ratios = (f"{times[name] / times['theirs']:.2f}" for name in ("ours", "rows"))
+        table.add_row("x".join(map(str, shape)), *ratios)
     Console(width=130).print(table)
 
 

@@ -1,7 +1,8 @@
-"""One training step of a path and of the generator against what they replace, on SGNAS's CIFAR-sized net.
+"""One training step of a network, of a path and of the generator against what they replace.
 
-Table 6 widths, strides 1, 2, 2, 1, 2, 1, 32x32 images, batch 32. Each ratio compares medians of workloads that run in
-turn in one process. Run: python benchmarks/steps.py
+On SGNAS's CIFAR-sized net (table 6 widths, strides 1, 2, 2, 1, 2, 1, 32x32 images, batch 32) and that of the demo.
+Workloads run in turn in one process: steps of networks and paths, in one thread, are compared by their least processor
+time, generator steps by medians. Run: python benchmarks/steps.py
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -18,12 +21,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anybudget.generator.network import gumbel_softmax
-from anybudget.nets import UnifiedSupernet
+from anybudget.nets import Supernet, UnifiedSupernet, build_supernet, depthwise
 from anybudget.nets.blocks import channels_last
+from anybudget.nets.compiled.kernels import kernels_allowed
+from anybudget.recipe import load_recipe
+from anybudget.runtime.allocator import freed_memory_kept
 from anybudget.spaces import UnifiedSettings, UnifiedSpace, stages
 from anybudget.testing import explicit_mixture
-from measure import machine, peak_bytes, seconds
+from measure import cpu_seconds, machine, peak_bytes, seconds
 
+DEMO = Path(__file__).parents[1] / "recipes" / "demo.toml"
 WIDTHS = [(32, 2, 1), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)]
 BATCH = 32
 
@@ -56,25 +63,50 @@ def training_step(
     return step
 
 
-def path_step(supernet: UnifiedSupernet, images: Tensor, labels: Tensor, paths: int) -> list[tuple[str, float]]:
-    """A path's training step over that of the same network standing alone, in its faster memory format."""
+def network_steps(name: str, supernet: Supernet, images: Tensor, labels: Tensor, paths: int) -> list[tuple[str, float]]:
+    """Steps of random paths, and of the same networks standing alone, over those of PyTorch's layers.
+
+    These are the networks standing alone, called layer by layer, in their faster memory format.
+    """
     supernet.train()
     rng = np.random.default_rng(0)
-    ratios = []
+    ratios: dict[str, list[float]] = {}
     for _ in range(paths):
         architecture = supernet.space.sample(rng)
-        flat = supernet.extract(architecture).train()
-        last = channels_last(supernet.extract(architecture).train())
-        contiguous = images.contiguous()
-        times = seconds(
-            {
-                "path": training_step(supernet, partial(supernet, path=architecture), images, labels),
-                "alone, contiguous": training_step(flat, flat, contiguous, labels),
-                "alone, channels last": training_step(last, last, images, labels),
-            }
-        )
-        ratios.append(times["path"] / min(times["alone, contiguous"], times["alone, channels last"]))
-    return [("path training step / the network alone: time", float(np.median(ratios)))]
+        own, last, flat = (supernet.extract(architecture).train() for _ in range(3))
+        channels_last(own), channels_last(last)
+        works = {
+            "path": training_step(supernet, partial(supernet, path=architecture), images, labels),
+            "network": training_step(own, own, images, labels),
+            "PyTorch's layers": by_layers(training_step(last, last, images, labels)),
+            "PyTorch's layers, contiguous": by_layers(training_step(flat, flat, images.contiguous(), labels)),
+        }
+        with freed_memory_kept():
+            times = cpu_seconds(works)
+        layers = min(times["PyTorch's layers"], times["PyTorch's layers, contiguous"])
+        peak = peak_bytes(works["PyTorch's layers"])
+        for what in ("path", "network"):
+            ratios.setdefault(f"{name}, {what} / PyTorch's layers: time", []).append(times[what] / layers)
+            ratios.setdefault(f"{name}, {what} / PyTorch's layers: memory", []).append(peak_bytes(works[what]) / peak)
+    return [(what, float(np.median(values))) for what, values in ratios.items()]
+
+
+def by_layers(step: Callable[[], None]) -> Callable[[], None]:
+    """The same step with PyTorch's own operators alone."""
+
+    def plain() -> None:
+        with kernels_allowed(False), patch.object(depthwise, "gains", return_value=False):
+            step()
+
+    return plain
+
+
+def demo() -> tuple[Supernet, Tensor, Tensor]:
+    """The supernet of recipes/demo.toml, with a batch of images and labels."""
+    recipe = load_recipe(DEMO)
+    supernet, settings = build_supernet(recipe.build_space()), recipe.space
+    images = torch.randn(recipe.retrain.batch_size, settings.input_channels, settings.input_size, settings.input_size)
+    return channels_last(supernet), images, torch.randint(0, settings.classes, (len(images),))
 
 
 def generator_step(supernet: UnifiedSupernet, images: Tensor, labels: Tensor) -> list[tuple[str, float]]:
@@ -126,9 +158,11 @@ def main() -> None:
     images = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 100, (BATCH,))
     table = Table("ratio", "measured", "at most", title=f"steps ({machine()})", title_justify="left")
-    targets = {"the network alone: time": "1.05", "operation: time": "0.4", "operation: peak memory": "0.6"}
+    targets = {"layers: time": "0.7", "operation: time": "0.4", "operation: peak memory": "0.6"}
+    small, few, classes = demo()
     for name, ratio in [
-        *path_step(supernet, images, labels, arguments.paths),
+        *network_steps("demo", small, few.contiguous(memory_format=torch.channels_last), classes, arguments.paths),
+        *network_steps("CIFAR-sized", supernet, images, labels, arguments.paths),
         *generator_step(supernet, images, labels),
     ]:
         target = next((value for key, value in targets.items() if name.endswith(key)), "")

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from anybudget.errors import ConfigError, shown
 from anybudget.nets.depthwise import DepthwiseConv2d
+from anybudget.nets.expand_depthwise import expand_depthwise
+from anybudget.nets.norm_activation import Norm, is_hooked, norm_activation, trains_plainly
 from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec, SkipSpec
 from anybudget.spaces.blocks import ActivationName
 
@@ -45,6 +47,14 @@ class ConvNormActivation(nn.Sequential):
         self.norm = nn.BatchNorm2d(conv.out_channels)
         if act is not None:
             self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C_in, H, W]` through all layers in turn; the norm and the activation at once where that is faster."""
+        layers = iter(self._modules.values())
+        x = norm_activation(next(layers)(x), next(layers), next(layers) if "act" in self._modules else None)
+        for layer in layers:
+            x = layer(x)
+        return x
 
 
 class SqueezeExcite(nn.Module):
@@ -85,6 +95,24 @@ class KernelBranch(nn.Module):
         self.depthwise = ConvNormActivation(DepthwiseConv2d(channels, kernel, spec.stride), spec.activation)
         self.project = pointwise(channels, spec.out_channels, spec.groups)
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """What is projected: `[N, C_in, H, W]` to `[N, C, H / stride, W / stride]`."""
+        out = self._at_once(x)
+        if out is None:
+            return cast(Tensor, self.depthwise(self.expand(x)))
+        return norm_activation(out, self.depthwise.norm, self.depthwise.act)
+
+    def _at_once(self, x: Tensor) -> Tensor | None:
+        """Up to the depthwise convolution, by one operator; None where the layers are to be called one by one."""
+        if not isinstance(self.expand, ConvNormActivation) or len(self.expand) != 3:
+            return None
+        expand, norm, act = self.expand
+        conv = cast(DepthwiseConv2d, self.depthwise.conv)
+        if not trains_plainly(norm) or is_hooked(self.expand, *self.expand, self.depthwise, conv):
+            return None
+        weight = cast(nn.Conv2d, expand).weight
+        return expand_depthwise(x, weight, Norm.of(norm), act, conv.weight, conv.stride[0])
+
 
 class InvertedBottleneck(nn.Module):
     """An inverted bottleneck with one or more depthwise kernel sizes, computed as a sum of one branch per size.
@@ -103,14 +131,13 @@ class InvertedBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C_in, H, W]` to `[N, C_out, H / stride, W / stride]`."""
         branches = [cast(KernelBranch, branch) for branch in self.branches]
-        hidden = [branch.depthwise(branch.expand(x)) for branch in branches]
+        hidden = [branch.hidden(x) for branch in branches]
         if self.se is not None:
             hidden = self.se(hidden)
         out = branches[0].project(hidden[0])
         for branch, value in zip(branches[1:], hidden[1:], strict=True):
             out = out + branch.project(value)
-        out = self.norm(out)
-        return out + x if self.residual else cast(Tensor, out)
+        return norm_activation(out, self.norm, residual=x if self.residual else None)
 
 
 class Classifier(nn.Module):

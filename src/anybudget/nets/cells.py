@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from anybudget.nets.base import Step
 from anybudget.nets.blocks import build_block, initialise, make_block, pointwise
 from anybudget.nets.mixture import MixableSupernet, weighted_sum
+from anybudget.nets.norm_activation import norm_activation
 from anybudget.nets.norms import keep_statistics
 from anybudget.spaces import PathEncoding
 from anybudget.spaces.nas_bench_201 import (
@@ -34,6 +35,10 @@ class ActivationConvNorm(nn.Sequential):
         self.act = nn.ReLU()  # not in place: other edges read the same input
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C_in, H, W]` to `[N, C_out, H / stride, W / stride]`."""
+        return norm_activation(self.conv(self.act(x)), self.norm)
 
 
 class Zero(nn.Module):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anybudget.nets.compiled.kernels import SIZES, depthwise_kernel_gradient, is_dense, usable
+
 _CHUNK = 2**18
 """Numbers of the input that the weight gradient works on at a time: 1 MiB, so that its copies stay in the cache."""
 
@@ -86,11 +88,13 @@ def gains(x: Tensor, kernel: Tensor, stride: int) -> bool:
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, size: int, stride: int) -> Tensor:
-    """The gradient of a depthwise kernel, as one forward convolution with every image and channel a group of its own.
+    """The gradient of a depthwise kernel: by a compiled kernel where that can be used, else by one convolution.
 
-    Entry `[c, 0, i, j]` is the sum of `gradient[n, c, a, b] * x[n, c, stride * a + i, stride * b + j]`, `x` padded: of
-    each plane of `x` with the same plane of `gradient` as the kernel, dilated by the stride. A few images at a time, as
-    many for the same shape always, so that the sum is always rounded alike.
+    The convolution is a forward one with every image and channel a group of its own: entry `[c, 0, i, j]` is the sum of
+    `gradient[n, c, a, b] * x[n, c, stride * a + i, stride * b + j]`, `x` padded: of each plane of `x` with the same
+    plane of `gradient` as the kernel, dilated by the stride. A few images at a time, as many for the same shape always,
+    so that the sum is always rounded alike. It can be differentiated; the compiled kernel is not used where that is
+    wanted.
 
     Args:
         x: the input, `[N, C, H, W]`.
@@ -101,6 +105,9 @@ def weight_gradient(x: Tensor, gradient: Tensor, size: int, stride: int) -> Tens
     Returns:
         `[C, 1, size, size]`.
     """
+    if size in SIZES and not torch.is_grad_enabled() and is_dense(x) and usable(x, gradient):
+        dense = gradient.contiguous(memory_format=torch.channels_last)
+        return depthwise_kernel_gradient(x, dense, size, stride)
     channels, padding = x.shape[1], size // 2
     images = max(1, _CHUNK // (x.numel() // len(x)))
     total = x.new_zeros(channels, size, size)

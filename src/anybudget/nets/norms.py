@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anybudget.nets.norm_activation import Norm, finished, over_batch
+
 OverBatch = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]]
 """Normalises `[N, C, H, W]` with weight, bias and epsilon; also gives the mean and the unbiased variance `[C]`."""
 
@@ -24,17 +26,33 @@ def _affine(norms: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
     return join([norm.weight for norm in norms]), join([norm.bias for norm in norms])
 
 
-def batch_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
-    """Normalise by the statistics of this batch and leave the running ones alone.
+def batch_norm(
+    x: Tensor, norms: Sequence[nn.BatchNorm2d], act: nn.Module | None = None, residual: Tensor | None = None
+) -> Tensor:
+    """`act(norm(x)) + residual` by the statistics of this batch; the running ones are left alone.
 
     `norms` are those of consecutive channel groups of `x` `[N, C, H, W]`; their widths add up to C.
     """
     weight, bias = _affine(norms)
     if isinstance(norms[0], _LentNorm):
-        return norms[0].over_batch(x, weight, bias, norms[0].eps)[0]
+        return finished(norms[0].over_batch(x, weight, bias, norms[0].eps)[0], act, residual)
+    fused = over_batch(x, Norm(weight, bias, norms[0].eps), act, residual)
+    return finished(_over_batch(x, weight, bias, norms[0].eps), act, residual) if fused is None else fused
+
+
+def joined_norm(norms: Sequence[nn.BatchNorm2d]) -> Norm | None:
+    """Those of consecutive channel groups as one by the moments of the batch; None where they normalise otherwise."""
+    first = norms[0]
+    if isinstance(first, _LentNorm) or not first.training or first.track_running_stats:
+        return None
+    return Norm(*_affine(norms), first.eps)
+
+
+def _over_batch(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """The norm alone, by PyTorch's operations."""
     if x.device.type == "cpu" and _is_narrow(len(weight)) and x.is_contiguous(memory_format=torch.channels_last):
-        return cast(Tensor, _WideRowNorm.apply(x, weight, bias, norms[0].eps))  # type: ignore[no-untyped-call]
-    return F.batch_norm(x, None, None, weight, bias, training=True, eps=norms[0].eps)
+        return cast(Tensor, _WideRowNorm.apply(x, weight, bias, eps))  # type: ignore[no-untyped-call]
+    return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
 
 
 def _is_narrow(channels: int) -> bool:
@@ -128,9 +146,16 @@ class SlicedNorm(nn.BatchNorm2d):
         self.register_buffer("counts", torch.zeros(channels))
         self.track_running_stats = False
 
-    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Normalise `[N, rows, H, W]` with the parameters and statistics of these channels."""
+    def forward(self, x: Tensor, rows: slice = slice(None), act: nn.Module | None = None) -> Tensor:
+        """Normalise `[N, rows, H, W]` with the parameters and statistics of these channels; then `act`."""
         weight, bias = self.weight[rows], self.bias[rows]
+        if self.training and not self.track_running_stats and self.over_batch is None:
+            fused = over_batch(x, Norm(weight, bias, self.eps), act)
+            if fused is not None:
+                return fused
+        return finished(self._normalised(x, rows, weight, bias), act, None)
+
+    def _normalised(self, x: Tensor, rows: slice, weight: Tensor, bias: Tensor) -> Tensor:
         mean, variance = _buffer(self.running_mean)[rows], _buffer(self.running_var)[rows]
         if not self.training:
             return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=self.eps)
@@ -199,11 +224,16 @@ def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, norm.bias.detach() - _buffer(norm.running_mean) * scale
 
 
-def shared_norm(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
-    """Normalise as the mode of the norms says: by running statistics, by the batch, or by the batch and `recording`."""
-    if not norms[0].training:
-        return running_norm(x, norms)
-    return recording_norm(x, norms) if norms[0].track_running_stats else batch_norm(x, norms)
+def shared_norm(
+    x: Tensor, norms: Sequence[nn.BatchNorm2d], act: nn.Module | None = None, residual: Tensor | None = None
+) -> Tensor:
+    """`act(norm(x)) + residual`, normalised as the mode of the norms says.
+
+    By running statistics, by the batch, or by the batch and `recording`.
+    """
+    if norms[0].training and not norms[0].track_running_stats:
+        return batch_norm(x, norms, act, residual)
+    return finished((recording_norm if norms[0].training else running_norm)(x, norms), act, residual)
 
 
 def reset_statistics(module: nn.Module) -> None:

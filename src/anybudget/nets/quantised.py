@@ -15,6 +15,7 @@ from anybudget.errors import ConfigError
 from anybudget.nets.blocks import activation, initialise, make_block
 from anybudget.nets.choice import SHARED_LAYERS, ChoiceLayer
 from anybudget.nets.mixture import weighted_sum
+from anybudget.nets.norm_activation import norm_activation
 from anybudget.spaces.blocks import BlockSpec, Convolution
 from anybudget.spaces.resnet_bits import BasicBlockSpec, MaxPoolSpec
 
@@ -196,10 +197,10 @@ class BasicBlock(nn.Module):
 
     def run(self, x: Tensor, convolve: Convolve) -> Tensor:
         """The block with `convolve(conv, value)` in the place of every convolution."""
-        out = self.act(self.norm1(convolve(self.conv1, x)))
-        out = self.norm2(convolve(self.conv2, out))
+        out = norm_activation(convolve(self.conv1, x), self.norm1, self.act)
+        out = norm_activation(convolve(self.conv2, out), self.norm2)
         if self.shortcut is not None and self.shortcut_norm is not None:
-            x = self.shortcut_norm(convolve(self.shortcut, x))
+            x = norm_activation(convolve(self.shortcut, x), self.shortcut_norm)
         return cast(Tensor, self.act(out + x))
 
 

@@ -39,7 +39,7 @@ class SlicedConv(nn.Module):
             out = depthwise_conv2d(x, weight, None, conv.stride[0])
         else:
             out = F.conv2d(x, weight, None, conv.stride, conv.kernel_size[0] // 2)
-        return cast(Tensor, self.act(self.norm(out, rows)))
+        return cast(Tensor, self.norm(out, rows, self.act))
 
     def copy_to(self, target: ConvNormActivation, rows: slice) -> None:
         """Copy the slice that a path uses into the plain convolution built for it."""

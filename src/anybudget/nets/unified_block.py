@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation
 from anybudget.nets.depthwise import DepthwiseConv2d, depthwise_conv2d
+from anybudget.nets.expand_depthwise import expand_depthwise
 from anybudget.nets.mixture import in_full, weighted_sum
-from anybudget.nets.norms import folded, join, running_norm, shared_norm
+from anybudget.nets.norms import folded, join, joined_norm, running_norm, shared_norm
 from anybudget.spaces import UnifiedSettings
 from anybudget.spaces.settings import LayerShape
 
@@ -70,8 +71,7 @@ class UnifiedBlock(nn.Module):
         if out is None:
             assert self.residual, "only layers that keep the shape of their input can be skipped"
             return x
-        out = shared_norm(out, [self.shadow_norm(used)])
-        return out + x if self.residual else out
+        return shared_norm(out, [self.shadow_norm(used)], residual=x if self.residual else None)
 
     def members(self, operations: Sequence[int], index: int) -> list[SubBlock]:
         """The sub-blocks that use kernel `index`, in order."""
@@ -90,13 +90,16 @@ class UnifiedBlock(nn.Module):
         return expansion - self.min_expansion if len(self.shadow_norms) > 1 else 0
 
     def _branch(self, x: Tensor, members: Sequence[SubBlock], index: int) -> Tensor:
-        hidden = F.conv2d(x, join([member.expand.weight for member in members]))
-        hidden = self.act(shared_norm(hidden, [member.expand_norm for member in members]))
+        weight = join([member.expand.weight for member in members])
         kernel = join([cast(nn.Conv2d, member.depthwise[index]).weight for member in members])
-        hidden = depthwise_conv2d(hidden, kernel, None, self.stride)
-        hidden = self.act(
-            shared_norm(hidden, [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members])
-        )
+        norms = [member.expand_norm for member in members]
+        whole = joined_norm(norms)
+        hidden = None if whole is None else expand_depthwise(x, weight, whole, self.act, kernel, self.stride)
+        if hidden is None:
+            hidden = shared_norm(F.conv2d(x, weight), norms, self.act)
+            hidden = depthwise_conv2d(hidden, kernel, None, self.stride)
+        norms = [cast(nn.BatchNorm2d, member.depthwise_norms[index]) for member in members]
+        hidden = shared_norm(hidden, norms, self.act)
         return F.conv2d(hidden, torch.cat([member.project.weight for member in members], dim=1))
 
     def read(self, encoding: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,116 @@
+"""Compiles the C files of this folder once on a machine, with the C compiler that is there, and loads them."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SOURCES = sorted(Path(__file__).parent.glob("*.[ch]"))
+
+SWITCH = "ANYBUDGET_KERNELS"
+"""Set to "pytorch", nothing is compiled or loaded."""
+
+_FLAGS = ("-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+
+_TUNINGS = (("-march=native",), ("-mcpu=native",), ())
+"""For this processor, as compilers say it; the first that a compiler takes."""
+
+_SECONDS = 120.0
+"""That a compiler may take."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None, after a notice, where they cannot be had."""
+    if os.environ.get(SWITCH, "").lower() == "pytorch":
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled()))
+    except _NoKernelsError as error:
+        log.info("training computes with PyTorch's own kernels: %s", error)
+    except OSError as error:
+        log.info("training computes with PyTorch's own kernels: the compiled ones cannot be loaded (%s)", error)
+    return None
+
+
+class _NoKernelsError(Exception):
+    """Why there are no compiled kernels."""
+
+
+def _compiled() -> Path:
+    """The shared library, made if it has not been made before."""
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang"))), None)
+    if compiler is None or os.name != "posix":
+        raise _NoKernelsError("there is no C compiler (CC, cc, gcc, clang)")
+    why = "no folder can be written"
+    for folder in _folders():
+        path = folder / f"kernels-{_digest(compiler)}.so"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_ours(folder):
+                continue
+            if not (path.exists() and _is_ours(path)):
+                _compile(compiler, path)
+            return path
+        except OSError as error:
+            why = str(error)
+    raise _NoKernelsError(why)
+
+
+def _folders() -> Iterator[Path]:
+    with suppress(RuntimeError):  # there may be no home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "anybudget"
+    yield Path(tempfile.gettempdir()) / f"anybudget-{os.getuid()}"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether nobody else can have put something there."""
+    found = path.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def _digest(compiler: str) -> str:
+    """Of all that decides what is compiled: another processor, compiler or source gets a file of its own."""
+    said = (os.path.realpath(compiler), *_FLAGS, _processor())
+    parts = [*(source.read_bytes() for source in SOURCES), *(text.encode() for text in said)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor and what it can do."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        said = ("vendor_id", "model name", "flags", "Features", "CPU part")
+        return "\n".join(sorted({line for line in lines if line.startswith(said)}))
+    return platform.platform() + platform.processor()
+
+
+def _compile(compiler: str, path: Path) -> None:
+    """Write the shared library, whole or not at all: several processes may do it at once."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        target, complaint = Path(work) / path.name, ""
+        for tuning in _TUNINGS:
+            sources = [str(source) for source in SOURCES if source.suffix == ".c"]
+            command = [compiler, *_FLAGS, *tuning, "-o", str(target), *sources, "-lm"]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            except subprocess.TimeoutExpired as error:
+                raise _NoKernelsError(f"{compiler} took more than {_SECONDS:.0f} s") from error
+            if done.returncode == 0:
+                target.chmod(0o700)
+                target.replace(path)
+                return
+            complaint = next(iter(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
+    raise _NoKernelsError(f"{compiler} cannot compile them ({complaint})")
