@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from anybudget.nets import build_supernet, depthwise
 from anybudget.nets.blocks import channels_last
+from anybudget.nets.compiled.kernels import kernels_allowed
 from anybudget.nets.depthwise import DepthwiseConv2d, depthwise_conv2d, gains, weight_gradient
 from anybudget.spaces import SearchSpace, UnifiedSpace
 from conftest import small_channels, small_mbconv, tiny_macro
@@ -146,12 +147,13 @@ def test_a_whole_step_of_supernets_and_their_networks(name: str) -> None:
             module(*arguments)
         counted = mock.Mock(side_effect=weight_gradient)
         with (
+            kernels_allowed(False),
             mock.patch.object(depthwise, "weight_gradient", counted),
             mock.patch.object(depthwise, "_SMALLEST_KERNEL", 3),
             mock.patch.object(depthwise, "_LEAST_WORK", 0),
         ):
             found = gradients_of(module, labels, *arguments)
-        with mock.patch.object(depthwise, "_SMALLEST_KERNEL", 99):
+        with kernels_allowed(False), mock.patch.object(depthwise, "_SMALLEST_KERNEL", 99):
             wanted = gradients_of(module, labels, *arguments)
         assert counted.called
         for name_, want in wanted.items():
