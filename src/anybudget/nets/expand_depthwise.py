@@ -112,7 +112,9 @@ class _ExpandDepthwise(torch.autograd.Function):
 
 
 def _pair(matrix: Tensor, factor: Tensor, shift: Tensor, kernel: Tensor, settings: _Settings) -> Pair:
-    return Pair((matrix * factor[:, None]).contiguous(), shift.contiguous(), kernel.contiguous(), settings.stride, settings.code)
+    return Pair(
+        (matrix * factor[:, None]).contiguous(), shift.contiguous(), kernel.contiguous(), settings.stride, settings.code
+    )
 
 
 def _differentiable(leaves: Sequence[Tensor], gradient: Tensor, settings: _Settings) -> list[Tensor | None]:
