@@ -38,6 +38,7 @@ bench: $(READY)  ## ratios of speed and memory, and the fashion recipe over thre
 	$(BIN)/python benchmarks/spaces.py
 	$(BIN)/python benchmarks/prefixes.py
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/growth.py --quick
 	$(BIN)/python benchmarks/fashion.py
 	$(BIN)/python benchmarks/estimator.py runs/bench-fashion-0
 
