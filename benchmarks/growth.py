@@ -191,12 +191,18 @@ def main() -> None:
     for curve in curves():
         if arguments.only in f"{curve.stage} {curve.axis}":
             results += measured(curve, quick=arguments.quick)
+            written = write(arguments.out, results, quick=arguments.quick)
             console.print(f"{time.process_time() - started:6.0f} s  {curve.stage} by {curve.axis}", style="dim")
     console.print(shown(results))
-    record = {"machine": machine(), "quick": arguments.quick, "curves": results}
-    written = write_whole(arguments.out / "growth.json", json.dumps(record, indent=1).encode())
-    picture = write_whole(arguments.out / "growth.svg", draw(results).encode())
-    console.print(f"{time.process_time() - started:.0f} s of processor time; {written}, {picture}")
+    if results:
+        console.print(f"{time.process_time() - started:.0f} s of processor time; {written}")
+
+
+def write(folder: Path, results: Sequence[Mapping[str, Any]], *, quick: bool) -> Path:
+    """Write what has been measured so far, and its picture."""
+    record = {"machine": machine(), "quick": quick, "curves": results}
+    write_whole(folder / "growth.svg", draw(results).encode())
+    return write_whole(folder / "growth.json", json.dumps(record, indent=1).encode())
 
 
 if __name__ == "__main__":

@@ -53,10 +53,14 @@ def run_folder(layers: int, images: int, answers: int) -> Path:
     labels = np.arange(images) % 10
     np.savez(root / "images.npz", x=rng.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8), y=labels)
     space = unified(layers)
+    training = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
     values = {
+        "name": "growth",
         "data": {"source": str(root / "images.npz")},
         "space": {"name": space.name, **json.loads(space.settings.model_dump_json())},
+        "supernet": training,
         "search": {"budgets": ["macs<=100M", "macs<=100M, params<=100M"]},
+        "retrain": training,
     }
     (root / "recipe.toml").write_text(tomli_w.dumps(values))
     run = Run.create(load_recipe(root / "recipe.toml"), root / "run")
