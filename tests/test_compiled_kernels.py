@@ -231,9 +231,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.delenv(build.SWITCH, raising=False)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    build.library.cache_clear()
+    build.found.cache_clear()
     yield tmp_path / "cache" / "anybudget"
-    build.library.cache_clear()
+    build.found.cache_clear()
 
 
 @compiled
@@ -241,7 +241,7 @@ def test_they_are_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert build.library() is not None
     (made,) = fresh.iterdir()
     assert made.stat().st_mode & 0o777 == 0o700
-    build.library.cache_clear()
+    build.found.cache_clear()
     monkeypatch.setattr(build, "_compile", lambda *_: 1 / 0)
     assert build.library() is not None
     assert list(fresh.iterdir()) == [made]
@@ -286,6 +286,7 @@ def test_a_compiler_that_fails_is_a_notice(
     assert build.library() is None
     assert "computes with PyTorch's own kernels: " in caplog.text
     assert said in caplog.text
+    assert said in build.found().said
 
 
 @pytest.mark.parametrize("way", ["switch", "no compiler"])

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import torch
 
+from anybudget.nets.compiled import build
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.threads import probed_threads, set_by_caller, usable_cores
 from anybudget.storage.provenance import package_version
@@ -36,6 +37,7 @@ def environment(folder: Path) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "cores": usable_cores(),
         "auto_threads": _auto_threads(),
+        "kernels": build.found().said,
         "memory": memory(),
         "disk": {"folder": str(folder), "free_bytes": free_bytes(folder)},
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
@@ -68,6 +70,7 @@ def facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "MPS", "there; take it with device = mps"
     yield "torch threads, cores", f"{found['torch_threads']} of {found['cores']}"
     yield "threads that auto takes", "{threads}: {why}".format(**found["auto_threads"])
+    yield "kernels of training on the CPU", found["kernels"]
     for kind in ("free", "total"):
         yield f"{kind} memory", size(found["memory"][f"{kind}_bytes"])
     yield "free disk", f"{size(found['disk']['free_bytes'])}, at {found['disk']['folder']}"

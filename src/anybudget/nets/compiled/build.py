@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,32 @@ _SECONDS = 120.0
 """That a compiler may take."""
 
 
-@cache
+class Kernels(NamedTuple):
+    """The compiled kernels, or None, and where they lie or why there are none."""
+
+    library: ctypes.CDLL | None
+    said: str
+
+
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None, after a notice, where they cannot be had."""
+    """The compiled kernels; None where they cannot be had."""
+    return found().library
+
+
+@cache
+def found() -> Kernels:
+    """The compiled kernels, made if need be; a notice says why where they cannot be had."""
     if os.environ.get(SWITCH, "").lower() == "pytorch":
-        return None
+        return Kernels(None, f"PyTorch's, as {SWITCH} says")
     try:
-        return ctypes.CDLL(str(_compiled()))
+        path = _compiled()
+        return Kernels(ctypes.CDLL(str(path)), f"compiled, {path}")
     except _NoKernelsError as error:
-        log.info("training computes with PyTorch's own kernels: %s", error)
+        why = str(error)
     except OSError as error:
-        log.info("training computes with PyTorch's own kernels: the compiled ones cannot be loaded (%s)", error)
-    return None
+        why = f"the compiled ones cannot be loaded ({error})"
+    log.info("training computes with PyTorch's own kernels: %s", why)
+    return Kernels(None, f"PyTorch's: {why}")
 
 
 class _NoKernelsError(Exception):
