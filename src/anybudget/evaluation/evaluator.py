@@ -24,6 +24,7 @@ from anybudget.evaluation.parts import Part, Timed, named, share_out, timed
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet
 from anybudget.nets.blocks import channels_last
+from anybudget.nets.folding import fold_norms
 from anybudget.nets.norms import calibrating, restore, statistics
 from anybudget.nets.prefix_tree import Node, build_prefix_tree, run_prefix_tree
 from anybudget.runtime.accounting import Spending
@@ -114,6 +115,7 @@ class SubnetEvaluator:
         validation images can follow in chunks.
         """
         net = copy.deepcopy(self.supernet).eval()
+        fold_norms(net)
         nodes = build_prefix_tree(net, architectures)
         calibration = prepare(self.calibration.images, self.data, net) if len(self.calibration) else None
         kept: dict[Node, list[tuple[nn.Module, dict[str, Tensor]]]] = {}

@@ -134,10 +134,15 @@ class InvertedBottleneck(nn.Module):
         hidden = [branch.hidden(x) for branch in branches]
         if self.se is not None:
             hidden = self.se(hidden)
+        return self.project(hidden, x if self.residual else None)
+
+    def project(self, hidden: Sequence[Tensor], residual: Tensor | None) -> Tensor:
+        """The branches `[N, C_b, H, W]` through their last convolutions, added up, normalised, plus the residual."""
+        branches = [cast(KernelBranch, branch) for branch in self.branches]
         out = branches[0].project(hidden[0])
         for branch, value in zip(branches[1:], hidden[1:], strict=True):
             out = out + branch.project(value)
-        return norm_activation(out, self.norm, residual=x if self.residual else None)
+        return norm_activation(out, self.norm, residual=residual)
 
 
 class Classifier(nn.Module):
