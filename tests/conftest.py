@@ -8,7 +8,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def _one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _one_worker() -> Iterator[None]:
     """Work stays in this process, where a test can replace parts of it, unless a test asks for workers."""
-    monkeypatch.setattr("anybudget.runs.workers.usable_cores", lambda: 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anybudget.runs.workers.usable_cores", lambda: 1)
+        yield
 
 
 def slow_but(quick: Iterable[Hashable], values: Iterable[Hashable]) -> list[Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from anybudget import load_splits
-from anybudget.data import DataSettings, TrainingBatches, identify, synthetic, what_differs
+from anybudget.data import DataSettings, TrainingBatches, identify, synthetic, synthetic_settings, what_differs
 from anybudget.data.random import Use, epoch_order, image_keys, uniform
 from anybudget.data.synthetic import ClutteredFashion, SplitNumber, compose
 from anybudget.data.synthetic_settings import ClutterSettings
@@ -227,5 +227,5 @@ def test_mistakes_in_its_table_are_named(recipe_file: Path, capsys: pytest.Captu
 
 
 def test_the_examples_of_the_docstrings_run() -> None:
-    found = doctest.testmod(synthetic)
-    assert (found.failed, found.attempted) == (0, 4)
+    found = [doctest.testmod(module) for module in (synthetic, synthetic_settings)]
+    assert [(result.failed, result.attempted) for result in found] == [(0, 3), (0, 1)]

@@ -90,7 +90,7 @@ def test_scores_of_the_supernet_are_not_passed_off_as_worth() -> None:
     before, first = (ROOT / "README.md").read_text().split("```")[0].split("| budget (MACs) |")
     assert "Trained from scratch" in " ".join(before.split())
     assert "score" not in first.splitlines()[0]
-    assert "claims need three and their errors" in " ".join(first.split())
+    assert "± is the standard error over runs" in " ".join(first.split())
     scores = (ROOT / "docs" / "worth.md").read_text().split("## Where there is nothing to find")[1].split("\n## ")[0]
     assert "answer's supernet score" in scores
     assert "trained networks do not confirm it" in " ".join(scores.split())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import pickle
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from anybudget.errors import AnyBudgetError
@@ -113,7 +113,7 @@ def _sendable(error: BaseException) -> BaseException:
     if not isinstance(error, AnyBudgetError):
         error.add_note(f"In a worker process:\n{said}")
     try:
-        pickle.loads(pickle.dumps(error))
+        ForkingPickler.loads(ForkingPickler.dumps(error))  # as the connection would
     except Exception:
         return RuntimeError(said)
     return error
