@@ -1,4 +1,4 @@
-"""A folder of CIFAR-10 photographs, `train/CLASS` and `test/CLASS`, for the recipes in `recipes/cifar10`.
+"""A folder of CIFAR-10 photographs, `train/CLASS` and `test/CLASS`, for the recipes in `recipes/photographs`.
 
 Reads an archive of image files: all one after the other in `blob`, where each begins in `offsets`, and `labels`; the
 first five sixths are the training images. Files are written as they are, equally many of each class, the first ones.
