@@ -74,20 +74,8 @@ def train_supernet(
 
     Source: FairNAS, Algorithm 1 (one update for the gradients of a round).
     """
-    if schedule.paths_per_step == "round" and not sampler.has_rounds:
-        raise ConfigError(
-            f'supernet.paths_per_step: "round" needs a sampler with rounds, and {type(sampler).__name__} draws paths '
-            "one at a time; give a number of paths"
-        )
-    if schedule.spread_epoch and sampler.has_pool:
-        raise ConfigError(
-            f"supernet.spread_epoch: {sampler.name} scores paths of large operations, none of which is trained before "
-            "small ones spread; take another supernet.sampler, or leave it out"
-        )
     context = context or TrainingContext(processes=Processes(next(supernet.parameters()).device))
-    if schedule.share_batch:
-        most = sampler.most_paths if schedule.paths_per_step == "round" else schedule.paths_per_step
-        context.processes.check_batch(min(schedule.batch_size, len(data.train)), schedule.accumulate, most)
+    _check(schedule, sampler, len(data.train), context.processes)
     batches = training_batches(data, schedule, seed)
     annealing = Annealing.of(schedule, batches.per_epoch)
     complexity = ComplexityRate(supernet.space, annealing) if schedule.complexity_rate else None
@@ -102,6 +90,27 @@ def train_supernet(
         )
     record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
     return gradients.spent
+
+
+def _check(schedule: SupernetSchedule, sampler: PathSampler, images: int, processes: Processes) -> None:
+    """Check that paths of this sampler can be trained so, on so many images.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if schedule.paths_per_step == "round" and not sampler.has_rounds:
+        raise ConfigError(
+            f'supernet.paths_per_step: "round" needs a sampler with rounds, and {type(sampler).__name__} draws paths '
+            "one at a time; give a number of paths"
+        )
+    if schedule.spread_epoch and sampler.has_pool:
+        raise ConfigError(
+            f"supernet.spread_epoch: {sampler.name} scores paths of large operations, none of which is trained before "
+            "small ones spread; take another supernet.sampler, or leave it out"
+        )
+    if schedule.share_batch:
+        most = sampler.most_paths if schedule.paths_per_step == "round" else schedule.paths_per_step
+        processes.check_batch(min(schedule.batch_size, images), schedule.accumulate, most)
 
 
 @dataclass(frozen=True, slots=True)
