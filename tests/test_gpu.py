@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from anybudget.budgets import BudgetSet
 from anybudget.evaluation.ranking import sample_paths
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
+from conftest import open_run, stop_after
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here"),
 ]
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, when cuBLAS is first used
 DEVICE = "cuda"
 BUDGETS = [BudgetSet.parse("macs<=60k")]
 
@@ -59,3 +63,29 @@ def test_scores_are_close_to_those_of_the_cpu(recipe_file: Path, tmp_path: Path)
     for here, there in zip(run.evaluator.scores(paths), other.evaluator.scores(paths), strict=True):
         assert there.loss == pytest.approx(here.loss, rel=1e-3)
         assert there.top1_percent == pytest.approx(here.top1_percent, abs=100 / 36)  # an image more or less
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.usefixtures("deterministic")
+def test_a_stopped_run_ends_like_an_unbroken_one(precision: str, recipe_file: Path, tmp_path: Path) -> None:
+    """To the last bit, where PyTorch is asked for deterministic algorithms."""
+    keys = [f"device={DEVICE}", f"precision={precision}"]
+    whole, broken = (open_run(recipe_file, tmp_path / name, *keys) for name in ("whole", "broken"))
+    whole.train_supernet()
+    whole.train_generator()
+    stop_after(5, broken.train_supernet)
+    broken = Run.open(tmp_path / "broken")
+    broken.train_supernet()
+    stop_after(3, broken.train_generator)
+    broken = Run.open(tmp_path / "broken")
+    broken.train_generator()
+    for one, other in ((whole.supernet, broken.supernet), (whole.generator, broken.generator)):
+        here, there = one.state_dict(), other.state_dict()
+        assert all(torch.equal(here[key], there[key]) for key in here)
