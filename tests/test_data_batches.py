@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from anybudget.data import Augmentation, DataSplits, ImageSet, Preparation, Split, TrainingBatches
-from anybudget.data.random import Keys, Use, epoch_order, image_keys, uniform
+from anybudget.data import Augmentation, DataSplits, ImageAugmentation, ImageSet, Preparation, Split, TrainingBatches
+from anybudget.data.random import Keys, Use, drawing, epoch_order, image_keys, uniform
 from anybudget.errors import DataError
 from data_sets import some_images
 
@@ -212,3 +215,60 @@ def test_batches_need_a_size_and_images() -> None:
         epoch(some_images(8), 0)
     with pytest.raises(DataError, match="0 images"):
         epoch(some_images(8).subset(torch.tensor([], dtype=torch.int64)), 4)
+
+
+@dataclass(frozen=True)
+class Drawn(ImageAugmentation):
+    """Replaces all but the number of an image by what libraries would draw, from every global generator."""
+
+    def __call__(self, image: Image.Image, key: int) -> Image.Image:
+        with drawing(key):
+            drawn = random.random(), np.random.random(), float(torch.rand(()))
+        image.paste(tuple(int(256 * value) for value in drawn), (1, 0, image.width, image.height))
+        return image
+
+
+@given(count=st.integers(1, 20), sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)), processes=st.integers(1, 3))
+@settings(max_examples=20)
+def test_single_images_are_augmented_alike_whatever_the_batch_and_the_processes(
+    count: int, sizes: tuple[int, int], processes: int
+) -> None:
+    data = ImageSet(some_images(count).images, torch.arange(count))
+    found: dict[int, torch.Tensor] = {}
+    for batch_size in sizes:
+        batches = TrainingBatches(source(data), data, batch_size, 5, Augmentation(1), by_image=Drawn())
+        for rank in range(processes):
+            share = lambda batch, rank=rank: batch[rank::processes]  # noqa: E731
+            for augmented, labels in batches.epoch(2, torch.device("cpu"), share=share):
+                for image, label in zip(augmented, labels.tolist(), strict=True):
+                    assert torch.equal(found.setdefault(label, image), image)
+    assert count < 3 or len(torch.stack(list(found.values()))[:, :, 2, 2].unique(dim=0)) > 1
+
+
+def test_libraries_draw_from_a_key_and_leave_the_global_generators_as_they_were() -> None:
+    def draws() -> tuple[float, float, float]:
+        return random.random(), float(np.random.random()), float(torch.rand(()))
+
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = draws()
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    within = []
+    for key in (2**64 - 1, 7, 2**64 - 1):
+        with drawing(key):
+            within.append(draws())
+    assert within[0] == within[2]
+    assert all(one != other for one, other in zip(within[0], within[1], strict=True))
+    assert draws() == expected
+
+
+def test_an_augmentation_of_another_size_is_named() -> None:
+    @dataclass(frozen=True)
+    class Halved(ImageAugmentation):
+        def __call__(self, image: Image.Image, key: int) -> Image.Image:
+            del key
+            return image.resize((image.width // 2, image.height))
+
+    data = some_images(4)
+    batches = TrainingBatches(source(data), data, 4, 0, by_image=Halved())
+    with pytest.raises(DataError, match=r"Halved.*\[3, 4, 2\].*\[3, 4, 5\]"):
+        list(batches.epoch(1, torch.device("cpu")))

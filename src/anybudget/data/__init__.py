@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anybudget.data.augmentation import ImageAugmentation
     from anybudget.data.balance import largest_class_percent
     from anybudget.data.batches import Augmentation, TrainingBatches
     from anybudget.data.facts import DataFacts
@@ -29,6 +30,7 @@ __all__ = [
     "DataSplits",
     "Draw",
     "FolderSettings",
+    "ImageAugmentation",
     "ImageSet",
     "Listing",
     "Preparation",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "augmentation": "ImageAugmentation",
     "balance": "largest_class_percent",
     "batches": "Augmentation TrainingBatches",
     "facts": "DataFacts",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anybudget.data.augmentation import AugmentedReading, ImageAugmentation
 from anybudget.data.protocol import DataSource, Split
 from anybudget.data.random import Keys, Use, epoch_order, image_keys, uniform
 from anybudget.errors import DataError
@@ -60,7 +61,8 @@ class TrainingBatches:
         images: one of its splits.
         batch_size: that of all processes together.
         seed: draws the orders and the augmentation.
-        augmentation: none if None.
+        augmentation: of whole batches, before they go to the device; none if None.
+        by_image: augmentation of single images where they are read, before that of batches; none if None.
 
     Raises:
         DataError: `batch_size` is below 1 or there is no image.
@@ -71,6 +73,7 @@ class TrainingBatches:
     batch_size: int
     seed: int
     augmentation: Augmentation | None = None
+    by_image: ImageAugmentation | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or not len(self.images):
@@ -105,7 +108,12 @@ class TrainingBatches:
         order = torch.from_numpy(epoch_order(len(self.images), self.seed, epoch))
         batches = order[: self.per_epoch * self.batch_size].split(self.batch_size)
         mine = [share(indices) for indices in batches[start:]]
-        for indices, images in zip(mine, self.images.in_epoch(epoch).read_batches(mine), strict=True):
+        split = self.images.in_epoch(epoch)
+        if self.by_image is None:
+            reading = split.read_batches(mine)
+        else:
+            reading = split.read_batches(mine, AugmentedReading(self.by_image, self.seed, epoch))
+        for indices, images in zip(mine, reading, strict=True):
             if self.augmentation is not None:
                 keys = image_keys(self.seed, epoch, indices.numpy(), Use.AUGMENTATION)
                 images = self.augmentation(images, keys)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from anybudget.data.augmentation import AugmentedReading, to_image
 from anybudget.data.identity import Draw, Entry, Listing
 from anybudget.data.preparation import Preparation, normalise
 from anybudget.data.random import balanced_order
@@ -38,12 +40,31 @@ class Split(ABC):
         Everybody who needs images needs this.
         """
 
-    def read_batches(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """`read` for each of some indices in turn; a source that reads from disk may override it to read ahead.
+    def read_batches(self, batches: Iterable[Tensor], augmented: AugmentedReading | None = None) -> Iterator[Tensor]:
+        """`read` for each of some indices in turn, or `read_augmented`; one that reads from disk overrides it.
 
-        For training and for evaluation, which know beforehand what they will ask for.
+        For training and for evaluation, which know beforehand what they will ask for: it can be read ahead.
         """
-        return map(self.read, batches)
+        if augmented is None:
+            return map(self.read, batches)
+        return (self.read_augmented(indices, augmented) for indices in batches)
+
+    def read_augmented(self, indices: Tensor, augmented: AugmentedReading) -> Tensor:
+        """The images at `indices` (int64 [n], n at least 1), each augmented on its own: uint8 [n, C, H, W]."""
+        side = augmented.augmentation.needed_side
+        originals = self.originals(indices, side) if augmented.augmentation.originals else self._prepared(indices)
+        channels, height, width = self.read(indices[:1]).shape[1:]
+        return augmented.images(originals, indices, (channels, height, width))
+
+    def originals(self, indices: Tensor, needed_side: int | None) -> Iterator[Image.Image]:  # noqa: ARG002 - see files
+        """The images at `indices` as they are stored, unscaled; those of `read` where there are no others.
+
+        See `ImageAugmentation.originals` and `ImageAugmentation.needed_side`.
+        """
+        return self._prepared(indices)
+
+    def _prepared(self, indices: Tensor) -> Iterator[Image.Image]:
+        return map(to_image, self.read(indices))
 
     def in_epoch(self, epoch: int) -> Split:  # noqa: ARG002 - for those whose images change
         """What an epoch, counted from 1, trains on: these images; a split that makes its images may make them anew.

@@ -8,6 +8,9 @@ Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" 
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
@@ -24,6 +27,7 @@ class Use(IntEnum):
     ORDER = 0
     AUGMENTATION = 1
     COMPOSITION = 2
+    IMAGE = 3
 
 
 def image_keys(seed: int, epoch: int, indices: NDArray[np.int64], use: Use) -> Keys:
@@ -36,6 +40,26 @@ def uniform(keys: Keys, count: int) -> NDArray[np.float64]:
     """`count` numbers in [0, 1) for each of the keys [n]: [n, count]. Equal keys give equal numbers."""
     bits = _outputs(keys[:, None], np.arange(count))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+@contextmanager
+def drawing(key: int) -> Iterator[None]:
+    """Within, the global generators of Python, NumPy and torch (on the CPU) start from a key; then they are as before.
+
+    For transforms of other libraries, which draw from these and take no other.
+    """
+    import torch  # the rest of this module needs none
+
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(key)
+    np.random.seed([key & 0xFFFFFFFF, key >> 32])
+    torch.default_generator.manual_seed(key)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
