@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -23,12 +24,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anybudget.costs import build_costs
-from anybudget.nets import Supernet, build_supernet
+from anybudget.nets import Supernet, build_network, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
+from anybudget.training.graphs import GraphedForward
 from anybudget.training.samplers import uniform_path
 from fashion import ROOT
-from measure import machine
+from measure import machine, seconds
 
 IMAGES, EPOCHS = 1_281_167 * 0.95, 50
 """ImageNet's training images but for the validation part of the recipe; epochs of SGNAS's supernet."""
@@ -69,6 +71,8 @@ def main() -> None:
             f"{figures.mixtures:,.1f} images/s for a generator's mixture; gradients of a path "
             f"{figures.gradient_bytes / 1e6:.1f} MB"
         )
+    if arguments.device == "cuda":
+        console.print(f"retraining a network of the demo, as a graph / kernel by kernel: {graphed():.2f} of the time")
     console.print(hours_table({key: figures.paths for key, figures in found.items()}, where, found))
     console.print(
         f"Assumed: averaging at {BYTES_PER_SECOND / 1e9:.0f} GB/s, not hidden behind computing; a global batch of "
@@ -115,18 +119,37 @@ def mixture_step(supernet: Supernet, fabric: Fabric) -> Callable[[Tensor, Tensor
     return step
 
 
+def graphed() -> float:
+    """Time of a step of one network of the demo's space, launched as a CUDA graph, over the same launched as it is."""
+    recipe = load_recipe(ROOT / "recipes" / "demo.toml")
+    space, batch = recipe.build_space(), recipe.retrain.batch_size
+    network = channels_last(build_network(space.block_specs(space.sample(np.random.default_rng(0))))).cuda().train()
+    images = torch.randn(batch, *space.input_shape, device="cuda").contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device="cuda") % space.classes
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+    def step(forward: Callable[[Tensor], Tensor]) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(forward(images), labels).backward()
+        optimiser.step()
+        torch.cuda.synchronize()
+
+    times = seconds({"graph": partial(step, GraphedForward(network)), "kernels": partial(step, network)}, rounds=30)
+    return times["graph"] / times["kernels"]
+
+
 def images_per_second(step: Callable[[Tensor, Tensor], None], fabric: Fabric, count: int, steps: int) -> float:
     """Median over `steps`, after two that are not counted."""
     images = torch.randn(count, 3, 224, 224, device=fabric.device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(count, device=fabric.device)
-    seconds = []
+    taken = []
     for _ in range(steps + 2):
         started = time.perf_counter()
         step(images, labels)
         if fabric.device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return count / median(seconds[2:])
+        taken.append(time.perf_counter() - started)
+    return count / median(taken[2:])
 
 
 def hours_table(rates: dict[str, float], where: str, found: dict[str, Measured]) -> Table:

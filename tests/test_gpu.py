@@ -6,14 +6,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
 from anybudget.budgets import BudgetSet
 from anybudget.evaluation.ranking import sample_paths
+from anybudget.nets import build_network
+from anybudget.nets.compiled.build import SWITCH
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
+from anybudget.training.retrain import train_network
 from conftest import open_run, stop_after
 
 pytestmark = [
@@ -89,3 +94,21 @@ def test_a_stopped_run_ends_like_an_unbroken_one(precision: str, recipe_file: Pa
     for one, other in ((whole.supernet, broken.supernet), (whole.generator, broken.generator)):
         here, there = one.state_dict(), other.state_dict()
         assert all(torch.equal(here[key], there[key]) for key in here)
+
+
+def test_a_graph_trains_the_same_network(recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is launched as a graph computes what is launched kernel by kernel, and leaves the same statistics."""
+    run = open_run(recipe_file, tmp_path / "run", f"device={DEVICE}")
+    architecture = run.space.sample(np.random.default_rng(0))
+    schedule = run.recipe.retrain.model_copy(update={"epochs": 4})
+    states = []
+    for kernels in ("pytorch", ""):
+        monkeypatch.setenv(SWITCH, kernels)
+        torch.manual_seed(0)
+        network = build_network(run.space.block_specs(architecture)).to(DEVICE)
+        with patch.object(torch.cuda, "make_graphed_callables", wraps=torch.cuda.make_graphed_callables) as capture:
+            train_network(network, run.data, schedule)
+        assert capture.call_count == (kernels == "")
+        states.append(network.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-4)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from anybudget.data import DataSource
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
+from anybudget.training.graphs import GraphedForward
 from anybudget.training.loop import TrainingContext
 from anybudget.training.settings import Schedule
 from anybudget.training.sgd import Course, GradientStep, StepResult, run_course, train_on
@@ -46,8 +47,10 @@ class _NetworkStep(GradientStep):
     def __init__(self, network: nn.Module, processes: Processes, schedule: Schedule) -> None:
         super().__init__(network)
         self._processes, self._schedule = processes, schedule
+        # Norms of several processes talk to each other, which a graph cannot hold.
+        self._forward = GraphedForward(network) if processes.count == 1 else network
 
     def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:  # noqa: ARG002 - same in all
         """See `GradientStep.backward`."""
         parts, smoothing = self._schedule.accumulate, self._schedule.label_smoothing
-        return train_on(images, labels, self.model, self._processes, parts, label_smoothing=smoothing)
+        return train_on(images, labels, self._forward, self._processes, parts, label_smoothing=smoothing)

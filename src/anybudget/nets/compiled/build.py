@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SOURCES = sorted(Path(__file__).parent.glob("*.[ch]"))
 
 SWITCH = "ANYBUDGET_KERNELS"
-"""Set to "pytorch", nothing is compiled or loaded."""
+"""Set to "pytorch", nothing is compiled, loaded or captured: training computes with PyTorch's layers as they are."""
 
 _FLAGS = ("-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 
@@ -39,6 +39,11 @@ class Kernels(NamedTuple):
     said: str
 
 
+def plain_operators() -> bool:
+    """Whether the environment asks for PyTorch's own operators."""
+    return os.environ.get(SWITCH, "").lower() == "pytorch"
+
+
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None where they cannot be had."""
     return found().library
@@ -47,7 +52,7 @@ def library() -> ctypes.CDLL | None:
 @cache
 def found() -> Kernels:
     """The compiled kernels, made if need be; a notice says why where they cannot be had."""
-    if os.environ.get(SWITCH, "").lower() == "pytorch":
+    if plain_operators():
         return Kernels(None, f"PyTorch's, as {SWITCH} says")
     try:
         path = _compiled()
