@@ -67,7 +67,7 @@ def test_scores_are_close_to_those_of_the_cpu(recipe_file: Path, tmp_path: Path)
     paths = sample_paths(run.space, 8, seed=0)
     for here, there in zip(run.evaluator.scores(paths), other.evaluator.scores(paths), strict=True):
         assert there.loss == pytest.approx(here.loss, rel=1e-3)
-        assert there.top1_percent == pytest.approx(here.top1_percent, abs=100 / 36)  # an image more or less
+        assert there.top1_percent == pytest.approx(here.top1_percent, abs=101 / 36)  # an image more or less
 
 
 @pytest.fixture
