@@ -18,7 +18,7 @@ from anybudget.recipe import load_recipe, reproducibility_settings
 from anybudget.runs.run import Run
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
-from anybudget.training import sgd
+from anybudget.training import loss
 from anybudget.training.averaging import WeightAverage, decay_at
 from anybudget.training.loop import TrainingContext
 from anybudget.training.retrain import train_network
@@ -115,7 +115,7 @@ def test_a_rollback_brings_the_average_back(data: DataSplits, monkeypatch: pytes
     net = build_supernet(SPACE)
     schedule = SupernetSchedule(epochs=2, batch_size=16, learning_rate=0.05, ema=0.9)
     per_epoch = len(data.train) // 16
-    monkeypatch.setattr(sgd.F, "cross_entropy", Poison(per_epoch + 3))
+    monkeypatch.setattr(loss.F, "cross_entropy", Poison(per_epoch + 3))
     context = TrainingContext(rollbacks=1)
     states = watched(lambda: train_supernet(net, UniformSampler(SPACE), data, schedule, context=context))
     assert len(states) == 2 * per_epoch + 2

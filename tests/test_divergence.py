@@ -11,7 +11,7 @@ import torch
 from anybudget.errors import TrainingError
 from anybudget.storage.checkpoint import read
 from anybudget.testing.interruption import differing_files
-from anybudget.training import sgd
+from anybudget.training import loss
 from anybudget.training.loop import EpochLoop
 from conftest import open_run
 
@@ -20,7 +20,7 @@ class Poison:
     """Makes the loss of some steps of training no number."""
 
     def __init__(self, *steps: int) -> None:
-        self.steps, self.count, self.real = steps, 0, sgd.F.cross_entropy
+        self.steps, self.count, self.real = steps, 0, loss.F.cross_entropy
 
     def __call__(self, *arguments: Any, **options: Any) -> torch.Tensor:
         self.count += 1
@@ -32,7 +32,7 @@ def test_a_loss_that_is_no_number_stops_with_path_and_step(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = open_run(recipe_file, tmp_path / "run")
-    monkeypatch.setattr(sgd.F, "cross_entropy", Poison(8))
+    monkeypatch.setattr(loss.F, "cross_entropy", Poison(8))
     with pytest.raises(
         TrainingError, match=r"the loss became nan in epoch 2, step 3, on path \[\d+, \d+\]; lower learn"
     ):
@@ -70,7 +70,7 @@ def test_rollback_goes_on_from_the_epoch_with_half_the_rate(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = open_run(recipe_file, tmp_path / "run", "supernet.rollbacks=2")
-    monkeypatch.setattr(sgd.F, "cross_entropy", Poison(8, 13))
+    monkeypatch.setattr(loss.F, "cross_entropy", Poison(8, 13))
     run.train_supernet()
     assert "rolled back to the start of epoch 2 with 0.5 times the learning rate (rollback 1 of 2)" in caplog.text
     assert "with 0.25 times the learning rate (rollback 2 of 2)" in caplog.text
@@ -85,6 +85,6 @@ def test_rollback_goes_on_from_the_epoch_with_half_the_rate(
     weights = [(folder / "supernet.safetensors").read_bytes() for folder in (run.folder.path, plain.folder.path)]
     assert weights[0] != weights[1]
     again = open_run(recipe_file, tmp_path / "again", "supernet.rollbacks=2")
-    monkeypatch.setattr(sgd.F, "cross_entropy", Poison(8, 13, 17, 18, 19))
+    monkeypatch.setattr(loss.F, "cross_entropy", Poison(8, 13, 17, 18, 19))
     with pytest.raises(TrainingError, match="the loss became nan in epoch 2"):
         again.train_supernet()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from anybudget.runtime.batch_parts import FEWEST
 
@@ -30,6 +30,14 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    UNSAID: ClassVar[frozenset[str]] = frozenset()
+    """Keys that are left out of what is written where they are off: settings from before they came stay the same."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All settings but those of `UNSAID` that are off."""
+        return {key: value for key, value in write(self).items() if value or key not in self.UNSAID}
 
     def problems(self, table: str) -> Iterator[str]:  # noqa: ARG002 - most have none
         """What values say against each other, each with its keys and the way out.

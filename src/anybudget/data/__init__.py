@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anybudget.data.augmentation import ImageAugmentation
-    from anybudget.data.balance import largest_class_percent
+    from anybudget.data.balance import class_weights, largest_class_percent
+    from anybudget.data.balanced import BalancedValidation
     from anybudget.data.batches import Augmentation, TrainingBatches
     from anybudget.data.facts import DataFacts
     from anybudget.data.identity import Draw, Listing, what_differs
@@ -24,6 +25,7 @@ __all__ = [
     "FASHION_MNIST_SUBSET",
     "SOURCES",
     "Augmentation",
+    "BalancedValidation",
     "DataFacts",
     "DataSettings",
     "DataSource",
@@ -37,6 +39,7 @@ __all__ = [
     "Split",
     "TrainingBatches",
     "balanced_order",
+    "class_weights",
     "from_dataset",
     "from_tensors",
     "identify",
@@ -47,7 +50,8 @@ __all__ = [
 
 _NAMES = {
     "augmentation": "ImageAugmentation",
-    "balance": "largest_class_percent",
+    "balance": "class_weights largest_class_percent",
+    "balanced": "BalancedValidation",
     "batches": "Augmentation TrainingBatches",
     "facts": "DataFacts",
     "identity": "Draw Listing what_differs",

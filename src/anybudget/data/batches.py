@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from anybudget.data.augmentation import AugmentedReading, ImageAugmentation
+from anybudget.data.balance import class_weights
 from anybudget.data.protocol import DataSource, Split
 from anybudget.data.random import Keys, Use, epoch_order, image_keys, uniform
 from anybudget.errors import DataError
@@ -63,6 +65,7 @@ class TrainingBatches:
         seed: draws the orders and the augmentation.
         augmentation: of whole batches, before they go to the device; none if None.
         by_image: augmentation of single images where they are read, before that of batches; none if None.
+        class_balance: how far classes count alike, from 0 to 1; see `class_weights`.
 
     Raises:
         DataError: `batch_size` is below 1 or there is no image.
@@ -74,6 +77,7 @@ class TrainingBatches:
     seed: int
     augmentation: Augmentation | None = None
     by_image: ImageAugmentation | None = None
+    class_balance: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or not len(self.images):
@@ -93,6 +97,11 @@ class TrainingBatches:
     def labels(self) -> Tensor:
         """int64 `[N]`, of all images."""
         return self.images.labels
+
+    @cached_property
+    def class_weights(self) -> Tensor | None:
+        """What the loss of an image of each class is multiplied by: float32 `[C]`; None if all classes count as 1."""
+        return class_weights(self.labels, self.data.classes, self.class_balance) if self.class_balance else None
 
     def epoch(
         self, epoch: int, device: torch.device, *, start: int = 0, share: Callable[[Tensor], Tensor] = _all

@@ -61,7 +61,9 @@ class SubnetEvaluator:
     def __init__(self, supernet: Supernet, data: DataSource, settings: EvaluatorSettings | None = None) -> None:
         settings = settings or EvaluatorSettings()
         self.supernet, self.data, self.batch_size = supernet, data, settings.batch_size
-        self.calibration = draw_calibration(data, settings.calibration_images, settings.seed)
+        self.calibration = draw_calibration(
+            data, settings.calibration_images, settings.seed, balanced=settings.balanced
+        )
 
     @property
     def images(self) -> int:
@@ -298,8 +300,10 @@ class Evaluator:
         self.spent.add(images * count, images * sum(map(self._macs.cost, architectures)), seconds, count)
 
 
-def draw_calibration(data: DataSource, count: int, seed: int) -> ImageSet:
+def draw_calibration(data: DataSource, count: int, seed: int, *, balanced: bool = False) -> ImageSet:
     """The `count` training images that calibrate, or all where there are fewer; none if `count` is 0.
+
+    With `balanced` every class comes equally often, give or take one, until it has no image left.
 
     Raises:
         ConfigError: `count` is 1 or negative.
@@ -315,7 +319,7 @@ def draw_calibration(data: DataSource, count: int, seed: int) -> ImageSet:
             f"the training split has {len(train)} image(s), and norms need at least {FEWEST} to be calibrated on; add "
             "images"
         )
-    return train.sample(count, seed)
+    return train.sample(count, seed, balanced=balanced)
 
 
 @torch.no_grad()

@@ -14,8 +14,10 @@ class EvaluatorSettings:
             the running statistics that `record_statistics` gathered over many paths.
         batch_size: how many validation images are forwarded at once.
         seed: draws the calibration images.
+        balanced: calibration images have equally many of each class, give or take one, until a class has no more.
     """
 
     calibration_images: int = 1024
     batch_size: int = 512
     seed: int = 0
+    balanced: bool = False

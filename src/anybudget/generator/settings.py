@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from anybudget.settings import Count, Images, NonNegative, Rate, Settings
+from anybudget.settings import Count, Images, NonNegative, Rate, Settings, Share
 
 
 class GeneratorSchedule(Settings):
@@ -16,7 +16,7 @@ class GeneratorSchedule(Settings):
     A step has `budgets_per_step` budgets; the first `networks_per_step` of them, no more than there are, have their
     relaxed architecture run on the images. `penalty` weighs the expected squared gap between cost and budget, in units
     of the reachable interval of the cost, so that one value serves every space. The learning rate falls to 0 along half
-    a cosine.
+    a cosine. `class_balance`, up to 1, is how far classes count alike in the loss, see `class_weights`; 0 is off.
 
     Source: SGNAS §4.1 and supplement C: Adam 0.001 (0.5, 0.999), temperature 5.0 annealed by 0.95 per epoch.
     Differs: the paper's λ = 0.0003 per MMAC² is tied to ImageNet, where over an interval of 400 MMACs it would be a
@@ -25,6 +25,8 @@ class GeneratorSchedule(Settings):
     one to take, and no figure on validation images picks it. The paper has one budget in a step, which is one value of
     `budgets_per_step`; more give the budget term less noise and cost next to nothing.
     """
+
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"class_balance"})
 
     epochs: Count = 50
     batch_size: Images = 128
@@ -35,6 +37,7 @@ class GeneratorSchedule(Settings):
     straight_through: bool = False
     budgets_per_step: Count = 16
     networks_per_step: Count = 1
+    class_balance: Share = 0.0
 
     def problems(self, table: str) -> Iterator[str]:
         """See `Settings.problems`."""

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anybudget.costs import CostTerms
 from anybudget.errors import ConfigError
@@ -19,6 +18,7 @@ from anybudget.runtime.accounting import Spending
 from anybudget.storage.checkpoint import NumpyRandom
 from anybudget.training.batches import Batches
 from anybudget.training.loop import TrainingContext
+from anybudget.training.loss import TrainingLoss
 
 
 class MixtureLoss(nn.Module):
@@ -26,15 +26,20 @@ class MixtureLoss(nn.Module):
 
     Differs: the authors' code smooths labels in this loss; here it is plain cross-entropy, as SGNAS's Eq. 10 has it,
     since the weights are frozen and cannot overfit to the labels.
+
+    Args:
+        supernet: has the weights.
+        class_weights: what the loss of an image of each class is multiplied by, `[C]`; 1 if None.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
+    def __init__(self, supernet: Supernet, class_weights: Tensor | None = None) -> None:
         super().__init__()
         self.relaxed = supernet.eval().relaxed().train()
+        self._loss = TrainingLoss(class_weights=class_weights)
 
     def forward(self, images: Tensor, labels: Tensor, probabilities: Tensor) -> Tensor:
         """Images `[B, C, H, W]`, labels `[B]` and probabilities `[decisions, choices]` to a number, in nats."""
-        return F.cross_entropy(self.relaxed(images, probabilities).float(), labels)
+        return self._loss(self.relaxed(images, probabilities).float(), labels)
 
 
 def train_generator(

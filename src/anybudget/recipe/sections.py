@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
@@ -131,14 +131,20 @@ class SearchSection(Settings):
     Networks are chosen by `metric`: the highest figure of a registered metric, or the lowest `loss`.
     `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
     random baseline alone, whose networks are to be of about the same cost: the least share that each of them uses.
+    `balanced_calibration` takes equally many calibration images of each class, and `balanced_validation` scores
+    networks on equally many validation images of each class, as many as the smallest has.
 
     `[search.NAME]` has the settings of the strategy of that name, `[search.race]` those of the race at the end.
     """
+
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"balanced_calibration", "balanced_validation"})
 
     budgets: Annotated[list[str], Field(min_length=1)]
     min_use: Share = 0.0
     metric: MetricName = TOP1
     calibration_images: Images = EvaluatorSettings.calibration_images
+    balanced_calibration: bool = False
+    balanced_validation: bool = False
     random_baseline: Natural = 50
     random_window: Share = 0.9
     race: RaceSettings = RaceSettings()

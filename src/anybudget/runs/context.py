@@ -17,7 +17,6 @@ from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.evaluation.metrics import check_metric
-from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
@@ -26,6 +25,7 @@ from anybudget.runs.data_identity import IN_PYTHON, DataTie
 from anybudget.runs.data_loading import check_fit, load_files, placed, registered_data
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
 from anybudget.runs.generators import build_generator, load_generator
+from anybudget.runs.judging import evaluator_settings, scored_data
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import Work, as_memory_error
 from anybudget.runs.workers import choose_workers, note_workers
@@ -242,8 +242,8 @@ class RunContext:
         """An evaluator that has evaluated nothing yet, equal to all others; takes what a journal has."""
         return Evaluator(
             self.supernet,
-            self.data,
-            EvaluatorSettings(self.recipe.search.calibration_images, seed=self.recipe.seed),
+            scored_data(self.recipe, self.data),
+            evaluator_settings(self.recipe, self.recipe.seed),
             journal=journal,
             engine=self.engine(self) if self.engine else None,
             metric=self.recipe.search.metric,

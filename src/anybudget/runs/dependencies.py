@@ -10,7 +10,12 @@ UNUSED = ("epochs", "warmup_epochs")
 """What a race does not take from `[retrain]`."""
 
 TRAINED = ("seed", "precision", "data", "space", "supernet")
-SCORED = (*TRAINED, "search.calibration_images")
+SCORED = (
+    *TRAINED,
+    "search.calibration_images",
+    "search.balanced_calibration",
+    "search.balanced_validation",
+)
 ANSWERED = (
     *SCORED,
     "costs",

@@ -14,6 +14,7 @@ from anybudget.nets import build_network
 from anybudget.recipe import reproducibility_settings
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
+from anybudget.runs.judging import calibrated_with
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
 from anybudget.runs.work import Work
 from anybudget.runtime.accounting import Spending
@@ -115,7 +116,7 @@ def settings_of(run: RunContext) -> dict[str, Any]:
         "epochs_per_round": section.epochs_per_round,
         "schedule": schedule.model_dump(mode="json", exclude={"epochs", "warmup_epochs"}),
         "rollbacks": run.recipe.retrain.rollbacks,
-        "calibration_images": run.recipe.search.calibration_images,
+        **calibrated_with(run.recipe),
         "seed": run.recipe.seed,
         "space": recipe["space"],
         "data": DataFacts.of(run.listing, run.data).settings(),

@@ -17,6 +17,7 @@ from anybudget.search.base import Found, SearchContext, Strategy
 from anybudget.settings import Count, Rate, Settings
 
 if TYPE_CHECKING:
+    from anybudget.data import TrainingBatches
     from anybudget.generator.training import MixtureLoss
     from anybudget.training.loop import TrainingContext
 
@@ -63,7 +64,16 @@ class DirectStrategy(Strategy):
     def _loss(self) -> MixtureLoss:
         from anybudget.generator.training import MixtureLoss
 
-        return MixtureLoss(self.evaluator.supernet)
+        return MixtureLoss(self.evaluator.supernet, self._batches.class_weights)
+
+    @cached_property
+    def _batches(self) -> TrainingBatches:
+        from anybudget.data import TrainingBatches
+
+        settings, validation = self.settings, self.data.validation
+        return TrainingBatches(
+            self.data, validation, settings.batch_size, self.seed, class_balance=settings.class_balance
+        )
 
     def log_probabilities(self, budgets: BudgetSet) -> list[NDArray[np.float64]]:
         """Train for this budget set: the log-probabilities of every decision's choices.
@@ -74,7 +84,6 @@ class DirectStrategy(Strategy):
         """
         import torch
 
-        from anybudget.data import TrainingBatches
         from anybudget.generator.distributions import FixedPosition, Objective, train_distributions
         from anybudget.generator.free_distribution import FreeDistribution
 
@@ -84,7 +93,7 @@ class DirectStrategy(Strategy):
             model,
             Objective(self._loss, self.context.cost.terms, self.settings),
             FixedPosition(place, self.settings.networks_per_step, model.logits.device),
-            TrainingBatches(self.data, self.data.validation, self.settings.batch_size, self.seed),
+            self._batches,
             name=self.name,
             seed=self.seed,
             context=self._training_context(budgets),

@@ -24,6 +24,10 @@ class Batches(Protocol):
     def labels(self) -> Tensor:
         """int64 `[N]`, of all images."""
 
+    @property
+    def class_weights(self) -> Tensor | None:
+        """What the loss of an image of each class is multiplied by: float32 `[C]`; 1 if None."""
+
     def epoch(
         self, epoch: int, device: torch.device, *, start: int = 0, share: Callable[[Tensor], Tensor] = ...
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -46,6 +50,7 @@ class ListedBatches:
         self.per_epoch = len(batches)
         self.size = min(len(labels) for _, labels in batches)
         self.labels = torch.cat([labels for _, labels in batches])
+        self.class_weights: Tensor | None = None
 
     def epoch(
         self, epoch: int, device: torch.device, *, start: int = 0, share: Callable[[Tensor], Tensor] = lambda all_: all_

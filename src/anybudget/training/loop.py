@@ -181,7 +181,8 @@ class EpochLoop:
         if not self._rows or not self.context.processes.main or not self.context.notices:
             return
         last = self._rows[-1]
-        reached = no_better_than_guessing(self.batches.labels, last[loss], last.get("train_top1_percent"))
+        top1, weights = last.get("train_top1_percent"), self.batches.class_weights
+        reached = no_better_than_guessing(self.batches.labels, last[loss], top1, weights)
         if reached:
             logger.warning(
                 "%s: training has ended no better than guessing, with %s after %d epochs on %d images; what builds on "

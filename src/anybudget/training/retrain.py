@@ -9,6 +9,7 @@ from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
 from anybudget.training.graphs import GraphedForward
 from anybudget.training.loop import TrainingContext
+from anybudget.training.loss import TrainingLoss
 from anybudget.training.settings import Schedule
 from anybudget.training.sgd import Course, GradientStep, StepResult, run_course, train_on
 
@@ -35,7 +36,8 @@ def train_network(
 def train_along(network: nn.Module, course: Course, schedule: Schedule, context: TrainingContext, *, name: str) -> None:
     """Train `network` on the batches of a course and leave it in evaluation mode; see `run_course`."""
     network.train()
-    gradients = _NetworkStep(network, context.processes, schedule)
+    lowered = TrainingLoss(schedule.label_smoothing, course.batches.class_weights)
+    gradients = _NetworkStep(network, context.processes, schedule.accumulate, lowered)
     with synchronised(network, context.processes):
         run_course(gradients, course, schedule, context, name=name)
     network.eval()
@@ -44,13 +46,12 @@ def train_along(network: nn.Module, course: Course, schedule: Schedule, context:
 class _NetworkStep(GradientStep):
     """Steps of a network on its own."""
 
-    def __init__(self, network: nn.Module, processes: Processes, schedule: Schedule) -> None:
+    def __init__(self, network: nn.Module, processes: Processes, accumulate: int, lowered: TrainingLoss) -> None:
         super().__init__(network)
-        self._processes, self._schedule = processes, schedule
+        self._processes, self._accumulate, self._lowered = processes, accumulate, lowered
         # Norms of several processes talk to each other, which a graph cannot hold.
         self._forward = GraphedForward(network) if processes.count == 1 else network
 
     def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:  # noqa: ARG002 - same in all
         """See `GradientStep.backward`."""
-        parts, smoothing = self._schedule.accumulate, self._schedule.label_smoothing
-        return train_on(images, labels, self._forward, self._processes, parts, label_smoothing=smoothing)
+        return train_on(images, labels, self._forward, self._processes, self._accumulate, lowered=self._lowered)

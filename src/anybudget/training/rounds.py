@@ -44,6 +44,11 @@ class Rounds(Batches):
         """See `Batches.labels`."""
         return self._batches.labels
 
+    @property
+    def class_weights(self) -> Tensor | None:
+        """See `Batches.class_weights`."""
+        return self._batches.class_weights
+
     def epoch(
         self,
         epoch: int,

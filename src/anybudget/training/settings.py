@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import PlainValidator, SerializerFunctionWrapHandler, model_serializer
+from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from anybudget.settings import Count, Images, Natural, NonNegative, Part, Rate, Settings
+from anybudget.settings import Count, Images, Natural, NonNegative, Part, Rate, Settings, Share
 
 
 class Schedule(Settings):
@@ -19,11 +19,11 @@ class Schedule(Settings):
 
     These are off where they are 0: `label_smoothing`, the share of the loss that asks for all classes alike;
     `clip_norm`, the greatest norm that the gradient of a step keeps; `ema`, the decay of the average of the weights
-    that takes their place in the end, see `WeightAverage`.
+    that takes their place in the end, see `WeightAverage`; `class_balance`, how far classes count alike in the loss
+    however many images they have, up to 1, see `class_weights`.
     """
 
-    UNSAID: ClassVar[frozenset[str]] = frozenset({"label_smoothing", "clip_norm", "ema"})
-    """Keys that are left out of what is written where they are off: settings from before they came stay the same."""
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"label_smoothing", "clip_norm", "ema", "class_balance"})
 
     epochs: Count
     batch_size: Images
@@ -38,11 +38,7 @@ class Schedule(Settings):
     label_smoothing: Part = 0.0
     clip_norm: NonNegative = 0.0
     ema: Part = 0.0
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All settings but those of `UNSAID` that are off."""
-        return {key: value for key, value in write(self).items() if value or key not in self.UNSAID}
+    class_balance: Share = 0.0
 
     @property
     def batch_shares(self) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anybudget.data import Augmentation, DataSource, TrainingBatches
 from anybudget.runtime.distributed import Processes
@@ -18,6 +17,7 @@ from anybudget.training.averaging import WeightAverage
 from anybudget.training.batches import Batches
 from anybudget.training.divergence import LossWatch
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
+from anybudget.training.loss import TrainingLoss
 from anybudget.training.settings import Schedule
 
 
@@ -101,7 +101,8 @@ class Course:
 
 def training_batches(data: DataSource, schedule: Schedule, seed: int) -> TrainingBatches:
     """The training split in batches and with the augmentation of a schedule."""
-    return TrainingBatches(data, data.train, schedule.batch_size, seed, _augmentation(schedule))
+    augmentation, balance = _augmentation(schedule), schedule.class_balance
+    return TrainingBatches(data, data.train, schedule.batch_size, seed, augmentation, class_balance=balance)
 
 
 def run_epochs(
@@ -231,24 +232,22 @@ def train_on(
     accumulate: int = 1,
     *,
     weight: float = 1.0,
-    label_smoothing: float = 0.0,
+    lowered: TrainingLoss | None = None,
 ) -> StepResult:
     """Forward and backward on a batch, in `accumulate` parts one after the other, to need less memory.
 
-    Parts differ by one image at most. Gradients are added up to those of `weight` times the mean loss over the batch;
-    norms of the batch see a part at a time. With `label_smoothing` these are of the smoothed loss, and what is reported
-    is the plain one, which can be compared with that of guessing and of validation images.
+    Parts differ by one image at most. Gradients are added up to those of `weight` times the mean loss over the batch,
+    plain cross-entropy if none is given; norms of the batch see a part at a time. Where it smooths labels, what is
+    reported is the loss of plain ones, which can be compared with that of guessing and of validation images.
     """
-    results = []
+    lowered, results = lowered or TrainingLoss(), []
     for part, answers in zip(images.tensor_split(accumulate), labels.tensor_split(accumulate), strict=True):
         with processes.precision():
             logits = forward(part)
-            loss = F.cross_entropy(logits, answers, label_smoothing=label_smoothing)
+            loss = lowered(logits, answers)
         share = weight * len(part) / len(images)
         processes.backward(loss if share == 1 else loss * share)
-        if label_smoothing and loss.isfinite():
-            loss = F.cross_entropy(logits.detach(), answers)
-        results.append(step_result(loss, logits, answers))
+        results.append(step_result(lowered.reported(loss, logits, answers), logits, answers))
     return merge(results)
 
 

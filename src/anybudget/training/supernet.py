@@ -28,6 +28,7 @@ from anybudget.storage.checkpoint import NumpyRandom, Stateful
 from anybudget.training.annealing import Annealing
 from anybudget.training.complexity import ComplexityRate
 from anybudget.training.loop import TrainingContext
+from anybudget.training.loss import TrainingLoss
 from anybudget.training.samplers import Length, PathSampler, ScorePaths
 from anybudget.training.scoring import PathScorer
 from anybudget.training.settings import SupernetSchedule
@@ -81,7 +82,8 @@ def train_supernet(
     complexity = ComplexityRate(supernet.space, annealing) if schedule.complexity_rate else None
     factor = annealing.cosine if complexity is None else complexity.factor
     spread_step = schedule.spread_epoch * batches.per_epoch
-    rules = _Rules(complexity, Spreading(supernet, spread_step, seed) if spread_step else None)
+    lowered = TrainingLoss(schedule.label_smoothing, batches.class_weights)
+    rules = _Rules(complexity, Spreading(supernet, spread_step, seed) if spread_step else None, lowered)
     gradients = _PathsStep(supernet, sampler, data, schedule, seed, context.processes, rules)
     supernet.train()
     with synchronised(supernet, context.processes) if schedule.same_paths else nullcontext():
@@ -115,10 +117,11 @@ def _check(schedule: SupernetSchedule, sampler: PathSampler, images: int, proces
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What decides, besides the sampler, which paths are trained and how much each counts."""
+    """What decides, besides the sampler, which paths are trained, how much each counts, and by what loss."""
 
     complexity: ComplexityRate | None
     spreading: Spreading | None
+    lowered: TrainingLoss
 
     def path(self, path: PathEncoding, step: int) -> PathEncoding:
         """What is trained in place of a path."""
@@ -180,8 +183,8 @@ class _PathsStep(GradientStep):
         """Add the gradients of one path, and count them."""
         started = time.perf_counter()
         forward, parts = partial(self._supernet, path=path), self._schedule.accumulate
-        smoothing = self._schedule.label_smoothing
-        result = train_on(images, labels, forward, self._processes, parts, weight=weight, label_smoothing=smoothing)
+        lowered = self._rules.lowered
+        result = train_on(images, labels, forward, self._processes, parts, weight=weight, lowered=lowered)
         if self._failed is None and not math.isfinite(result.loss):
             self._failed = path
         trained = len(images) * self._processes.count

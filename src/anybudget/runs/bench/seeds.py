@@ -17,6 +17,7 @@ from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.ranking import metrics_of
 from anybudget.runs.bench.exhaustive import ExhaustiveStrategy
 from anybudget.runs.context import RunContext
+from anybudget.runs.judging import calibrated_with
 from anybudget.runs.racing import RunRace
 from anybudget.runs.run import Run
 from anybudget.runs.searching import make_strategy, names_of
@@ -79,10 +80,10 @@ def score_all(run: RunContext, networks: Sequence[Architecture], journal: Journa
     missing = sorted((a for a in networks if a.choices not in journal.entries), key=lambda a: a.choices)
     if not missing:
         return
-    labels = run.data.validation.labels.numpy()
+    evaluator = run.new_evaluator()
+    labels = evaluator.subnet_evaluator.data.validation.labels.numpy()
     folds = np.empty(len(labels), dtype=np.int64)
     folds[balanced_order(labels, run.recipe.seed)] = np.arange(len(labels)) % FOLDS
-    evaluator = run.new_evaluator()
     with run.progress.task("score every network", len(networks)) as task:
         task.advance(len(networks) - len(missing))
         for first in range(0, len(missing), GROUP):
@@ -147,7 +148,7 @@ def answers_of(run: Run, strategy: str | type[Strategy], journal: Journal) -> Be
 
 def _scored_with(run: RunContext) -> dict[str, Any]:
     """What decides scores, besides the images, which the supernet's digest goes with."""
-    return {**run.origin(), "calibration_images": run.recipe.search.calibration_images, "seed": run.recipe.seed}
+    return {**run.origin(), **calibrated_with(run.recipe), "seed": run.recipe.seed}
 
 
 def _answered_with(run: Run, name: str) -> dict[str, Any]:

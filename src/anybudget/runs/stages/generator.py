@@ -16,8 +16,10 @@ def train(run: RunContext) -> None:
         context = work.training_context(rows.append, run.recipe.generator.rollbacks)
         supernet, generator = run.supernet, run.build_generator()
         schedule, seed = run.recipe.generator, run.recipe.seed
-        batches = TrainingBatches(data, data.validation, schedule.batch_size, seed)
-        loss = MixtureLoss(supernet)
+        batches = TrainingBatches(
+            data, data.validation, schedule.batch_size, seed, class_balance=schedule.class_balance
+        )
+        loss = MixtureLoss(supernet, batches.class_weights)
         spent = train_generator(generator, loss, run.cost.terms, batches, schedule, seed=seed, context=context)
         run.replace("generator")
         run.folder.write_csv("generator.csv", rows)

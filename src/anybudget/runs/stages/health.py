@@ -12,8 +12,8 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.ranking import sample_paths
-from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.runs.context import RunContext
+from anybudget.runs.judging import evaluator_settings, scored_data
 from anybudget.runs.stages.baseline import same_cost
 from anybudget.runs.trainings import Training, train_each
 from anybudget.runs.work import Work
@@ -83,7 +83,8 @@ def health(run: RunContext, settings: HealthSettings | None = None) -> dict[str,
     settings = settings or HealthSettings()
     budgets = settings.budgets or _middle(run)
     run.check_budgets([budgets])
-    check_halves(len(run.data.validation), run.data.classes)
+    validation = scored_data(run.recipe, run.data).validation
+    check_halves(len(validation), run.data.classes)
     pools: Pools = {budgets: _of_equal_cost(run, settings, budgets), None: _of_the_space(run, settings)}
     with run.evaluating("health") as work:
         equal, whole = _scored(run, work, settings, pools)
@@ -94,7 +95,7 @@ def health(run: RunContext, settings: HealthSettings | None = None) -> dict[str,
             "seed": run.recipe.seed,
             "seeds": settings.seeds,
             "epochs": settings.epochs or run.recipe.retrain.epochs,
-            "validation_images": len(run.data.validation),
+            "validation_images": len(validation),
             "calibration_images": run.recipe.search.calibration_images,
             "equal_cost": _described(run, equal, judged[0], trained[0]),
             "whole_space": _described(run, whole, judged[1], trained[1]),
@@ -145,8 +146,8 @@ def _recalibrating(run: RunContext) -> Evaluator | None:
     count = run.recipe.search.calibration_images
     if not 0 < count < len(run.data.train):
         return None
-    settings = EvaluatorSettings(count, seed=run.recipe.seed + 1)
-    return Evaluator(run.supernet, run.data, settings, workers=run.workers)
+    settings = evaluator_settings(run.recipe, run.recipe.seed + 1)
+    return Evaluator(run.supernet, scored_data(run.recipe, run.data), settings, workers=run.workers)
 
 
 def _trained(run: RunContext, settings: HealthSettings, orders: Sequence[_Order]) -> list[Values]:

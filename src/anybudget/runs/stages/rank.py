@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from anybudget.evaluation.ranking import RankSettings, rank_run
 from anybudget.runs.context import RunContext
+from anybudget.runs.judging import evaluator_settings, scored_data
 from anybudget.runs.stages.retrain import retrained
 from anybudget.storage.records import Ranking, checked
 from anybudget.tabular.tables import load_table
@@ -22,12 +24,12 @@ def rank(run: RunContext, paths: int, image_counts: Sequence[int], table: Path |
     """
     truth = load_table(table, run.space) if table else None
     settings = RankSettings(
-        run.recipe.search.calibration_images, seed=run.recipe.seed, paths=paths, image_counts=tuple(image_counts)
+        **asdict(evaluator_settings(run.recipe, run.recipe.seed)), paths=paths, image_counts=tuple(image_counts)
     )
     with run.evaluating("rank"):
         found = rank_run(
             run.supernet,
-            run.data,
+            scored_data(run.recipe, run.data),
             settings,
             retrained=retrained(run),
             truth=truth,
