@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from anybudget.data.augmentation import AugmentedReading
 from anybudget.data.identity import Listing
 from anybudget.data.protocol import DataSource, Split
 from anybudget.data.random import balanced_order
@@ -28,9 +30,15 @@ class Selected(Split):
         """See `Split.read`."""
         return self._split.read(self._indices[indices])
 
-    def read_batches(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    def read_batches(self, batches: Iterable[Tensor], augmented: AugmentedReading | None = None) -> Iterator[Tensor]:
         """See `Split.read_batches`."""
+        if augmented is not None:  # whose keys are those of places in this split, not in the other
+            return super().read_batches(batches, augmented)
         return self._split.read_batches(self._indices[indices] for indices in batches)
+
+    def originals(self, indices: Tensor, needed_side: int | None) -> Iterator[Image.Image]:
+        """See `Split.originals`."""
+        return self._split.originals(self._indices[indices], needed_side)
 
 
 class BalancedValidation(DataSource):
