@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from anybudget.architecture import Architecture
-from anybudget.budgets import Budget
+from anybudget.budgets import BudgetSet
 from anybudget.cli.terminal import RichProgress
 from anybudget.costs import build_costs
 from anybudget.recipe import Recipe, load_recipe
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
     out = arguments.out or ROOT / "runs" / f"bench-mobilenet-{arguments.recipe.stem}"
-    recipe = scaled(load_recipe(arguments.recipe, arguments.overrides), Budget.parse(arguments.budget).limit)
+    recipe = scaled(load_recipe(arguments.recipe, arguments.overrides), BudgetSet.parse(arguments.budget).limits()["macs"])
     found = []
     for seed in range(arguments.seeds):
         run = Run.create(recipe.model_copy(update={"seed": seed}), out.with_name(f"{out.name}-{seed}"), RichProgress())
