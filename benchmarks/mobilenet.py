@@ -1,7 +1,7 @@
 """MobileNetV2 scaled to the cost of a search's answers, trained like them: one operation everywhere, narrower widths.
 
-The first network whose widths, all of them times one factor, cost no more than the budget and a hundredth; trained once
-for each seed as the recipe retrains. The result stands beside what benchmarks/worth.py gives for the same recipe.
+The widest network that costs no more than the budget and a hundredth, all widths times one factor and rounded up or
+down; trained once for each seed as the recipe retrains. It stands beside what benchmarks/worth.py gives for the recipe.
 Run: python benchmarks/mobilenet.py [--recipe R] [--budget 1.45M] [--seeds 3] [--workers N] [--set KEY=VALUE]
 """
 
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from itertools import product
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +41,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
     out = arguments.out or ROOT / "runs" / f"bench-mobilenet-{arguments.recipe.stem}"
-    recipe = scaled(load_recipe(arguments.recipe, arguments.overrides), BudgetSet.parse(arguments.budget).limits()["macs"])
+    recipe = scaled(
+        load_recipe(arguments.recipe, arguments.overrides), BudgetSet.parse(arguments.budget).limits()["macs"]
+    )
     found = []
     for seed in range(arguments.seeds):
         run = Run.create(recipe.model_copy(update={"seed": seed}), out.with_name(f"{out.name}-{seed}"), RichProgress())
@@ -52,20 +57,28 @@ def main() -> None:
 
 
 def scaled(recipe: Recipe, limit: float) -> Recipe:
-    """The recipe with the widest stem and stages, scaled alike, that cost at most 1.01 times the limit."""
+    """The recipe with stem and stages scaled alike, rounded up or down: the costliest within 1.01 times the limit."""
+    whole, fitting = widths(recipe), {}
     for factor in np.linspace(1.0, 0.2, 81):
-        space = layered(recipe)
-        stages = tuple(stage.model_copy(update={"width": narrowed(stage.width, factor)}) for stage in space.stages)
-        narrow = space.model_copy(update={"stem_width": narrowed(space.stem_width, factor), "stages": stages})
-        candidate = recipe.model_copy(update={"space": narrow})
-        built = candidate.build_space()
-        if build_costs(built, ("macs",))["macs"].cost(same_everywhere(built)) <= 1.01 * limit:
-            return candidate
+        for up in product((False, True), repeat=len(whole)):
+            wanted = [
+                max(1, ceil(w * factor) if above else floor(w * factor)) for w, above in zip(whole, up, strict=True)
+            ]
+            candidate = with_widths(recipe, wanted)
+            space = candidate.build_space()
+            cost = build_costs(space, ("macs",))["macs"].cost(same_everywhere(space))
+            if cost <= 1.01 * limit:
+                fitting[cost] = candidate
+        if fitting:
+            return fitting[max(fitting)]
     raise SystemExit(f"no network of {OPERATION} alone costs {limit:,.0f} MACs; give a greater --budget")
 
 
-def narrowed(width: int, factor: float) -> int:
-    return max(1, round(width * factor))
+def with_widths(recipe: Recipe, wanted: Sequence[int]) -> Recipe:
+    space = layered(recipe)
+    stages = [stage.model_copy(update={"width": width}) for stage, width in zip(space.stages, wanted[1:], strict=True)]
+    narrow = space.model_copy(update={"stem_width": wanted[0], "stages": tuple(stages)})
+    return recipe.model_copy(update={"space": narrow})
 
 
 def same_everywhere(space: SearchSpace) -> Architecture:
