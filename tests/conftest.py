@@ -18,9 +18,11 @@ import torch
 
 from anybudget.cli import process as cli
 from anybudget.data import DataSplits, load_splits
+from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.recipe import load_recipe, resolved
 from anybudget.runs.run import Run
+from anybudget.runtime.optional import timm
 from anybudget.runtime.signals import Stopped
 from anybudget.spaces import (
     MBConvSettings,
@@ -63,6 +65,17 @@ def slow_but(quick: Iterable[Hashable], values: Iterable[Hashable]) -> list[Any]
     """Parameters of a slow test: the `quick` ones run in `make test`, too."""
     kept = set(quick)
     return [pytest.param(value, marks=() if value in kept else pytest.mark.slow) for value in values]
+
+
+@pytest.fixture(autouse=True)
+def _timm_if_marked(request: pytest.FixtureRequest) -> None:
+    """A test marked `timm` is skipped, by a message that says what to install, where timm cannot be imported."""
+    if request.node.get_closest_marker("timm") is None:
+        return
+    try:
+        timm("optim", "this test")
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
 def whole_table(name: str) -> Path:

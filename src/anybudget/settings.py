@@ -32,12 +32,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     UNSAID: ClassVar[frozenset[str]] = frozenset()
-    """Keys that are left out of what is written where they are off: settings from before they came stay the same."""
+    """Keys that are left out of what is written where they have their defaults: settings from before they came stay
+    the same."""
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All settings but those of `UNSAID` that are off."""
-        return {key: value for key, value in write(self).items() if value or key not in self.UNSAID}
+        """All settings but those of `UNSAID` that have their defaults."""
+        fields = type(self).model_fields
+        unsaid = {key for key in self.UNSAID if getattr(self, key) == fields[key].get_default(call_default_factory=True)}
+        return {key: value for key, value in write(self).items() if key not in unsaid}
 
     def problems(self, table: str) -> Iterator[str]:  # noqa: ARG002 - most have none
         """What values say against each other, each with its keys and the way out.

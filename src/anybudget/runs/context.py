@@ -40,6 +40,7 @@ from anybudget.spaces import SearchSpace
 from anybudget.storage.journal import Journal
 from anybudget.storage.run_folder import RunFolder
 from anybudget.training.loop import TrainingContext
+from anybudget.training.optimisers import check_optimiser
 
 log = logging.getLogger(__name__)
 
@@ -270,11 +271,13 @@ class RunContext:
 
         Raises:
             BudgetError: a budget of the recipe cannot be met.
-            ConfigError: the generator's cost or the metric cannot be used.
+            ConfigError: the generator's cost, the metric or an optimiser cannot be used.
         """
         self.check_budgets(self.recipe.budget_sets())
         _ = self.cost
         check_metric(self.recipe.search.metric, self.space.classes)
+        check_optimiser(self.recipe.supernet, "supernet")
+        check_optimiser(self.recipe.retrain, "retrain")
 
     def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
         """Check every budget before any work.

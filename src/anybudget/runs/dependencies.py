@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from anybudget.search.race_settings import UNUSED
 from anybudget.training.settings import Schedule
-
-UNUSED = ("epochs", "warmup_epochs")
-"""What a race does not take from `[retrain]`."""
 
 TRAINED = ("seed", "precision", "data", "space", "supernet")
 SCORED = (

@@ -14,6 +14,9 @@ from anybudget.training.settings import Schedule
 Better = Literal["loss", "metric"]
 """By what networks are compared: the validation loss, or `Metrics.rank`."""
 
+UNUSED = ("epochs", "warmup_epochs", "annealing", "decay_rate", "decay_epochs")
+"""What a race does not take from `[retrain]`."""
+
 Start = Literal["supernet", "scratch"]
 """What networks race from: the supernet's weights, or fresh ones."""
 
@@ -44,11 +47,10 @@ class RaceSettings(Settings):
 
     def schedule(self, retrain: Schedule) -> Schedule:
         """How networks are trained on: as `retrain` trains them, with the rate and the batches of this table."""
-        base = {name: getattr(retrain, name) for name in Schedule.model_fields}
+        base = {name: getattr(retrain, name) for name in Schedule.model_fields if name not in UNUSED}
         mine = {
             "learning_rate": self.learning_rate or retrain.learning_rate,
             "batch_size": self.batch_size or retrain.batch_size,
-            "epochs": 1,  # rounds say how long
-            "warmup_epochs": 0.0,  # the weights are trained already
+            "epochs": 1,  # rounds say how long, and their learning rate falls to 0 in each
         }
         return Schedule(**{**base, **mine})

@@ -1,4 +1,4 @@
-"""How the learning rate goes: up in a warm-up, then down to 0 with the last step."""
+"""How the learning rate goes: up in a warm-up, then down, to 0 with the last step or otherwise."""
 
 from __future__ import annotations
 
@@ -33,3 +33,41 @@ class Annealing:
     def cosine(self, step: int) -> float:
         """What the learning rate is multiplied by if it falls as half a cosine."""
         return self.factor(step, lambda progress: 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def linear(self, step: int) -> float:
+        """What the learning rate is multiplied by if it falls along a line."""
+        return self.factor(step, lambda progress: 1.0 - progress)
+
+    def exponential(self, step: int, rate: float, every: float) -> float:
+        """What the learning rate is multiplied by if it falls by the factor `rate` after every so many steps.
+
+        Steps are counted from the start of the training, those of the warm-up included.
+
+        Source: timm, `StepLRScheduler` with its default `warmup_prefix = False`.
+        """
+        return self.factor(step, lambda _progress: float(rate ** math.floor(step / every)))
+
+    def constant(self, step: int) -> float:
+        """What the learning rate is multiplied by if it stays after the warm-up."""
+        return self.factor(step, lambda _progress: 1.0)
+
+
+def rate_factor(schedule: Schedule, steps_per_epoch: int) -> Callable[[int], float]:
+    """What the learning rate is multiplied by in a step, which count from 0, as a schedule says.
+
+    Example:
+        >>> schedule = Schedule(
+        ...     epochs=9, batch_size=2, learning_rate=1.0, annealing="exponential", decay_rate=0.5, decay_epochs=3
+        ... )
+        >>> [rate_factor(schedule, 10)(step) for step in (0, 29, 30, 60)]
+        [1.0, 1.0, 0.5, 0.25]
+    """
+    annealing = Annealing.of(schedule, steps_per_epoch)
+    every = schedule.decay_epochs * steps_per_epoch
+    falls: dict[str, Callable[[int], float]] = {
+        "cosine": annealing.cosine,
+        "linear": annealing.linear,
+        "exponential": lambda step: annealing.exponential(step, schedule.decay_rate, every),
+        "constant": annealing.constant,
+    }
+    return falls[schedule.annealing]

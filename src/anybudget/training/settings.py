@@ -8,35 +8,28 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from anybudget.settings import Count, Images, Natural, NonNegative, Part, Rate, Settings, Share
+from anybudget.settings import Count, Natural, Part, Share
+from anybudget.training.optimiser_settings import OptimiserSettings
 
 
-class Schedule(Settings):
-    """Stochastic gradient descent with momentum and a cosine learning rate from `learning_rate` to 0.
+class Schedule(OptimiserSettings):
+    """How long a network is trained on which batches, by the optimiser and the learning rate of `OptimiserSettings`.
 
     `batch_size` is that of all processes together; each forwards its share in `accumulate` parts, see `train_on`.
     Training images are moved by up to `crop_padding` pixels, and with `flip` mirrored half of the time.
 
-    These are off where they are 0: `label_smoothing`, the share of the loss that asks for all classes alike;
-    `clip_norm`, the greatest norm that the gradient of a step keeps; `ema`, the decay of the average of the weights
-    that takes their place in the end, see `WeightAverage`; `class_balance`, how far classes count alike in the loss
-    however many images they have, up to 1, see `class_weights`.
+    These are off where they are 0: `label_smoothing`, the share of the loss that asks for all classes alike; `ema`, the
+    decay of the average of the weights that takes their place in the end, see `WeightAverage`; `class_balance`, how far
+    classes count alike in the loss however many images they have, up to 1, see `class_weights`.
     """
 
-    UNSAID: ClassVar[frozenset[str]] = frozenset({"label_smoothing", "clip_norm", "ema", "class_balance"})
+    UNSAID: ClassVar[frozenset[str]] = OptimiserSettings.UNSAID | {"label_smoothing", "ema", "class_balance"}
 
     epochs: Count
-    batch_size: Images
-    learning_rate: Rate
-    momentum: Part = 0.9
-    weight_decay: NonNegative = 4e-5
-    nesterov: bool = False
-    warmup_epochs: NonNegative = 0.0
     crop_padding: Natural = 0
     flip: bool = False
     accumulate: Count = 1
     label_smoothing: Part = 0.0
-    clip_norm: NonNegative = 0.0
     ema: Part = 0.0
     class_balance: Share = 0.0
 
@@ -47,8 +40,7 @@ class Schedule(Settings):
 
     def problems(self, table: str) -> Iterator[str]:
         """See `Settings.problems`."""
-        if self.nesterov and not self.momentum:
-            yield f"{table}.nesterov: needs a momentum, and {table}.momentum is 0; set one above 0, or nesterov = false"
+        yield from super().problems(table)
         if self.warmup_epochs > self.epochs:
             yield (
                 f"{table}.warmup_epochs: {self.warmup_epochs:g} are more than the {self.epochs} of {table}.epochs; "
@@ -101,6 +93,11 @@ class SupernetSchedule(Schedule):
             yield (
                 f"{table}.share_batch: one path to a step ({table}.paths_per_step = 1) has the batch to itself; give "
                 'a greater number of paths, or "round", or share_batch = false'
+            )
+        if self.complexity_rate and self.annealing != "cosine":
+            yield (
+                f"{table}.complexity_rate: says itself how the learning rate falls, and {table}.annealing is "
+                f"{self.annealing!r}; leave out one of the two"
             )
         if self.spread_epoch >= self.epochs:
             yield (

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as supernet training and retraining share it."""
+"""Gradient descent as supernet training and retraining share it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from anybudget.data import Augmentation, DataSource, TrainingBatches
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
-from anybudget.training.annealing import Annealing
+from anybudget.training.annealing import rate_factor
 from anybudget.training.averaging import WeightAverage
 from anybudget.training.batches import Batches
 from anybudget.training.divergence import LossWatch
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.loss import TrainingLoss
+from anybudget.training.optimisers import OptimiserState, build_optimiser
 from anybudget.training.settings import Schedule
 
 
@@ -96,7 +97,7 @@ class Course:
             seed: draws the order of images and the augmentation.
         """
         batches = training_batches(data, schedule, seed)
-        return cls(batches, schedule.epochs, Annealing.of(schedule, batches.per_epoch).cosine, data.classes)
+        return cls(batches, schedule.epochs, rate_factor(schedule, batches.per_epoch), data.classes)
 
 
 def training_batches(data: DataSource, schedule: Schedule, seed: int) -> TrainingBatches:
@@ -115,7 +116,7 @@ def run_epochs(
 def run_course(
     gradients: GradientStep, course: Course, schedule: Schedule, context: TrainingContext, *, name: str
 ) -> None:
-    """Train a model by stochastic gradient descent; see `EpochLoop`.
+    """Train a model by gradient descent; see `EpochLoop`.
 
     Gradients are clipped after they have been averaged over the processes. The model ends with the average of its
     weights where the schedule asks for one.
@@ -128,7 +129,8 @@ def run_course(
         name: in progress and errors.
 
     Raises:
-        ConfigError: a batch cannot be cut into equal shares, or into parts of 2 images or more.
+        ConfigError: a batch cannot be cut into equal shares, or into parts of 2 images or more; or the optimiser is
+            unknown, or needs timm, which is not installed.
         TrainingError: the loss is not finite, or stays far above that of guessing.
         Stopped: training was asked to stop, and has been saved.
     """
@@ -165,13 +167,7 @@ class _Descent:
     def __init__(self, gradients: GradientStep, course: Course, schedule: Schedule, processes: Processes) -> None:
         self._gradients, self._processes, self._clip_norm = gradients, processes, schedule.clip_norm
         self._parameters = list(gradients.model.parameters())
-        self._plain = torch.optim.SGD(
-            self._parameters,
-            lr=schedule.learning_rate,
-            momentum=schedule.momentum,
-            weight_decay=schedule.weight_decay,
-            nesterov=schedule.nesterov,
-        )
+        self._plain = build_optimiser(gradients.model, schedule)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self._plain, course.factor)
         self._optimiser = processes.optimiser(self._plain)
         self._average = WeightAverage(gradients.model, schedule.ema) if schedule.ema else None
@@ -184,7 +180,7 @@ class _Descent:
     @property
     def parts(self) -> dict[str, Stateful]:
         """What has a state."""
-        found: dict[str, Stateful] = {"optimiser": self._plain, "schedule": self.schedule}
+        found: dict[str, Stateful] = {"optimiser": OptimiserState(self._plain), "schedule": self.schedule}
         return found if self._average is None else {**found, "average": self._average}
 
     def prepare(self) -> None:

@@ -25,7 +25,7 @@ from anybudget.runtime.accounting import TrainingSpending
 from anybudget.runtime.distributed import Processes
 from anybudget.spaces import PathEncoding
 from anybudget.storage.checkpoint import NumpyRandom, Stateful
-from anybudget.training.annealing import Annealing
+from anybudget.training.annealing import Annealing, rate_factor
 from anybudget.training.complexity import ComplexityRate
 from anybudget.training.loop import TrainingContext
 from anybudget.training.loss import TrainingLoss
@@ -78,9 +78,9 @@ def train_supernet(
     context = context or TrainingContext(processes=Processes(next(supernet.parameters()).device))
     _check(schedule, sampler, len(data.train), context.processes)
     batches = training_batches(data, schedule, seed)
-    annealing = Annealing.of(schedule, batches.per_epoch)
+    annealing, factor = Annealing.of(schedule, batches.per_epoch), rate_factor(schedule, batches.per_epoch)
     complexity = ComplexityRate(supernet.space, annealing) if schedule.complexity_rate else None
-    factor = annealing.cosine if complexity is None else complexity.factor
+    factor = factor if complexity is None else complexity.factor
     spread_step = schedule.spread_epoch * batches.per_epoch
     lowered = TrainingLoss(schedule.label_smoothing, batches.class_weights)
     rules = _Rules(complexity, Spreading(supernet, spread_step, seed) if spread_step else None, lowered)
