@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TRAIN := .venv-train
+TRAIN_READY := $(TRAIN)/.ready
 LOWEST := $(addprefix tests/test_,budgets.py toml.py config.py costs.py decoding.py terminal.py)
 # Each file of tests runs in one of two processes, with one thread each.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all test-lowest check lint bench bench-long bench-runs clean
+.PHONY: demo test test-all test-lowest test-train check lint bench bench-long bench-runs clean
 
 demo: $(READY)  ## the main job on the embedded data: networks for three budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
@@ -19,6 +21,9 @@ test-lowest: ## some tests with the lowest versions of constraints-lowest.txt, i
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . hypothesis pytest
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow" $(LOWEST)
+
+test-train: $(TRAIN_READY)  ## the tests that need timm, in an environment of its own with timm and torchvision; 6 GB
+	OMP_NUM_THREADS=1 $(TRAIN)/bin/python -m pytest --numprocesses 2 -m "timm and not slow"
 
 test-all: $(READY)  ## all tests, whole benchmark tables included where they lie in ../shared/data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
@@ -56,10 +61,18 @@ bench-runs: $(READY)  ## kills and lost workers, engines, throughput; a quarter 
 	$(BIN)/python benchmarks/throughput.py
 
 clean:  ## the environment and caches; runs/ is kept
-	rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf $(VENV) $(TRAIN) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "anybudget needs Python 3.11 or newer"'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
+
+# Another torch than the one of constraints.txt: one that there is a torchvision for.
+$(TRAIN_READY): pyproject.toml constraints.txt constraints-train.txt
+	$(PYTHON) -m venv $(TRAIN)
+	grep -v '^torch==' constraints.txt > $(TRAIN)/constraints.txt
+	$(TRAIN)/bin/python -m pip install --quiet --constraint $(TRAIN)/constraints.txt --constraint constraints-train.txt \
+		--editable '.[train]' hypothesis pytest pytest-xdist
+	touch $(TRAIN_READY)

@@ -155,9 +155,7 @@ def test_norms_and_biases_may_have_no_weight_decay(data: DataSplits) -> None:
     torch.manual_seed(0)
     network = build_network(SPACE.block_specs(SPACE.sample(np.random.default_rng(0))))
     before = copy.deepcopy(network)
-    schedule = Schedule(
-        epochs=1, batch_size=16, learning_rate=1e-6, weight_decay=2e4, decay_norms=False, momentum=0.0
-    )
+    schedule = Schedule(epochs=1, batch_size=16, learning_rate=1e-6, weight_decay=2e4, decay_norms=False, momentum=0.0)
     train_network(network, data, schedule)
     for old, new in zip(before.parameters(), network.parameters(), strict=True):
         if old.ndim == 1:
@@ -181,7 +179,9 @@ def test_without_timm_its_optimisers_are_refused_before_any_work(
     monkeypatch.setitem(sys.modules, "timm", None)
     monkeypatch.delitem(sys.modules, "timm.optim", raising=False)
     run = Run.create(load_recipe(recipe_file, ["retrain.optimiser=lamb"]), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"retrain\.optimiser = 'lamb' needs timm, .*pip install 'anybudget\[train\]'"):
+    with pytest.raises(
+        ConfigError, match=r"retrain\.optimiser = 'lamb' needs timm, .*pip install 'anybudget\[train\]'"
+    ):
         run.run_all(lambda _line: None)
     assert not (tmp_path / "run" / "supernet.csv").exists()
 
@@ -197,12 +197,14 @@ def test_an_optimiser_that_timm_does_not_know_is_named() -> None:
 def test_what_timm_cannot_make_is_said(data: DataSplits) -> None:
     network = build_network(SPACE.block_specs(SPACE.sample(np.random.default_rng(0))))
     schedule = Schedule(epochs=1, batch_size=8, learning_rate=0.1, optimiser="bnbadam8bit")
-    with pytest.raises(ConfigError, match="optimiser 'bnbadam8bit': timm cannot make it so: .*bitsandbytes"):
+    with pytest.raises(ConfigError, match=r"optimiser 'bnbadam8bit': timm cannot make it so: .*bitsandbytes"):
         train_network(network, data, schedule)
 
 
 def test_settings_that_are_not_asked_for_are_not_written(recipe_file: Path) -> None:
     plain = reproducibility_settings(load_recipe(recipe_file))
-    asked = reproducibility_settings(load_recipe(recipe_file, ["retrain.optimiser=adamw", "supernet.decay_norms=false"]))
+    asked = reproducibility_settings(
+        load_recipe(recipe_file, ["retrain.optimiser=adamw", "supernet.decay_norms=false"])
+    )
     assert not Schedule.UNSAID & (plain["supernet"].keys() | plain["retrain"].keys())
     assert Schedule.UNSAID & (asked["supernet"].keys() | asked["retrain"].keys()) == {"optimiser", "decay_norms"}

@@ -39,7 +39,9 @@ class Settings(BaseModel):
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """All settings but those of `UNSAID` that have their defaults."""
         fields = type(self).model_fields
-        unsaid = {key for key in self.UNSAID if getattr(self, key) == fields[key].get_default(call_default_factory=True)}
+        unsaid = {
+            key for key in self.UNSAID if getattr(self, key) == fields[key].get_default(call_default_factory=True)
+        }
         return {key: value for key, value in write(self).items() if key not in unsaid}
 
     def problems(self, table: str) -> Iterator[str]:  # noqa: ARG002 - most have none

@@ -23,10 +23,7 @@ def optional(module: str, needed_by: str, install: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        if error.name == library:
-            problem = "is not installed"
-        else:
-            problem = f"cannot be imported ({error})"
+        problem = "is not installed" if error.name == library else f"cannot be imported ({error})"
     except RuntimeError as error:  # torchvision beside a torch that it was not built for
         problem = f"cannot be imported ({str(error).splitlines()[0]})"
     raise ConfigError(f"{needed_by} needs {library}, which {problem}; pip install '{install}'")

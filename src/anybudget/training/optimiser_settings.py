@@ -65,7 +65,9 @@ class OptimiserSettings(Settings):
             >>> OptimiserSettings(batch_size=512, learning_rate=0.1, reference_batch=256).rate
             0.2
         """
-        return self.learning_rate * self.batch_size / self.reference_batch if self.reference_batch else self.learning_rate
+        return (
+            self.learning_rate * self.batch_size / self.reference_batch if self.reference_batch else self.learning_rate
+        )
 
     def problems(self, table: str) -> Iterator[str]:
         """See `Settings.problems`."""

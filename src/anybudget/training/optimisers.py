@@ -53,17 +53,18 @@ def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.opti
         [1, 1]
     """
     check_optimiser(settings)
-    groups, common = _groups(model, settings), {"lr": settings.rate, "weight_decay": settings.weight_decay}
-    epsilon = {"eps": settings.epsilon} if settings.epsilon else {}
+    groups, rate, decay = _groups(model, settings), settings.rate, settings.weight_decay
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **common)
+        momentum, nesterov = settings.momentum, settings.nesterov
+        return torch.optim.SGD(groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov=nesterov)
     if settings.optimiser == "adamw":
-        return torch.optim.AdamW(groups, **common, **epsilon)
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, eps=settings.epsilon or 1e-8)
     # timm's own rule for what has no weight decay is off: the groups say it.
     create = timm("optim", "an optimiser").create_optimizer_v2
     name, plain = _timm_name(settings.optimiser), {"momentum": settings.momentum, "filter_bias_and_bn": False}
+    epsilon = {"eps": settings.epsilon} if settings.epsilon else {}
     try:
-        built: torch.optim.Optimizer = create(groups, opt=name, **plain, **common, **epsilon)
+        built: torch.optim.Optimizer = create(groups, opt=name, lr=rate, weight_decay=decay, **plain, **epsilon)
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         # Such as one whose own library is missing, or which has no epsilon.
         said = " ".join(str(error).split()) or type(error).__name__
