@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Sized
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -33,10 +34,21 @@ def commands(path: Path) -> list[list[str]]:
     return [found[2:] if found[0] == "--import" else found for found in words]
 
 
+def all_commands() -> dict[str, Any]:
+    """Every command by its name, those of a group by both names."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {name: command} if inner is None else {f"{name} {key}": value for key, value in inner.items()}
+    return found
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_and_flags_exist(path: Path) -> None:
-    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = all_commands()
     for name, *arguments in commands(path):
+        if name == "data":  # whose first argument is a command or the path of a data set
+            name = f"data {arguments[0]}" if f"data {arguments[0]}" in known else "data PATH"
         assert name in known, f"{path.name}: no command {name}"
         flags = {flag for option in known[name].params for flag in (*option.opts, *option.secondary_opts)}
         assert {argument for argument in arguments if argument.startswith("--")} <= flags
@@ -47,7 +59,7 @@ def test_commands_and_flags_exist(path: Path) -> None:
 
 def test_every_command_and_flag_is_listed() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in all_commands().items():
         (row,) = re.findall(rf"^\| `anybudget {name}\b.*$", text, re.MULTILINE)
         for option in command.params:
             flags = [flag for flag in (*option.opts, *option.secondary_opts) if flag.startswith("--")]

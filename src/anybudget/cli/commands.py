@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from anybudget.cli.bench import bench
+from anybudget.cli.data import data as data_app
 from anybudget.cli.doctor import doctor
 from anybudget.cli.instant import answer_instantly, judging
 from anybudget.cli.opening import (
@@ -367,5 +368,6 @@ def report(target: RunArgument) -> None:
     out.print(f"report: {write_report(target)}", markup=False)
 
 
+app.add_typer(data_app, name="data")
 app.command()(doctor)
 app.command()(bench)

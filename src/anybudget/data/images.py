@@ -70,6 +70,14 @@ class Survey:
                 mode, tiles = image.mode, str(image.tile)
         except Exception as error:  # Pillow's plugins fail on damaged files in many ways
             raise UndecodableError(file, error) from error
+        self.note(file, mode, tiles)
+
+    def note(self, file: Path, mode: str, tiles: str = "") -> None:
+        """Count an image of a mode; `tiles` says how its pixels are stored.
+
+        Raises:
+            DataError: its mode is not supported.
+        """
         kind = _kind(mode)
         if kind is None:
             raise DataError(f"{file}: Pillow mode {mode} is not supported: convert the image to 8-bit grey or RGB")
@@ -99,7 +107,8 @@ class UndecodableError(DataError):
     """An image cannot be decoded; `passing` if that may be no fault of the image."""
 
     def __init__(self, file: Path, error: Exception) -> None:
-        self.file, self.said = file, f"{file}: cannot be decoded as an image ({reason(error)})"
+        self.file, self.why = file, reason(error)
+        self.said = f"{file}: cannot be decoded as an image ({self.why})"
         self.passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING_ERRORS)
         leave_out = "or set data.skip_unreadable to leave out up to so many such images"
         if self.passing:

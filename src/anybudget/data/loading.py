@@ -80,6 +80,16 @@ def identify(source: str, image_size: int | None = None) -> Listing:
     return list_folder(path) if kind == "folder" else _open_arrays(kind, path, image_size).listing()
 
 
+def kind_of(source: str) -> tuple[SourceKind | Literal["registered"], Path]:
+    """Which kind of data set `source` is, and where it lies; nothing of it is opened.
+
+    Raises:
+        MissingDataError: there is nothing of that name.
+        DataError: it is no data set.
+    """
+    return ("registered", Path(source)) if source in SOURCES else _located(source)
+
+
 def _open_arrays(kind: SourceKind, path: Path, image_size: int | None) -> Source:
     return open_idx(path, image_size) if kind == "idx" else open_npz(path, image_size)
 

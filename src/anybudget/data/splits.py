@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anybudget.data.drawing import stratified
 from anybudget.data.identity import Draw, Listing
 from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
 from anybudget.data.protocol import READ, DataSource, ImageSet
@@ -68,7 +69,7 @@ def split_source(name: str, opened: Source, settings: DataSettings, listed: Call
         if part is None
     ]
     _check_classes(name, opened, [split for split, _ in drawn])
-    indices = _draw(opened.train.labels, [fraction for _, fraction in drawn], settings.seed)
+    indices = stratified(opened.train.labels, [fraction for _, fraction in drawn], settings.seed)
     draw = _described(opened, [split for split, _ in drawn], indices)
     splits = {split: _read(opened.train, chosen) for (split, _), chosen in zip(drawn, indices, strict=False)}
     for split, part in (("test", opened.test), ("validation", opened.validation)):
@@ -107,23 +108,6 @@ def _check_classes(source: str, opened: Source, drawn: Sequence[str]) -> None:
                 f"{source}: class {name!r} has {count} training image(s) but needs {len(drawn) + 1}, one each for "
                 f"{', '.join(('training', *drawn))}: add images or remove the class"
             )
-
-
-def _draw(labels: Tensor, fractions: Sequence[float], seed: int) -> list[Tensor]:
-    """Disjoint indices, ascending, for each fraction of every class in turn, and at last for the remainder."""
-    generator = torch.Generator().manual_seed(seed)
-    chosen: list[list[Tensor]] = [[] for _ in range(len(fractions) + 1)]
-    by_class = torch.split(torch.argsort(labels, stable=True), torch.bincount(labels).tolist())
-    for members in by_class:
-        shuffled = members[torch.randperm(len(members), generator=generator)]
-        start = 0
-        for position, fraction in enumerate(fractions):
-            spare = len(members) - start - (len(fractions) - position)  # leave one image for each split to come
-            count = min(max(1, round(fraction * len(members))), spare)
-            chosen[position].append(shuffled[start : start + count])
-            start += count
-        chosen[-1].append(shuffled[start:])
-    return [torch.cat(pieces).sort().values for pieces in chosen]
 
 
 def _read(part: Part, indices: Tensor) -> ImageSet:
