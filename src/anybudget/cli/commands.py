@@ -16,7 +16,7 @@ import typer
 from anybudget.cli.bench import bench
 from anybudget.cli.data import data as data_app
 from anybudget.cli.doctor import doctor
-from anybudget.cli.instant import answer_instantly, judging
+from anybudget.cli.instant import ANSWERS, answer_instantly, judging
 from anybudget.cli.opening import (
     budgets_of,
     counts_of,
@@ -104,7 +104,7 @@ def run(
     workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
-    """Run all stages: supernet, generator, search, random baseline, retraining, report."""
+    """Run all stages: supernet, generator if it is asked, search, random baseline, retraining, report."""
     with engine_of(engine, address, workers) as evaluating:
         opened = create_run(recipe, out_dir, with_source(overrides, data), all_stages=True)
         with_engine(opened, evaluating, workers).run_all(err.print)
@@ -164,7 +164,7 @@ def generate(
     workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
-    """Answer budgets with the trained generator; never over any of them."""
+    """Answer budgets with the strategy of the recipe, the trained generator by default; never over any of them."""
     if instant:
         answer_instantly(target, budget, as_json=as_json, otherwise=judging(race, engine, address, workers, data))
         return
@@ -182,7 +182,9 @@ def generate(
 @app.command()
 def search(
     target: RunArgument,
-    strategy: Annotated[str, typer.Option(metavar="NAME", help=STRATEGY_HELP)] = "generator",
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"The recipe's if not given: {STRATEGY_HELP}")
+    ] = None,
     budget: BudgetOption = None,
     race: RaceOption = None,
     instant: InstantOption = False,
@@ -195,11 +197,11 @@ def search(
     """Answer budgets with any strategy; never over any of them."""
     if instant:
         otherwise = judging(race, engine, address, workers, data)
-        answer_instantly(target, budget, as_json=as_json, strategy=strategy, otherwise=otherwise)
+        answer_instantly(target, budget, as_json=as_json, strategy=strategy or ANSWERS, otherwise=otherwise)
         return
     with engine_of(engine, address, workers) as evaluating:
         opened = with_engine(open_run(target, data), evaluating, workers)
-        answers = opened.search_with(strategy, budgets_of(opened, budget), race=race)
+        answers = opened.search_with(strategy or opened.recipe.search.strategy, budgets_of(opened, budget), race=race)
     candidates = [found.to_dict() for found in answers]
     if as_json:
         out.print_json(json.dumps(candidates))
@@ -334,7 +336,7 @@ def worth(
         typer.Option("--reference", metavar="NAME=ARCH.json", help="A network to compare with; repeatable."),
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Answers of search/NAME.jsonl, not those of the generator.")
+        str | None, typer.Option(metavar="NAME", help="Answers of search/NAME.jsonl, not the run's own.")
     ] = None,
     as_json: JsonOption = False,
     engine: EngineOption = "local",

@@ -53,7 +53,7 @@ def print_space(summary: Mapping[str, Any]) -> None:
 def print_candidates(
     rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]] = (), *, metric: str = TOP1
 ) -> None:
-    """Print generated architectures, beside the random baseline at the same budgets where there is one.
+    """Print architectures that were found, beside the random baseline at the same budgets where there is one.
 
     Args:
         rows: answers.
@@ -66,7 +66,7 @@ def print_candidates(
     columns = ["budgets", *names, "unused of the tightest", "supernet top-1", "balanced"]
     columns += ["supernet loss"] if metric == LOSS else []
     columns += ["random best", "random mean", "random worst"] if baseline else []
-    table = new_table("generated architectures", [*columns, *(["supernet's place", *RACED] if raced else [])])
+    table = new_table("architectures found", [*columns, *(["supernet's place", *RACED] if raced else [])])
     for row in rows:
         budgets, costs = row["budgets"], row["costs"]
         cells = [

@@ -15,7 +15,9 @@ from anybudget.errors import shown
 from anybudget.evaluation.metrics import LOSS, METRICS, TOP1, metric_names
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.generator.settings import GeneratorSchedule
+from anybudget.registry import Registry
 from anybudget.runtime.batch_parts import FEWEST, batch_problem
+from anybudget.search import STRATEGIES
 from anybudget.search.base import Strategy
 from anybudget.search.race_settings import RaceSettings
 from anybudget.settings import Channels, Count, Fraction, Images, Natural, NonNegative, Settings, Share
@@ -40,13 +42,17 @@ def _metric_name(name: str) -> str:
 MetricName = Annotated[str, AfterValidator(_metric_name)]
 
 
-def _sampler(value: Any) -> Any:
-    """The name of a registered path sampler."""
-    if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "input should be a valid string")
-    if value not in SAMPLERS:
-        raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": SAMPLERS.unknown(value)})
-    return value
+def _named(registry: Registry[Any]) -> PlainValidator:
+    """Takes the names of a registry."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise PydanticCustomError("string_type", "input should be a valid string")
+        if value not in registry:
+            raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": registry.unknown(value)})
+        return value
+
+    return PlainValidator(check)
 
 
 class DataSection(Settings):
@@ -99,7 +105,7 @@ class SupernetSection(TrainingSection, SupernetSchedule):
     The `sampler` is the name of a registered path sampler, whose settings are in `[supernet.NAME]`.
     """
 
-    sampler: Annotated[str, PlainValidator(_sampler)] = "fair"
+    sampler: Annotated[str, _named(SAMPLERS)] = "fair"
 
     @property
     def sampler_settings(self) -> Settings:
@@ -126,7 +132,10 @@ class GeneratorSection(GeneratorSchedule):
 
 
 class SearchSection(Settings):
-    """`[search]`: which budgets are asked for, and how candidates are evaluated.
+    """`[search]`: which budgets are asked for, which strategy answers them, and how candidates are evaluated.
+
+    `strategy` is the name of a registered strategy: a run searches with it, and trains a generator only for one that
+    needs it.
 
     Networks are chosen by `metric`: the highest figure of a registered metric, or the lowest `loss`.
     `min_use` is the least share of a budget that every strategy has to use, 0 for none. `random_window` belongs to the
@@ -137,9 +146,10 @@ class SearchSection(Settings):
     `[search.NAME]` has the settings of the strategy of that name, `[search.race]` those of the race at the end.
     """
 
-    UNSAID: ClassVar[frozenset[str]] = frozenset({"balanced_calibration", "balanced_validation"})
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"strategy", "balanced_calibration", "balanced_validation"})
 
     budgets: Annotated[list[str], Field(min_length=1)]
+    strategy: Annotated[str, _named(STRATEGIES)] = "generator"
     min_use: Share = 0.0
     metric: MetricName = TOP1
     calibration_images: Images = EvaluatorSettings.calibration_images
@@ -227,6 +237,11 @@ class Recipe(Settings):
         """
         return build_costs(space, tables=self.cost_tables(), folder=folder)
 
+    @property
+    def strategy(self) -> type[Strategy]:
+        """The strategy that answers the budgets of `[search]`."""
+        return STRATEGIES[self.search.strategy]
+
     def budget_sets(self) -> list[BudgetSet]:
         """The budgets of `[search]`, parsed."""
         return [BudgetSet.parse(text, self.cost_names()) for text in self.search.budgets]
@@ -247,7 +262,7 @@ class Recipe(Settings):
             if isinstance(section, TrainingSection):
                 yield from section.misfits(name, self.space.input_size, processes)
         problem = batch_problem(self.generator.batch_size, processes, section="generator")
-        if problem:
+        if problem and self.strategy.needs_generator:
             yield problem
         size, parts = self.search.race.batch_size, self.retrain.accumulate
         if size and parts > 1 and size // parts < FEWEST:

@@ -1,4 +1,4 @@
-"""The budget-accuracy picture: generated architectures against random ones drawn at the same budgets."""
+"""The budget-accuracy picture: the architectures that were found against random ones drawn at the same budgets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anybudget.storage.records import Answer, Measured
 
 _WIDTH, _HEIGHT = 960.0, 460.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 836.0, 36.0, 410.0
-# The whisker stands beside the generated point it is to be compared with, not on it.
+# The whisker stands beside the answer it is to be compared with, not on it.
 _ASIDE = 9.0
 FULL_LABELS = 7
 """With more points than this, labels leave out the budget."""
@@ -35,7 +35,7 @@ class _Axes:
         return self.x(measured.costs[self.cost]), self.y(measured.supernet_top1_percent)
 
     def whisker_x(self, row: BudgetRow) -> float:
-        """Beside the generated architecture; at the limit where there is none."""
+        """Beside the answer; at the limit where there is none."""
         return self.x(row.answer.costs[self.cost] if row.answer else row.budgets[self.cost]) - _ASIDE
 
 
@@ -69,12 +69,12 @@ def draw(group: BudgetGroup, slug: str) -> Markup:
 def _description(group: BudgetGroup) -> str:
     parts = []
     for row in group.rows:
-        generated = f"generated {row.answer.supernet_top1_percent:.2f} %" if row.answer else "not generated"
+        answer = f"answer {row.answer.supernet_top1_percent:.2f} %" if row.answer else "not answered"
         baseline = row.baseline
         random = (
             f", random {baseline.worst:.2f} to {baseline.best:.2f} %, mean {baseline.mean:.2f} %" if baseline else ""
         )
-        parts.append(f"{limits(row.budgets)}: {generated}{random}")
+        parts.append(f"{limits(row.budgets)}: {answer}{random}")
     return "; ".join(parts) + ". The table below has the same numbers."
 
 
@@ -116,7 +116,7 @@ def _generated(axes: _Axes, answer: Answer) -> Markup:
     x, y = axes.spot(answer)
     over = "" if answer.within else " (over the budget)"
     tooltip = (
-        f"generated for {limits(answer.budgets)}: {answer.supernet_top1_percent:.2f} %, "
+        f"answer to {limits(answer.budgets)}: {answer.supernet_top1_percent:.2f} %, "
         f"uses {cost_value(axes.cost, answer.costs[axes.cost])}{over}"
     )
     return svg.dot(x, y, 5.5, "generated", tooltip) if answer.within else svg.cross(x, y, 6, "over", tooltip)
@@ -131,7 +131,7 @@ class _SeriesName:
 
 
 def _texts(axes: _Axes, rows: Sequence[BudgetRow], answers: Sequence[Answer]) -> Markup:
-    """The names of the two lines at their right ends, and a label at every generated point that has room for one."""
+    """The names of the two lines at their right ends, and a label at every answer that has room for one."""
     names = _series_names(axes, rows, answers)
     labels = svg.Labels(svg.Box(4, 2, _WIDTH, _BOTTOM - 2))
     labels.block_text(0, _TOP - 14, _Y_TITLE)
@@ -165,7 +165,7 @@ def _series_names(axes: _Axes, rows: Sequence[BudgetRow], answers: Sequence[Answ
     names = []
     if answers:
         x, y = axes.spot(answers[-1])
-        names.append(_SeriesName("generated", "series-generated", x + 14, y))
+        names.append(_SeriesName("answers", "series-generated", x + 14, y))
     baselines = [(axes.whisker_x(row), row.baseline.mean) for row in rows if row.baseline is not None]
     if baselines:
         x, mean = max(baselines)

@@ -14,6 +14,7 @@ from anybudget.evaluation.metrics import LOSS
 from anybudget.report import accuracy, blocks, curves, delivered, health, race, strategies, times, words, worth
 from anybudget.report.contents import STAGES, RetrainedNetwork, RunContents, read_run
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
+from anybudget.search import STRATEGIES
 from anybudget.storage.files import write_whole
 from anybudget.storage.records import Answer, Curve, Retrained
 
@@ -94,6 +95,7 @@ def _subtitle(contents: RunContents) -> list[str]:
     facts = {
         "data": _setting(contents, "data", "source"),
         "search space": _setting(contents, "space", "name"),
+        "strategy": _setting(contents, "search", "strategy"),
         "run folder": contents.folder,
     }
     return [f"{name} {value}" for name, value in facts.items() if value]
@@ -102,6 +104,12 @@ def _subtitle(contents: RunContents) -> list[str]:
 def _setting(contents: RunContents, table: str, key: str) -> str:
     section = contents.recipe.get(table)
     return str(section.get(key, "")) if isinstance(section, dict) else ""
+
+
+def _asks_generator(contents: RunContents) -> bool:
+    """Whether the strategy of the run needs a trained generator; one that is not known here may."""
+    strategy = STRATEGIES.get(_setting(contents, "search", "strategy") or "generator")
+    return strategy is None or strategy.needs_generator
 
 
 def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
@@ -118,7 +126,7 @@ def _sentences(headline: Headline, groups: Sequence[BudgetGroup]) -> list[str]:
     sentences = [asked + kept]
     if headline.gain_over_mean is not None and headline.gain_over_best is not None:
         sentences.append(
-            "By the supernet’s scores on validation data, at the same budgets, the generated architectures score "
+            "By the supernet’s scores on validation data, at the same budgets, the architectures that were found score "
             f"{_points(headline.gain_over_mean)} the mean and {_points(headline.gain_over_best)} the best of the "
             "random ones; scores are not what networks reach when they are trained."
         )
@@ -145,7 +153,10 @@ def _notices(contents: RunContents, headline: Headline) -> list[str]:
     }
     timed = {stage.stage for stage in contents.stages}
     # Few runs end with trained comparisons: what there is to do without them is said below.
-    waiting = [name for stage, name in STAGES.items() if stage != "worth" and not there[stage] and stage not in timed]
+    left_out = {"worth"} if _asks_generator(contents) else {"worth", "generator"}
+    waiting = [
+        name for stage, name in STAGES.items() if stage not in left_out and not there[stage] and stage not in timed
+    ]
     empty = [name for stage, name in STAGES.items() if not there[stage] and stage in timed]
     notices = []
     if waiting:

@@ -13,7 +13,7 @@ from anybudget.search.base import Candidate
 from anybudget.storage.records import Answer, checked, read_records
 
 ANSWERS = "candidates.jsonl"
-"""What the generator has answered."""
+"""The run's own answers: those of the strategy that `search.strategy` names."""
 
 MEND_LINE = "mend or remove that line"
 

@@ -36,6 +36,7 @@ from anybudget.runtime.process_state import computing_threads, seeded
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.runtime.signals import stop_requests
 from anybudget.runtime.workers import Workers
+from anybudget.search.base import Strategy
 from anybudget.spaces import SearchSpace
 from anybudget.storage.journal import Journal
 from anybudget.storage.run_folder import RunFolder
@@ -271,13 +272,22 @@ class RunContext:
 
         Raises:
             BudgetError: a budget of the recipe cannot be met.
-            ConfigError: the generator's cost, the metric or an optimiser cannot be used.
+            ConfigError: the generator's cost, where it is asked for, the metric or an optimiser cannot be used.
         """
         self.check_budgets(self.recipe.budget_sets())
-        _ = self.cost
+        self.check_cost(self.recipe.strategy)
         check_metric(self.recipe.search.metric, self.space.classes)
         check_optimiser(self.recipe.supernet, "supernet")
         check_optimiser(self.recipe.retrain, "retrain")
+
+    def check_cost(self, strategy: type[Strategy]) -> None:
+        """Check the generator's cost, if this strategy asks for it.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        if strategy.needs_generator or strategy.conditioned:
+            _ = self.cost
 
     def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
         """Check every budget before any work.
@@ -310,7 +320,7 @@ class RunContext:
         """
         if not self.folder.finished(stage):
             return
-        again = self.folder.forget((stage, *later(stage)))
+        again = self.folder.forget((stage, *later(stage, self.recipe.search.strategy)))
         if stage == "supernet":
             for path in [found for pattern in SCORED_FILES for found in self.folder.path.glob(pattern)]:
                 if "." not in path.stem:  # not one that has been kept before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from anybudget.search import STRATEGIES
 from anybudget.search.race_settings import UNUSED
 from anybudget.training.settings import Schedule
 
@@ -20,6 +21,7 @@ ANSWERED = (
     "generator",
     "search.metric",
     "search.budgets",
+    "search.strategy",
     "search.generator",
     "search.min_use",
     "search.race.enabled",
@@ -35,7 +37,10 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "retrain": (*ANSWERED, "retrain"),
     "worth": (*ANSWERED, "retrain", "search.random_window", "worth"),
 }
-"""Keys, or tables with all of their keys, by stage. A key of none (`name`, `search.evolution`) changes no stage."""
+"""Keys, or tables with all of their keys, by stage. A key of none (`name`, `search.evolution`) changes no stage.
+
+So for the generator as the strategy of a run; see `depends` for others.
+"""
 
 READS: Mapping[str, tuple[str, ...]] = {
     "supernet": (),
@@ -65,27 +70,42 @@ WEIGHTS = ("supernet", "generator")
 """Stages whose results would be replaced if they ran again; those of the others are added to what is there."""
 
 
-def later(stage: str) -> list[str]:
+def depends(strategy: str) -> Mapping[str, tuple[str, ...]]:
+    """`DEPENDS` of a run that searches with this strategy: answers depend on its table, and on what it asks alone."""
+    kind, own = STRATEGIES[strategy], f"search.{strategy}"
+    asked = ("generator",) if kind.needs_generator else ("generator.cost",) if kind.conditioned else ()
+    others = {"generator", "search.generator"}
+    return {
+        stage: (*(key for key in keys if key not in others), *asked, own) if set(ANSWERED) <= set(keys) else keys
+        for stage, keys in DEPENDS.items()
+    }
+
+
+def later(stage: str, strategy: str = "generator") -> list[str]:
     """The stages that read the results of this one, directly or through others, in the order they run."""
     found = {stage}
     for other, read in READS.items():
-        if found & set(read):
+        unread = set() if STRATEGIES[strategy].needs_generator else {"generator"}
+        if found & (set(read) - unread):
             found.add(other)
     return [other for other in READS if other in found - {stage}]
 
 
-def affected(changed: Sequence[str], cost: str, *, raced: bool = False) -> dict[str, list[str]]:
+def affected(
+    changed: Sequence[str], cost: str, *, raced: bool = False, strategy: str = "generator"
+) -> dict[str, list[str]]:
     """The stages that depend on changed keys, and which these are.
 
     Args:
         changed: lines such as `differences` gives.
         cost: the one that the generator is conditioned on, which depends on its table alone.
         raced: whether networks race at the end of a search.
+        strategy: what the run searches with.
     """
     found: dict[str, list[str]] = {}
-    for stage, always in DEPENDS.items():
+    for stage, always in depends(strategy).items():
         keys = (*always, f"costs.{cost}") if stage == "generator" else always
-        if raced and set(ANSWERED) <= set(always):
+        if raced and "search.race.enabled" in always:
             keys = (*keys, *RACED)
         lines = [line for line in changed if any(_is_within(line.partition(":")[0], key) for key in keys)]
         if lines:

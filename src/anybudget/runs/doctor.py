@@ -249,6 +249,8 @@ class _Examination:
     def _stage(self, stage: str) -> Check:
         noted = self.stages.get(stage)
         if noted is None:
+            if stage == "generator" and self.recipe and not self.recipe.strategy.needs_generator:
+                return Check(stage, "ok", f"not needed by the strategy {self.recipe.search.strategy}")
             command = f"{stage} {self.path}" if stage in ("supernet", "generator") else self._whole_run
             return Check(stage, "note", f"not finished; run: anybudget {command}")
         return Check(stage, "ok", f"finished {noted.finished}, after {noted.seconds:,.1f} s")

@@ -71,7 +71,8 @@ def _change(run: RunContext, changed: Sequence[str]) -> None:
         RunError: the search space is another, or trained weights that are there, finished or not, depend on a
             changed key.
     """
-    folder, stages = run.folder, affected(changed, run.recipe.generator.cost, raced=run.recipe.search.race.enabled)
+    folder, search = run.folder, run.recipe.search
+    stages = affected(changed, run.recipe.generator.cost, raced=search.race.enabled, strategy=search.strategy)
     spaces = [said for said in changed if said.startswith("space.name:")]
     if spaces:
         raise RunError(f"{folder.path}: holds a run with another search space ({spaces[0]}); choose another --out")

@@ -221,11 +221,12 @@ class Run:
         return write_report(self.folder.path)
 
     def run_all(self, say: Callable[[str], None] = print) -> None:
-        """Every stage in order; finished ones are not repeated."""
+        """Every stage in order; finished ones are not repeated. A generator is trained for strategies that need one."""
         self.context.check_recipe()
-        stages: list[tuple[str, Callable[[], object], bool]] = [
-            ("supernet", self.train_supernet, True),
-            ("generator", self.train_generator, True),
+        stages: list[tuple[str, Callable[[], object], bool]] = [("supernet", self.train_supernet, True)]
+        if self.recipe.strategy.needs_generator:
+            stages.append(("generator", self.train_generator, True))
+        stages += [
             ("search", self.search, False),
             ("random", self.random_baseline, False),
             ("retrain", self.retrain_picks, True),

@@ -61,12 +61,13 @@ def make_strategy(
         journal: where its scores are kept, instead of in one of `work`.
 
     Raises:
-        ConfigError: there is no such strategy, or these are no settings of it.
+        ConfigError: there is no such strategy, or these are no settings of it, or it cannot use the generator's cost.
     """
     if isinstance(strategy, Strategy):
         return strategy
     (name,) = names_of([strategy])
     kind = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
+    run.check_cost(kind)
     return kind(
         search_context(run, work, part=part, journal=journal), settings or run.recipe.search.settings_of(kind, name)
     )
@@ -92,7 +93,7 @@ def search_context(
         seed=run.recipe.seed,
         min_use=run.recipe.search.min_use,
         progress=run.progress,
-        cost_name=run.cost.name,
+        cost_name=run.recipe.generator.cost,
         data=run.data,
         generator=lambda: _trained_generator(run),
         pool=lambda: _pool(run),

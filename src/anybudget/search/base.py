@@ -127,7 +127,8 @@ class Strategy(ABC):
     asked for, and dropped for a budget set that no network uses as much of.
 
     A strategy has a `name`, and a `settings_type` with the default of every setting; it is made of a `SearchContext`
-    and such settings.
+    and such settings. One that asks the context's trained generator says so by `needs_generator`, so that a run trains
+    one for it; one whose distributions are conditioned on the context's cost by `conditioned`.
 
     Raises:
         ConfigError: the settings are of another strategy, or the context lacks what this one needs.
@@ -135,6 +136,8 @@ class Strategy(ABC):
 
     name: ClassVar[str]
     settings_type: ClassVar[type[Settings]] = Settings
+    needs_generator: ClassVar[bool] = False
+    conditioned: ClassVar[bool] = False
 
     def __init__(self, context: SearchContext, settings: Settings | None = None) -> None:
         self.settings = self.settings_type() if settings is None else settings

@@ -52,6 +52,7 @@ class DirectStrategy(Strategy):
 
     name = "direct"
     settings_type = DirectSettings
+    conditioned = True
     settings: DirectSettings
 
     def __init__(self, context: SearchContext, settings: Settings | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.decoding.candidates import candidates_of
 from anybudget.decoding.reachability import position
 from anybudget.errors import ConfigError
-from anybudget.search.base import Found, SearchContext, Strategy
+from anybudget.search.base import Candidate, Found, SearchContext, Strategy
 from anybudget.settings import Count, Settings
 
 
@@ -36,6 +38,8 @@ class GeneratorStrategy(Strategy):
 
     name = "generator"
     settings_type = GeneratorSettings
+    needs_generator = True
+    conditioned = True
     settings: GeneratorSettings
 
     def __init__(self, context: SearchContext, settings: Settings | None = None) -> None:
@@ -69,6 +73,16 @@ class GeneratorStrategy(Strategy):
             candidates=self.settings.candidates,
             seed=self.seed,
         )
+
+    def search(self, budgets: Sequence[BudgetSet]) -> list[Candidate]:
+        """See `Strategy.search`."""
+        self.check(budgets)
+        candidates: list[Candidate] = []
+        with self.progress.task("generate", len(budgets)) as task:
+            for budget_set in budgets:
+                candidates.append(self.answer(budget_set))
+                task.advance(1, str(candidates[-1].metrics))
+        return candidates
 
     def find(self, budgets: BudgetSet) -> Found:
         """See `Strategy.find`; the probability is the greatest over the priors."""

@@ -45,6 +45,8 @@ class RefinedStrategy(Strategy):
 
     name = "refined"
     settings_type = RefinedSettings
+    needs_generator = True
+    conditioned = True
     settings: RefinedSettings
 
     def __init__(self, context: SearchContext, settings: Settings | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anybudget.budgets import BudgetSet
-from anybudget.runs.answers import append_answers, read_answers
+from anybudget.runs.answers import ANSWERS, append_answers, read_answers
 from anybudget.runs.context import RunContext
 from anybudget.runs.racing import RunRace
 from anybudget.runs.searching import StrategyChoice, make_strategy, names_of
@@ -17,15 +17,15 @@ from anybudget.storage.records import Comparison, checked
 
 
 def search(run: RunContext) -> list[Candidate]:
-    """Generate for every budget of the recipe."""
+    """Answer every budget of the recipe."""
     run.check_budgets(run.recipe.budget_sets())
     with run.evaluating("search", stage=True) as work:
         run.replace("search")
-        return _generate(run, work, run.recipe.budget_sets(), _race(run, work, None))
+        return _answer(run, work, run.recipe.search.strategy, run.recipe.budget_sets(), None, ANSWERS)
 
 
 def generate(run: RunContext, budgets: Sequence[BudgetSet], *, race: bool | None = None) -> list[Candidate]:
-    """Answer budget sets with the trained generator and append them to `candidates.jsonl`.
+    """Answer budget sets with the strategy of the recipe and append them to `candidates.jsonl`.
 
     Args:
         run: the run.
@@ -34,25 +34,29 @@ def generate(run: RunContext, budgets: Sequence[BudgetSet], *, race: bool | None
     """
     run.check_budgets(budgets)
     with run.evaluating("generate") as work:
-        return _generate(run, work, budgets, _race(run, work, race))
+        return _answer(run, work, run.recipe.search.strategy, budgets, race, ANSWERS)
 
 
 def _race(run: RunContext, work: Work, race: bool | None) -> RunRace | None:
-    """The race at the end of some work, if there is to be one."""
+    """The race at the end of some work, if there is to be one; the recipe says when None."""
     return RunRace(run, work) if (run.recipe.search.race.enabled if race is None else race) else None
 
 
-def _generate(run: RunContext, work: Work, budgets: Sequence[BudgetSet], race: RunRace | None) -> list[Candidate]:
-    answered = read_answers(run)  # first: a damaged file is to be noticed before the work, not after
-    strategy = make_strategy(run, "generator", work)
-    candidates: list[Candidate] = []
-    with run.progress.task("generate", len(budgets)) as task:
-        for budget_set in budgets:
-            candidates += strategy.search([budget_set])
-            task.advance(1, str(candidates[-1].metrics))
-    if race is not None:
-        candidates, _ = race.answers(strategy, candidates)
-    append_answers(run, candidates, answered)
+def _answer(
+    run: RunContext,
+    work: Work,
+    strategy: StrategyChoice,
+    budgets: Sequence[BudgetSet],
+    race: bool | None,
+    file: str,
+) -> list[Candidate]:
+    """What a strategy, and perhaps a race, finds for budget sets; added to a file of answers."""
+    answered = read_answers(run, file)  # first: a damaged file is to be noticed before the work, not after
+    made, racing = make_strategy(run, strategy, work), _race(run, work, race)
+    candidates = made.search(budgets)
+    if racing is not None:
+        candidates, _ = racing.answers(made, candidates)
+    append_answers(run, candidates, answered, file)
     return candidates
 
 
@@ -74,14 +78,7 @@ def search_with(
     (name,) = names_of([strategy])
     run.check_budgets(budgets)
     with run.evaluating(f"search {name}") as work:
-        path = f"search/{name}.jsonl"
-        answered = read_answers(run, path)  # first: see `_generate`
-        made, racing = make_strategy(run, strategy, work), _race(run, work, race)
-        candidates = made.search(budgets)
-        if racing is not None:
-            candidates, _ = racing.answers(made, candidates)
-        append_answers(run, candidates, answered, path)
-    return candidates
+        return _answer(run, work, strategy, budgets, race, f"search/{name}.jsonl")
 
 
 def compare(

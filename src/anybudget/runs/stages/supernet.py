@@ -42,11 +42,13 @@ def _check_batches(run: RunContext) -> None:
         ConfigError: one cannot; see `batch_problem`.
     """
     recipe, train, validation = run.recipe, run.data.train, run.data.validation
-    for name, size, cuts, images in (
+    trainings = [
         ("supernet", recipe.supernet.batch_size, (recipe.supernet.accumulate, recipe.supernet.batch_shares), train),
-        ("generator", recipe.generator.batch_size, (1, 1), validation),
         ("retrain", recipe.retrain.batch_size, (recipe.retrain.accumulate, 1), train),
-    ):
+    ]
+    if recipe.strategy.needs_generator:
+        trainings.insert(1, ("generator", recipe.generator.batch_size, (1, 1), validation))
+    for name, size, cuts, images in trainings:
         problem = batch_problem(min(size, len(images)), run.processes.count, *cuts, section=name)
         if problem:
             few = f"; there are only {len(images)} images to train on" if len(images) < size else ""
