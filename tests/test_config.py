@@ -1,18 +1,19 @@
 """Recipes: what is read, what is refused, and that every recipe of the project is whole."""
 
-import re
 from itertools import takewhile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
 import torch
 
 from anybudget.architecture import Architecture
+from anybudget.decoding.reachability import extremes
 from anybudget.errors import AnyBudgetError, BudgetError, ConfigError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe, parse_recipe, resolved
-from anybudget.search import STRATEGIES
+from anybudget.search.evolution import EvolutionSettings
 from anybudget.spaces import UnifiedSpace
 from anybudget.storage.changes import differences
 from anybudget.testing import check_space, check_supernet
@@ -68,23 +69,47 @@ def test_paper_scale_recipes_say_where_they_come_from(path: Path) -> None:
     assert any("Not measured here." in line for line in header)
     commands = [line for line in header if line.startswith("# Command: ")]
     assert len(commands) == 1
-    verb = "run" if path.stem.startswith("sgnas") else "supernet"
-    assert commands[0].startswith(f"# Command: anybudget {verb} recipes/{path.name} --set data.source=/path/to/")
+    assert commands[0].startswith(f"# Command: anybudget run recipes/{path.name} --set data.source=/path/to/")
 
 
 @pytest.mark.parametrize(
     ("paper", "sampler", "strategy"),
-    [("greedynas", "greedy", "nsga2"), ("spos", "uniform", "evolution"), ("sgnas", "fair", "generator")],
+    [
+        ("fairnas", "fair", "nsga2"),
+        ("greedynas", "greedy", "nsga2"),
+        ("spos", "uniform", "evolution"),
+        ("sgnas", "fair", "generator"),
+    ],
 )
 def test_paper_scale_recipes_train_and_search_as_their_papers_do(paper: str, sampler: str, strategy: str) -> None:
-    """`anybudget run` searches with the generator; other strategies are named in the header's command."""
-    assert strategy in STRATEGIES
-    found = [path for path in PAPER_SCALE if path.stem.startswith(paper)]
+    found = [load_recipe(path) for path in PAPER_SCALE if path.stem.startswith(paper)]
     assert found
-    for path in found:
-        assert load_recipe(path).supernet.sampler == sampler
-        named = re.findall(rf"^#   anybudget search runs/{path.stem} --strategy (\w+)$", path.read_text(), re.MULTILINE)
-        assert named == ([] if strategy == "generator" else [strategy])
+    assert {(recipe.supernet.sampler, recipe.search.strategy) for recipe in found} == {(sampler, strategy)}
+
+
+def test_fairnas_adds_up_the_gradients_of_a_round() -> None:
+    recipe = load_recipe(RECIPE_FOLDER / "fairnas-imagenet.toml")
+    assert recipe.supernet.paths_per_step == "round"
+    assert len(recipe.build_space().fair_round(np.random.default_rng(0))) == 6
+
+
+@pytest.mark.parametrize("name", ["spos-imagenet", "spos-channels-imagenet", "spos-bits-resnet18"])
+def test_spos_recipes_evolve_as_algorithm_1(name: str) -> None:
+    settings = load_recipe(RECIPE_FOLDER / f"{name}.toml").search.evolution
+    assert (settings.population, settings.generations, settings.parents, settings.mutation) == (50, 20, 10, 0.1)
+    assert settings == EvolutionSettings(), "the defaults are the paper's"
+
+
+def test_sgnas_algorithm_1_differs_by_what_the_paper_has_otherwise() -> None:
+    ours, paper = (
+        load_recipe(RECIPE_FOLDER / f"{name}.toml") for name in ("sgnas-imagenet", "sgnas-algorithm-1-imagenet")
+    )
+    changed = [line.partition(":")[0] for line in differences(resolved(ours), resolved(paper))]
+    keys = ("annealing", "budget_loss", "budgets_per_step", "high", "low", "penalty", "priors")
+    searched = ["search.generator.candidates", "search.generator.priors"]
+    assert sorted(changed) == [*(f"generator.{key}" for key in keys), "name", *searched]
+    low, high = extremes(paper.build_costs(paper.build_space(), RECIPE_FOLDER)["conv_macs"].terms)
+    assert paper.generator.penalty == pytest.approx(0.0003 * ((high - low) / 1e6) ** 2, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["greedynas-imagenet", "greedynas-se-imagenet"])
@@ -98,8 +123,10 @@ def test_greedynas_recipes_have_the_paper_s_figures(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "size"),
     [
+        ("fairnas-imagenet", 6**19),
         ("greedynas-imagenet", 7**21),
         ("greedynas-se-imagenet", 13**21),
+        ("sgnas-algorithm-1-imagenet", 80**19),
         ("sgnas-imagenet", 80**19),
         ("sgnas-nas-bench-201", 5**6),
         ("spos-bits-resnet18", 6**8),

@@ -102,7 +102,7 @@ def test_accuracy_picture_places_everything_by_cost_and_top1(tmp_path: Path) -> 
     assert per_mac > 0
     assert per_point < 0
     texts = [node.text() for node in picture.find("text")]
-    assert {"generated", "random mean", "≤ 2M: 83.0 %", "≤ 3M: 82.5 %", "used MACs (multiply-adds)"} <= set(texts)
+    assert {"answers", "random mean", "≤ 2M: 83.0 %", "≤ 3M: 82.5 %", "used MACs (multiply-adds)"} <= set(texts)
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:

@@ -16,7 +16,7 @@ from anybudget.costs import CostTerms
 from anybudget.decoding.reachability import extremes
 from anybudget.errors import TrainingError
 from anybudget.generator.network import gumbel_softmax
-from anybudget.generator.settings import GeneratorSchedule
+from anybudget.generator.settings import DistributionSchedule
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
@@ -71,7 +71,7 @@ class Objective:
 
     loss: Loss
     terms: CostTerms
-    schedule: GeneratorSchedule
+    schedule: DistributionSchedule
 
 
 def train_distributions(
@@ -103,7 +103,8 @@ def train_distributions(
         Every image counts once for each mixture that it is forwarded through.
 
     Source: SGNAS §3.2, Eq. 10.
-    Differs: the budget term is of the distributions and not of the relaxed sample, see `budget_gaps`.
+    Differs: the budget term is of the distributions, unless `budget_loss` asks for that of the relaxed samples, see
+        `budget_gaps`.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -141,8 +142,9 @@ class _Trainer:
         self._interval = high - self._low or 1.0  # a constant cost has no gap to weigh
         schedule = self._schedule
         self._plain = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=BETAS)
+        cosine = Annealing(schedule.epochs * loop.steps_per_epoch).cosine
         self._decay = torch.optim.lr_scheduler.LambdaLR(
-            self._plain, Annealing(schedule.epochs * loop.steps_per_epoch).cosine
+            self._plain, cosine if schedule.annealing == "cosine" else lambda _: 1.0
         )
         self._optimiser = self._processes.optimiser(self._plain)
         self._macs_per_image: float | None = None
@@ -191,13 +193,16 @@ class _Trainer:
         positions, priors = targets.draw(self._draws)
         log_probabilities = self._model(positions, priors)
         budgets = self._low + positions * self._interval
-        gaps = budget_gaps(self._objective.terms, log_probabilities.exp(), budgets) / self._interval**2
         samples = gumbel_softmax(
             log_probabilities[: self._schedule.networks_per_step],
             self.temperature,
             hard=self._schedule.straight_through,
             generator=self._draws,
         )
+        if self._schedule.budget_loss == "sampled":
+            gaps = sampled_gaps(self._objective.terms, samples, budgets[: len(samples)]) / self._interval**2
+        else:
+            gaps = budget_gaps(self._objective.terms, log_probabilities.exp(), budgets) / self._interval**2
         with self._processes.precision():  # of the images; probabilities near 0 and 1 need all their digits
             losses = [self._objective.loss(images, labels, sample) for sample in samples]
         if self._macs_per_image is None:  # all mixtures cost the same, so the first is measured and stands for them
@@ -225,13 +230,26 @@ def budget_gaps(terms: CostTerms, probabilities: Tensor, budgets: Tensor) -> Ten
     sample and no network: many budgets per step cost next to nothing.
 
     Source: SGNAS §3.2, the second term of Eq. 10.
-    Differs: the paper squares the gap of one relaxed sample. At its first temperatures such a sample is far from any
-    architecture, and its cost far from both ends of the interval whatever the distribution; the expectation is over
-    architectures. The authors' code weighs gaps above the budget 1.2 times; here both sides count alike, since decoding
-    holds the budget.
+    Differs: the paper squares the gap of one relaxed sample (`sampled_gaps`). At its first temperatures such a sample
+    is far from any architecture, and its cost far from both ends of the interval whatever the distribution; the
+    expectation is over architectures. The authors' code weighs gaps above the budget 1.2 times; here both sides count
+    alike, since decoding holds the budget.
     """
     mean, variance = terms.moments(probabilities)
     return (mean - budgets).square() + variance
+
+
+def sampled_gaps(terms: CostTerms, samples: Tensor, budgets: Tensor) -> Tensor:
+    """Squared difference `[B]` between the costs of relaxed architectures and their budgets.
+
+    Args:
+        terms: of the cost.
+        samples: relaxed architectures `[B, decisions, choices]`.
+        budgets: `[B]`, in the cost's unit.
+
+    Source: SGNAS §3.2, the second term of Eq. 10, and Algorithm 1.
+    """
+    return (terms.relaxed(samples) - budgets).square()
 
 
 def _check(loss: float, loop: EpochLoop) -> None:

@@ -32,6 +32,7 @@ class ArchitectureGenerator(nn.Module):
         budget_channels: constant maps that the budget is expanded to.
         depth: convolutions of the body, beyond one.
         random_prior: whether priors are those of architectures, see `prior`.
+        fixed_prior: draws the one architecture whose prior all budgets have, as in SGNAS; each has its own if None.
 
     Source: SGNAS §3.2, Fig. 2, and supplement A.3 and C.
     """
@@ -47,10 +48,12 @@ class ArchitectureGenerator(nn.Module):
         depth: int = 3,
         *,
         random_prior: bool = True,
+        fixed_prior: int | None = None,
     ) -> None:
         super().__init__()
         self.budget_channels = budget_channels
         self.random_prior = random_prior
+        self.fixed_prior = fixed_prior
         choices, columns = (max(encoding.shape[axis] for encoding in encodings) for axis in (0, 1))
         table = np.zeros((len(encodings), choices, columns), dtype=np.float32)
         absent = np.ones((len(encodings), choices), dtype=bool)
@@ -84,9 +87,16 @@ class ArchitectureGenerator(nn.Module):
         return [int(size) for size in (~self.absent).sum(1)]
 
     def random_priors(self, count: int, rng: np.random.Generator) -> Tensor:
-        """Priors `[count, decisions, slots * operations]` of random architectures, every choice drawn uniformly."""
+        """Priors `[count, decisions, slots * operations]` of random architectures, every choice drawn uniformly.
+
+        With a `fixed_prior` all are that one, and `rng` is not asked.
+        """
         sizes = self.sizes
-        drawn = [[int(rng.integers(size)) for size in sizes] for _ in range(count)]
+        if self.fixed_prior is None:
+            drawn = [[int(rng.integers(size)) for size in sizes] for _ in range(count)]
+        else:
+            fixed = np.random.default_rng(self.fixed_prior)
+            drawn = [[int(fixed.integers(size)) for size in sizes]] * count
         return self.prior(torch.tensor(drawn, device=self.encoding.device))
 
     def log_probabilities(self, position: float, priors: Tensor) -> list[list[NDArray[np.float64]]]:

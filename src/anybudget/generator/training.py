@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from anybudget.costs import CostTerms
 from anybudget.errors import ConfigError
 from anybudget.generator.distributions import Loss, Objective, train_distributions
+from anybudget.generator.interval import TrainedInterval
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.generator.settings import GeneratorSchedule
 from anybudget.nets import Supernet
@@ -54,9 +55,9 @@ def train_generator(
 ) -> Spending:
     """Train the generator against a frozen supernet; what it cost.
 
-    Each step draws `budgets_per_step` budgets uniformly over the reachable interval of the cost and a random prior for
-    each, and lowers the budget term of all of them plus the loss of the relaxed architectures of the first
-    `networks_per_step`.
+    Each step draws `budgets_per_step` budgets uniformly over the interval of the schedule, by default all that the cost
+    can reach, and a prior for each, and lowers the budget term of all of them plus the loss of the relaxed
+    architectures of the first `networks_per_step`.
 
     Args:
         generator: trained in place, left in evaluation mode.
@@ -69,13 +70,15 @@ def train_generator(
 
     Source: SGNAS §3.2, Eq. 10 and Algorithm 1.
     Differs: the paper gives the generator one fixed random prior (its code keeps a pool, by default of one); here every
-    budget has a fresh one in every step, so that a query may ask with several priors and choose among what they give.
-    The paper draws budgets from a given interval (270 to 450 MMACs in its ImageNet recipe); here it is all that the
-    space can reach, so that no budget is outside of what was trained. The paper's step has one budget and one network;
-    the budget term of more costs next to nothing here.
+    budget has a fresh one in every step, so that a query may ask with several priors and choose among what they give,
+    unless the generator was made with a `fixed_prior`. The paper draws budgets from a given interval (270 to 450 MMACs
+    in its ImageNet recipe), as `low` and `high` of the schedule do; by default it is all that the space can reach, so
+    that no budget is outside of what was trained. The paper's step has one budget and one network; the budget term of
+    more costs next to nothing here.
 
     Raises:
-        ConfigError: more networks than budgets in a step, or terms of other choices than the generator's.
+        ConfigError: more networks than budgets in a step, terms of other choices than the generator's, or an interval
+            that cannot be reached.
         TrainingError: the loss is not finite.
         Stopped: training was asked to stop, and has been saved.
     """
@@ -91,20 +94,25 @@ def train_generator(
             f"the cost terms are of decisions with {sizes} choices, the generator's have {generator.sizes}; make both "
             "for the same decisions"
         )
-    targets = _RandomBudgets(generator, schedule.budgets_per_step, np.random.default_rng(seed))
+    interval = TrainedInterval.of(schedule).positions(terms)
+    targets = _RandomBudgets(generator, schedule.budgets_per_step, interval, np.random.default_rng(seed))
     objective = Objective(loss, terms, schedule)
     return train_distributions(generator, objective, targets, batches, name="generator", seed=seed, context=context)
 
 
 class _RandomBudgets:
-    """Budgets drawn uniformly, each with a random prior: the `Targets` of the generator."""
+    """Budgets drawn uniformly between two positions, each with a prior: the `Targets` of the generator."""
 
-    def __init__(self, generator: ArchitectureGenerator, count: int, rng: np.random.Generator) -> None:
-        self._generator, self._count, self._rng = generator, count, rng
+    def __init__(
+        self, generator: ArchitectureGenerator, count: int, interval: tuple[float, float], rng: np.random.Generator
+    ) -> None:
+        self._generator, self._count, self._interval, self._rng = generator, count, interval, rng
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """See `Targets.draw`."""
-        positions = torch.rand(self._count, generator=generator).to(self._generator.encoding.device)
+        low, high = self._interval
+        positions = low + (high - low) * torch.rand(self._count, generator=generator)
+        positions = positions.to(self._generator.encoding.device)
         return positions, self._generator.random_priors(self._count, self._rng)
 
     def state_dict(self) -> dict[str, Any]:

@@ -123,12 +123,28 @@ class SupernetSection(TrainingSection, SupernetSchedule):
 
 
 class GeneratorSection(GeneratorSchedule):
-    """`[generator]`: how the architecture generator is built and trained; it is conditioned on `cost`."""
+    """`[generator]`: how the architecture generator is built and trained; it is conditioned on `cost`.
+
+    With `priors = "fixed"` all budgets have one prior, drawn from the recipe's seed, in training and when it is asked;
+    with "random" each has one of its own.
+    """
+
+    UNSAID: ClassVar[frozenset[str]] = GeneratorSchedule.UNSAID | {"priors"}
 
     cost: str = "macs"
     hidden: Channels = 32
     random_prior: bool = True
+    priors: Literal["random", "fixed"] = "random"
     rollbacks: Natural = 0
+
+    def problems(self, table: str) -> Iterator[str]:
+        """See `Settings.problems`."""
+        yield from super().problems(table)
+        if self.priors == "fixed" and not self.random_prior:
+            yield (
+                f'{table}.priors: "fixed" is one prior of a random architecture, and {table}.random_prior = false has '
+                "none of architectures; leave out one of the two"
+            )
 
 
 class SearchSection(Settings):

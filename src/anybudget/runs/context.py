@@ -17,6 +17,7 @@ from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.evaluation.metrics import check_metric
+from anybudget.generator.interval import TrainedInterval
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
@@ -276,18 +277,25 @@ class RunContext:
         """
         self.check_budgets(self.recipe.budget_sets())
         self.check_cost(self.recipe.strategy)
+        interval = TrainedInterval.of(self.recipe.generator)
+        if self.recipe.strategy.needs_generator and not interval.whole:
+            terms = {name: model.terms for name, model in self.costs.items()}
+            for budget_set in self.recipe.budget_sets():  # one that it is not trained for is said before hours of work
+                interval.position(terms, self.cost.name, budget_set)
         check_metric(self.recipe.search.metric, self.space.classes)
         check_optimiser(self.recipe.supernet, "supernet")
         check_optimiser(self.recipe.retrain, "retrain")
 
     def check_cost(self, strategy: type[Strategy]) -> None:
-        """Check the generator's cost, if this strategy asks for it.
+        """Check the generator's cost, and the interval of its budgets, if this strategy asks for them.
 
         Raises:
-            ConfigError: it cannot be used.
+            ConfigError: they cannot be used.
         """
         if strategy.needs_generator or strategy.conditioned:
-            _ = self.cost
+            terms = self.cost.terms
+            if strategy.needs_generator:
+                TrainedInterval.of(self.recipe.generator).positions(terms)
 
     def check_budgets(self, budgets: Sequence[BudgetSet]) -> None:
         """Check every budget before any work.

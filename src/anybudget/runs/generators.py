@@ -18,6 +18,7 @@ def build_generator(recipe: Recipe, space: SearchSpace, device: torch.device) ->
         [decision.encoding() for decision in space.decisions],
         hidden=section.hidden,
         random_prior=section.random_prior,
+        fixed_prior=recipe.seed if section.priors == "fixed" else None,
     )
     return generator.to(device)
 

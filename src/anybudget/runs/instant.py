@@ -12,6 +12,7 @@ from typing import cast
 import torch
 
 from anybudget.costs import CostModel
+from anybudget.generator.interval import TrainedInterval
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.recipe import Recipe, parse_recipe
 from anybudget.runs.generators import load_generator
@@ -27,7 +28,8 @@ def instant_generator(
     """A trained generator that is asked as the recipe says."""
     section = recipe.search
     asked = cast(GeneratorSettings, section.settings_of(GeneratorStrategy, GeneratorStrategy.name))
-    settings = ProposalSettings(recipe.generator.cost, asked.priors, section.min_use, recipe.seed)
+    interval = TrainedInterval.of(recipe.generator)
+    settings = ProposalSettings(recipe.generator.cost, asked.priors, section.min_use, recipe.seed, interval)
     return InstantGenerator(space, costs, generator, settings)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError, RunError
+from anybudget.generator.interval import TrainedInterval
 from anybudget.runs.answers import MEND_LINE, own
 from anybudget.runs.context import RunContext
 from anybudget.runs.work import Work
@@ -108,7 +109,8 @@ def _trained_generator(run: RunContext) -> TrainedGenerator:
     spent = read_record(path, GeneratorSpent, way_out)
     if spent is None:
         raise RunError(f"{path}: damaged: missing; {way_out}")
-    return TrainedGenerator(trained, Spending(spent.evaluations, spent.images, spent.macs, spent.seconds))
+    spending = Spending(spent.evaluations, spent.images, spent.macs, spent.seconds)
+    return TrainedGenerator(trained, spending, TrainedInterval.of(run.recipe.generator))
 
 
 def _pool(run: RunContext) -> list[Architecture]:

@@ -15,6 +15,7 @@ from anybudget.decoding.feasible import FeasibleSampler
 from anybudget.decoding.reachability import check_jointly_reachable
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.evaluation.metrics import Metrics
+from anybudget.generator.interval import TrainedInterval
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.settings import Settings
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """An architecture generator and what its training cost."""
+    """An architecture generator, what its training cost, and the budgets that it was trained for."""
 
     network: ArchitectureGenerator
     spent: Spending
+    interval: TrainedInterval = field(default_factory=TrainedInterval)
 
 
 @dataclass(frozen=True)

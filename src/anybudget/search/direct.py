@@ -12,7 +12,7 @@ from anybudget.budgets import BudgetSet
 from anybudget.decoding.candidates import candidates_of
 from anybudget.decoding.reachability import position
 from anybudget.errors import ConfigError
-from anybudget.generator.settings import GeneratorSchedule
+from anybudget.generator.settings import DistributionSchedule
 from anybudget.search.base import Found, SearchContext, Strategy
 from anybudget.settings import Count, Rate, Settings
 
@@ -25,7 +25,7 @@ _DRAWS = 8
 """Candidates drawn before the noise grows: as many as the generator draws with its 8 priors, to compare alike."""
 
 
-class DirectSettings(GeneratorSchedule):
+class DirectSettings(DistributionSchedule):
     """`[search.direct]`: each distribution is trained as the schedule says, and `candidates` architectures evaluated.
 
     Logits move by about the learning rate a step, where the generator's many weights move them together, so that they

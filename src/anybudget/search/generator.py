@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.decoding.candidates import candidates_of
-from anybudget.decoding.reachability import position
 from anybudget.errors import ConfigError
 from anybudget.search.base import Candidate, Found, SearchContext, Strategy
 from anybudget.settings import Count, Settings
@@ -47,19 +46,21 @@ class GeneratorStrategy(Strategy):
         if context.generator is None:
             raise ConfigError(f"strategy {self.name}: needs a trained generator; give the context one")
         trained = context.generator()
-        self.generator, self.training = trained.network, trained.spent
+        self.generator, self.training, self._interval = trained.network, trained.spent, trained.interval
         rng = np.random.default_rng(self.seed)
         self._priors = self.generator.random_priors(self.settings.priors, rng)
 
     def log_probabilities(self, budgets: BudgetSet) -> list[list[NDArray[np.float64]]]:
         """For each prior, the log-probabilities of every decision's choices at this budget set.
 
-        The generator is asked for the greatest value of its own cost that all the budgets together allow.
+        The generator is asked for the greatest value of its own cost that all the budgets together allow, or for the
+        nearest that it was trained for, see `TrainedInterval.position`.
 
         Raises:
             BudgetError: no architecture meets the budgets.
         """
-        return self.generator.log_probabilities(position(self.terms, self.context.cost.name, budgets), self._priors)
+        place = self._interval.position(self.terms, self.context.cost.name, budgets)
+        return self.generator.log_probabilities(place, self._priors)
 
     def decode(self, budgets: BudgetSet) -> dict[Architecture, float]:
         """The distinct candidates that the priors lead to, each with its greatest log-probability; `candidates_of`.

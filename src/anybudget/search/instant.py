@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.decoding.candidates import most_probable
 from anybudget.decoding.feasible import FeasibleSampler
-from anybudget.decoding.reachability import position
 from anybudget.errors import BudgetError
+from anybudget.generator.interval import TrainedInterval
 from anybudget.search.base import exact_costs, found_for
 from anybudget.spaces import SearchSpace
 
@@ -56,12 +56,14 @@ class ProposalSettings:
         priors: how many random priors each budget set is asked for with.
         min_use: the least share of a budget that has to be used, 0 to 1; see `Strategy`.
         seed: draws the priors.
+        interval: the budgets that it was trained for.
     """
 
     cost: str
     priors: int = 8
     min_use: float = 0.0
     seed: int = 0
+    interval: TrainedInterval = field(default_factory=TrainedInterval)
 
 
 class InstantGenerator:
@@ -101,7 +103,7 @@ class InstantGenerator:
 
     def _propose(self, budgets: BudgetSet) -> Proposal:
         started, settings = time.perf_counter(), self.settings
-        place = position(self._terms, settings.cost, budgets)
+        place = settings.interval.position(self._terms, settings.cost, budgets)
         sampler = FeasibleSampler.using(self.space, self.costs, budgets, settings.min_use, settings.seed)
         distributions = self.generator.log_probabilities(place, self._priors)
         architecture, log_probability = most_probable(distributions, sampler, seed=settings.seed)
