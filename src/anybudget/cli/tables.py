@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anybudget.cli.streams import out
+from anybudget.cli.streams import out, printable
 from anybudget.cli.terminal import new_table, show
 from anybudget.cli.worth import print_worth
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # As `anybudget.evaluation.metrics` has them, which imports NumPy: help is to be immediate.
 TOP1, LOSS = "top1_percent", "loss"
+
+MOST_CLASSES = 30
+"""Up to so many classes, the terminal shows what a network does class by class; the report always does."""
 
 
 def _quantity(value: float) -> str:
@@ -238,7 +241,8 @@ def _tau(correlation: Mapping[str, float] | None) -> str:
 def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print retrained networks with their test top-1."""
     names = _costs_of(rows)
-    columns = ("architecture", *names, "epochs", "start", "test top-1", "balanced")
+    top5 = any(row.get("test_top5_percent") is not None for row in rows)
+    columns = ("architecture", *names, "epochs", "start", "test top-1", "balanced", *(["top-5"] if top5 else []))
     table = new_table("retrained networks", columns)
     for row in rows:
         table.add_row(
@@ -248,9 +252,23 @@ def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
             "inherited weights" if row["inherited"] else "from scratch",
             f"{row['test_top1_percent']:.2f}%",
             _percent(row.get("test_balanced_accuracy_percent")),
+            *([_percent(row.get("test_top5_percent"))] if top5 else []),
         )
     show(table)
     _print_largest_class(rows, "test")
+    if len(rows) == 1 and len(rows[0].get("test_classes", ())) in range(2, MOST_CLASSES + 1):
+        _print_classes(rows[0]["test_classes"])
+
+
+def _print_classes(classes: Sequence[Mapping[str, Any]]) -> None:
+    """Print what a network does class by class."""
+    from rich.text import Text
+
+    table = new_table("test images by class", ("class", "images", "recall", "precision"))
+    for row in classes:
+        name = Text(printable(row["name"]))
+        table.add_row(name, f"{row['images']:,}", _percent(row["recall_percent"]), _percent(row["precision_percent"]))
+    show(table)
 
 
 def _short_id(row: Mapping[str, Any]) -> str:

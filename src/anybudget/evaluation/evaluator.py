@@ -19,6 +19,7 @@ from anybudget.architecture import Architecture
 from anybudget.costs import build_costs
 from anybudget.data import DataSource, ImageSet, Split, largest_class_percent
 from anybudget.errors import ConfigError, DataError
+from anybudget.evaluation.confusion import Confusion
 from anybudget.evaluation.metrics import TOP1, TOP5, Metrics, Tally, applicable
 from anybudget.evaluation.parts import Part, Timed, named, share_out, timed
 from anybudget.evaluation.settings import EvaluatorSettings
@@ -335,12 +336,19 @@ def recalibrate(network: nn.Module, images: ImageSet, data: DataSource) -> None:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: Split, data: DataSource, batch_size: int = 512) -> Metrics:
-    """The metrics of a network in evaluation mode on `images`; `batch_size` of them are forwarded at once."""
+def evaluate(
+    network: nn.Module, images: Split, data: DataSource, batch_size: int = 512, confusion: Confusion | None = None
+) -> Metrics:
+    """The metrics of a network in evaluation mode on `images`; `batch_size` of them are forwarded at once.
+
+    Its answers are added to a confusion matrix, if one is given.
+    """
     tally = Tally.empty(images.labels.numpy(), data.classes)
     for batch, labels in images.batches(batch_size):
         logits = network(prepare(batch, data, network)).float().cpu()
         count_answers(tally, logits, labels)
+        if confusion is not None:
+            confusion.add(labels.numpy(), logits.argmax(1).numpy())
     return tally.metrics()
 
 

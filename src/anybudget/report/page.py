@@ -11,7 +11,7 @@ import jinja2
 from anybudget.budgets import format_quantity, unused_percent
 from anybudget.costs import shown_costs, title_of, unit_of
 from anybudget.evaluation.metrics import LOSS
-from anybudget.report import accuracy, blocks, curves, delivered, health, race, strategies, times, words, worth
+from anybudget.report import accuracy, blocks, classes, curves, delivered, health, race, strategies, times, words, worth
 from anybudget.report.contents import STAGES, RetrainedNetwork, RunContents, read_run
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
 from anybudget.search import STRATEGIES
@@ -268,7 +268,8 @@ def _retrained(index: int, network: RetrainedNetwork, latest: Sequence[Answer]) 
         percent=True,
         reference=curves.Reference("test", network.result.test_top1_percent),
     )
-    return {"network": network, "asked": asked, "picture": picture}
+    answered = classes.section(network.result.test_classes)
+    return {"network": network, "asked": asked, "picture": picture, "classes": answered}
 
 
 def _training(contents: RunContents) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from torch import nn
 from anybudget.architecture import Architecture
 from anybudget.data import DataFacts, largest_class_percent
 from anybudget.errors import RunError
+from anybudget.evaluation.confusion import Confusion
 from anybudget.evaluation.evaluator import evaluate
 from anybudget.evaluation.metrics import LOSS, TOP1, written
 from anybudget.nets import build_network
@@ -53,11 +54,15 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A trained network, a row of metrics for each epoch, and metrics of both splits, whose keys name the split."""
+    """A trained network, a row of metrics for each epoch, and metrics of both splits, whose keys name the split.
+
+    `classes` are the answers to the test images class by class, see `Confusion.by_class`.
+    """
 
     network: nn.Module
     rows: list[dict[str, float]]
     figures: dict[str, float]
+    classes: list[dict[str, Any]]
 
 
 def train_each(run: RunContext, trainings: Sequence[Training], name: str = "train") -> list[TrainedAlone]:
@@ -199,10 +204,11 @@ def train_and_measure(
     network = channels_last(build().to(run.device))
     train_network(network, run.data, schedule, name=name, seed=seed, context=context)
     figures: dict[str, float] = {}
+    answers = {split: Confusion.empty(run.data.classes) for split in ("validation", "test")}
     for split, images in (("validation", run.data.validation), ("test", run.data.test())):
-        figures |= evaluate(network, images, run.data).to_dict(split)
+        figures |= evaluate(network, images, run.data, confusion=answers[split]).to_dict(split)
         figures[f"{split}_largest_class_percent"] = largest_class_percent(images.labels)
-    return Measurement(network, rows, figures)
+    return Measurement(network, rows, figures, answers["test"].by_class(run.data.class_names))
 
 
 def _train(run: RunContext, training: Training, task: Task) -> TrainedAlone:

@@ -103,6 +103,7 @@ def _retrain(
             "architecture": architecture.to_dict(),
             **trained_costs(run, architecture),
             **done.figures,
+            "test_classes": done.classes,
             "inherited": inherit,
             "settings": settings,
             "epochs": schedule.epochs,

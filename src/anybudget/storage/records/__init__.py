@@ -15,6 +15,7 @@ from anybudget.storage.records.health import Health, OrderHealth, TauOf
 from anybudget.storage.records.reading import LARGEST, checked, read_record, read_records, read_toml
 from anybudget.storage.records.schemas import (
     Answer,
+    ClassAnswers,
     Comparison,
     Evaluated,
     Found,
@@ -54,6 +55,7 @@ __all__ = [
     "BenchAnswers",
     "BenchRaced",
     "BlendFigures",
+    "ClassAnswers",
     "Cloud",
     "Comparison",
     "Curve",

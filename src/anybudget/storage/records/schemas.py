@@ -226,9 +226,21 @@ class Trained(Record):
         return self.test_top1_percent if found is None else float(found)
 
 
+class ClassAnswers(Record):
+    """The answers to the images of one class: how many of each other one, by name; see `Confusion.by_class`."""
+
+    name: str
+    images: Count
+    recall_percent: Number | None
+    precision_percent: Number | None
+    answers: dict[str, Count]
+
+
 class Retrained(Trained):
     """`retrain/ID/result.json`: a network that is kept with its weights."""
 
+    test_classes: tuple[ClassAnswers, ...] = ()
+    test_top5_percent: Number | None = None
     inherited: StrictBool
     layers: Layers | None = None
 
