@@ -31,7 +31,15 @@ from anybudget.training.samplers import uniform_path
 from conftest import RECIPE, slow_but, stop_after, write_images
 
 LIMIT_SECONDS = 60
-LEVERS = ("label_smoothing=0.1", "clip_norm=1.0", "ema=0.8")
+LEVERS = (
+    "label_smoothing=0.1",
+    "clip_norm=1.0",
+    "ema=0.8",
+    "mixup=0.4",
+    "cutmix=1.0",
+    "random_erasing=0.5",
+    "crop_scale=0.5",
+)
 
 
 @pytest.fixture(scope="module")

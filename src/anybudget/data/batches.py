@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from anybudget.data.augmentation import AugmentedReading, ImageAugmentation
 from anybudget.data.balance import class_weights
+from anybudget.data.mixing import BatchDraw, Mixing, RandomErasing, with_partners
 from anybudget.data.protocol import DataSource, Split
 from anybudget.data.random import Keys, Use, epoch_order, image_keys, uniform
 from anybudget.errors import DataError
@@ -65,6 +66,8 @@ class TrainingBatches:
         seed: draws the orders and the augmentation.
         augmentation: of whole batches, before they go to the device; none if None.
         by_image: augmentation of single images where they are read, before that of batches; none if None.
+        erasing: of normalised batches; none if None.
+        mixing: of pairs of a batch, after all else; none if None. Labels are then the share of every class.
         class_balance: how far classes count alike, from 0 to 1; see `class_weights`.
 
     Raises:
@@ -77,6 +80,8 @@ class TrainingBatches:
     seed: int
     augmentation: Augmentation | None = None
     by_image: ImageAugmentation | None = None
+    erasing: RandomErasing | None = None
+    mixing: Mixing | None = None
     class_balance: float = 0.0
 
     def __post_init__(self) -> None:
@@ -106,24 +111,52 @@ class TrainingBatches:
     def epoch(
         self, epoch: int, device: torch.device, *, start: int = 0, share: Callable[[Tensor], Tensor] = _all
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images, normalised float32 [B, C, H, W], and labels, int64 [B], on `device`; they cross to it as uint8.
+        """Images, normalised float32 [B, C, H, W], and labels on `device`; images cross to it as uint8.
+
+        Labels are int64 [B], or float32 [B, classes] where images are mixed.
 
         Args:
             epoch: which, from 1.
             device: where to.
             start: batches of this epoch that have been trained on before.
-            share: gives the part of a batch's indices that this process trains on; other images are not read.
+            share: gives the part of a batch's indices that this process trains on; other images are not read, but for
+                those that its own are mixed with.
         """
         order = torch.from_numpy(epoch_order(len(self.images), self.seed, epoch))
-        batches = order[: self.per_epoch * self.batch_size].split(self.batch_size)
-        mine = [share(indices) for indices in batches[start:]]
-        split = self.images.in_epoch(epoch)
-        if self.by_image is None:
-            reading = split.read_batches(mine)
-        else:
-            reading = split.read_batches(mine, AugmentedReading(self.by_image, self.seed, epoch))
-        for indices, images in zip(mine, reading, strict=True):
-            if self.augmentation is not None:
-                keys = image_keys(self.seed, epoch, indices.numpy(), Use.AUGMENTATION)
-                images = self.augmentation(images, keys)
-            yield self.data.normalise(images.to(device)), self.images.labels[indices].to(device)
+        batches = order[: self.per_epoch * self.batch_size].split(self.batch_size)[start:]
+        wanted = [self._places(len(indices), share) for indices in batches]
+        read = [indices[places] for indices, (places, _) in zip(batches, wanted, strict=True)]
+        reading = self._reading(epoch, read)
+        for number, (indices, (_, partners), images) in enumerate(zip(read, wanted, reading, strict=True), start):
+            batch = self._finished(images.to(device), indices, epoch)
+            labels = self.images.labels[indices].to(device)
+            if self.mixing is not None:
+                draw = BatchDraw(self.seed, epoch, number)
+                batch, labels = self.mixing.mixed(batch, labels, partners.to(device), draw)
+            yield batch, labels
+
+    def _places(self, size: int, share: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Which places of a batch to read for this process, its own first, and where among them its partners are."""
+        own = share(torch.arange(size))
+        if self.mixing is None:
+            return own, own
+        return with_partners(own, self.mixing.partners(own, size))
+
+    def _reading(self, epoch: int, indices: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The images at these indices, augmented and still uint8."""
+        split, by_image = self.images.in_epoch(epoch), self.by_image
+        augmented = None if by_image is None else AugmentedReading(by_image, self.seed, epoch)
+        # One argument where nothing is augmented: sources of others may know no second.
+        reading = split.read_batches(indices) if augmented is None else split.read_batches(indices, augmented)
+        for read, images in zip(indices, reading, strict=True):
+            if self.augmentation is None:
+                yield images
+            else:
+                yield self.augmentation(images, image_keys(self.seed, epoch, read.numpy(), Use.AUGMENTATION))
+
+    def _finished(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """Images at these indices, normalised."""
+        normal = self.data.normalise(images)
+        if self.erasing is None:
+            return normal
+        return self.erasing(normal, image_keys(self.seed, epoch, indices.numpy(), Use.ERASING))

@@ -28,6 +28,8 @@ class Use(IntEnum):
     AUGMENTATION = 1
     COMPOSITION = 2
     IMAGE = 3
+    ERASING = 4
+    MIXING = 5
 
 
 def image_keys(seed: int, epoch: int, indices: NDArray[np.int64], use: Use) -> Keys:

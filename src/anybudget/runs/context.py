@@ -13,6 +13,7 @@ import torch
 from anybudget.budgets import BudgetSet, exact_quantity, unknown_cost
 from anybudget.costs import CostModel
 from anybudget.data import DataFacts, DataSource, Listing, identify
+from anybudget.data.image_transforms import check_policy
 from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Engine, Evaluator
@@ -273,7 +274,8 @@ class RunContext:
 
         Raises:
             BudgetError: a budget of the recipe cannot be met.
-            ConfigError: the generator's cost, where it is asked for, the metric or an optimiser cannot be used.
+            ConfigError: the generator's cost, where it is asked for, the metric, an optimiser or a policy of augmentation
+                cannot be used.
         """
         self.check_budgets(self.recipe.budget_sets())
         self.check_cost(self.recipe.strategy)
@@ -283,8 +285,10 @@ class RunContext:
             for budget_set in self.recipe.budget_sets():  # one that it is not trained for is said before hours of work
                 interval.position(terms, self.cost.name, budget_set)
         check_metric(self.recipe.search.metric, self.space.classes)
-        check_optimiser(self.recipe.supernet, "supernet")
-        check_optimiser(self.recipe.retrain, "retrain")
+        for name, schedule in (("supernet", self.recipe.supernet), ("retrain", self.recipe.retrain)):
+            check_optimiser(schedule, name)
+            if schedule.auto_augment:
+                check_policy(schedule.auto_augment, f"{name}.auto_augment")
 
     def check_cost(self, strategy: type[Strategy]) -> None:
         """Check the generator's cost, and the interval of its budgets, if this strategy asks for them.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, eq=False)
 class TrainingLoss:
-    """The mean cross-entropy of logits `[B, C]` and labels `[B]`, in nats.
+    """The mean cross-entropy of logits `[B, C]` and labels `[B]`, or shares of classes `[B, C]`, in nats.
 
     A mean over images, whose weights are not divided by their sum in the batch: so a batch that is cut into parts has
     the same gradients.
@@ -37,4 +37,5 @@ class TrainingLoss:
         if self.class_weights is None:
             return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
-        return (losses * self.class_weights.to(losses)[labels]).mean()
+        weights = self.class_weights.to(losses)
+        return (losses * (weights[labels] if labels.ndim == 1 else labels.to(losses) @ weights)).mean()

@@ -8,26 +8,26 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
+from anybudget.data.augmentation_settings import AugmentationSettings
 from anybudget.settings import Count, Natural, Part, Share
 from anybudget.training.optimiser_settings import OptimiserSettings
 
 
-class Schedule(OptimiserSettings):
-    """How long a network is trained on which batches, by the optimiser and the learning rate of `OptimiserSettings`.
+class Schedule(OptimiserSettings, AugmentationSettings):
+    """How long a network is trained on which batches, by which optimiser and learning rate, on images changed how.
 
     `batch_size` is that of all processes together; each forwards its share in `accumulate` parts, see `train_on`.
-    Training images are moved by up to `crop_padding` pixels, and with `flip` mirrored half of the time.
 
     These are off where they are 0: `label_smoothing`, the share of the loss that asks for all classes alike; `ema`, the
     decay of the average of the weights that takes their place in the end, see `WeightAverage`; `class_balance`, how far
     classes count alike in the loss however many images they have, up to 1, see `class_weights`.
     """
 
-    UNSAID: ClassVar[frozenset[str]] = OptimiserSettings.UNSAID | {"label_smoothing", "ema", "class_balance"}
+    UNSAID: ClassVar[frozenset[str]] = (
+        OptimiserSettings.UNSAID | AugmentationSettings.UNSAID | {"label_smoothing", "ema", "class_balance"}
+    )
 
     epochs: Count
-    crop_padding: Natural = 0
-    flip: bool = False
     accumulate: Count = 1
     label_smoothing: Part = 0.0
     ema: Part = 0.0

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from anybudget.data import Augmentation, DataSource, TrainingBatches
+from anybudget.data.image_transforms import image_augmentation
+from anybudget.data.mixing import Mixing, RandomErasing
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
 from anybudget.training.annealing import rate_factor
@@ -102,8 +104,18 @@ class Course:
 
 def training_batches(data: DataSource, schedule: Schedule, seed: int) -> TrainingBatches:
     """The training split in batches and with the augmentation of a schedule."""
-    augmentation, balance = _augmentation(schedule), schedule.class_balance
-    return TrainingBatches(data, data.train, schedule.batch_size, seed, augmentation, class_balance=balance)
+    changes = schedule.crop_padding or schedule.flip
+    return TrainingBatches(
+        data,
+        data.train,
+        schedule.batch_size,
+        seed,
+        Augmentation(schedule.crop_padding, schedule.flip) if changes else None,
+        image_augmentation(schedule, data),
+        RandomErasing(schedule.random_erasing) if schedule.random_erasing else None,
+        Mixing.of(schedule, data.classes),
+        schedule.class_balance,
+    )
 
 
 def run_epochs(
@@ -209,14 +221,10 @@ class _Descent:
             self._average.give_to(self._gradients.model)
 
 
-def _augmentation(schedule: Schedule) -> Augmentation | None:
-    changes = schedule.crop_padding or schedule.flip
-    return Augmentation(schedule.crop_padding, schedule.flip) if changes else None
-
-
 def step_result(loss: Tensor, logits: Tensor, labels: Tensor) -> StepResult:
-    """Loss and correct answers of one forward as plain numbers."""
-    correct = (logits.detach().argmax(1) == labels).sum()
+    """Loss and correct answers of one forward as plain numbers; of mixed labels [B, C] the largest share counts."""
+    answers = labels if labels.ndim == 1 else labels.argmax(1)
+    correct = (logits.detach().argmax(1) == answers).sum()
     return StepResult(float(loss.detach()), float(correct), len(labels))
 
 
