@@ -23,7 +23,7 @@ test-lowest: ## some tests with the lowest versions of constraints-lowest.txt, i
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow" $(LOWEST)
 
 test-train: $(TRAIN_READY)  ## the tests that need timm, in an environment of its own with timm and torchvision; 6 GB
-	OMP_NUM_THREADS=1 $(TRAIN)/bin/python -m pytest --numprocesses 2 -m "timm and not slow"
+	OMP_NUM_THREADS=1 $(TRAIN)/bin/python -m pytest --numprocesses 2 -m timm
 
 test-all: $(READY)  ## all tests, whole benchmark tables included where they lie in ../shared/data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from anybudget.runs.dependencies import affected, later
 from anybudget.runs.doctor import examine_run
 from anybudget.runs.rivals import Question
 from anybudget.runs.run import Run
+from anybudget.runs.searching import search_context
 from anybudget.search import STRATEGIES
 from anybudget.storage.changes import differences
 from anybudget.testing import check_resume
@@ -156,6 +158,16 @@ def test_the_generator_s_cost_is_looked_at_where_it_is_asked_for(strategy: str, 
             run.context.check_recipe()
     else:
         run.context.check_recipe()
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES.builtin))
+def test_strategies_say_whether_they_need_a_generator(strategy: str, run: Run) -> None:
+    context, kind = replace(search_context(run.context), generator=None), STRATEGIES[strategy]
+    if kind.needs_generator:
+        with pytest.raises(ConfigError, match="needs a trained generator"):
+            kind(context)
+    else:
+        kind(context)
 
 
 def test_batches_of_a_generator_count_where_it_is_trained(recipe_file: Path) -> None:
