@@ -14,7 +14,9 @@ import torch
 from anybudget.data import (
     Augmentation,
     DataSplits,
+    FolderSettings,
     ImageSet,
+    Reading,
     TrainingBatches,
     load_splits,
     sources,
@@ -71,21 +73,24 @@ def test_the_memory_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     root = class_folders(tmp_path / "folder")
     arrays = save_npz(tmp_path / "d.npz", x=numbered(30), y=cycle(30))
     idx = idx_folder(tmp_path / "idx", test=False)
-    monkeypatch.setattr(sources, "MAX_IMAGE_BYTES", 8 * 3 * 6 * 5 - 1)
-    fails(root, "8 images of 3×6×5", "GiB", "smaller image size")
-    assert load_splits(str(root), seed=0, image_size=5).input_shape == (3, 5, 5)
-    monkeypatch.setattr(sources, "MAX_IMAGE_BYTES", 30 * 4 * 4 - 1)
-    fails(arrays, "30 images of 1×4×4", "GiB")
+    kept = FolderSettings(reading=Reading("memory"))
+    monkeypatch.setattr(sources, "ROOM", 1.0)
+    monkeypatch.setattr(sources, "free_bytes", lambda: 8 * 3 * 6 * 5 - 1)
+    fails(root, "8 images of 3×6×5", "GiB", 'data.keep = "disk"', folders=kept)
+    assert load_splits(str(root), seed=0, image_size=5, folders=kept).input_shape == (3, 5, 5)
+    monkeypatch.setattr(sources, "free_bytes", lambda: 30 * 4 * 4 - 1)
+    fails(arrays, "30 images of 1×4×4", "GiB", "smaller image size")
     fails(idx, "30 images of 1×4×4", "GiB")
-    monkeypatch.setattr(sources, "MAX_IMAGE_BYTES", 30 * 4 * 4)
+    monkeypatch.setattr(sources, "free_bytes", lambda: 30 * 4 * 4)
     assert len(load_splits(arrays, seed=0).class_names) == 3
 
 
-def test_the_memory_message_counts_in_gib(tmp_path: Path) -> None:
+def test_the_memory_message_counts_in_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "free_bytes", lambda: 8 * 2**30)
     fails(
         save_npz(tmp_path / "d.npz", x=numbered(16), y=cycle(16)),
         "16 images of 1×32768×32768 need an estimated 16 GiB",
-        "more than the 8 GiB allowed",
+        "and 8 GiB are free",
         image_size=32768,
     )
 

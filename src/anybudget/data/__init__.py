@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from anybudget.data.preparation import Preparation
     from anybudget.data.protocol import DataSource, ImageSet, Split
     from anybudget.data.random import balanced_order
-    from anybudget.data.sources import CLUTTERED_FASHION, FASHION_MNIST_SUBSET, SOURCES, DataSettings, FolderSettings
+    from anybudget.data.sources import (
+        CLUTTERED_FASHION,
+        FASHION_MNIST_SUBSET,
+        SOURCES,
+        DataSettings,
+        FolderSettings,
+        Reading,
+    )
     from anybudget.data.splits import DataSplits
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "ImageSet",
     "Listing",
     "Preparation",
+    "Reading",
     "Split",
     "TrainingBatches",
     "balanced_order",
@@ -60,7 +68,7 @@ _NAMES = {
     "preparation": "Preparation",
     "protocol": "DataSource ImageSet Split",
     "random": "balanced_order",
-    "sources": "CLUTTERED_FASHION FASHION_MNIST_SUBSET SOURCES DataSettings FolderSettings",
+    "sources": "CLUTTERED_FASHION FASHION_MNIST_SUBSET SOURCES DataSettings FolderSettings Reading",
     "splits": "DataSplits",
 }
 """What each module gives, as type checkers find it above."""

@@ -9,17 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from anybudget.data.identity import listing_of_arrays
-from anybudget.data.sources import Part, Source, check_memory
+from anybudget.data.sources import Source, check_memory
+from anybudget.data.stored import ArrayImages
 from anybudget.data.values import Range, common_range, extremes, to_uint8
 from anybudget.errors import DataError, reason, shorten, shown
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-RESIZE_CHUNK = 256  # images held as float32 at a time
-
+AT_ONCE = 256  # images whose values are held as float64 at a time
 
 PartName = Literal["training", "validation", "test"]
 
@@ -84,23 +83,18 @@ def source_from_arrays(
         part: (stored_part.images, part_labels.numpy())
         for (part, stored_part), part_labels in zip(parts.items(), labels, strict=True)
     }
-    read = {
-        part: _part(part_images, part_labels, image_size)
-        for part, part_images, part_labels in zip(parts, images, labels, strict=True)
-    }
+    places = torch.arange(sum(map(len, images))).split([len(part) for part in images])
+    chosen = dict(zip(parts, places, strict=True))
     return Source(
         names,
-        read["training"],
+        ArrayImages(list(zip(images, labels, strict=True)), image_size),
+        chosen["training"],
         lambda: listing_of_arrays(names, arrays),
-        validation=read.get("validation"),
-        test=read.get("test"),
+        validation=chosen.get("validation"),
+        test=chosen.get("test"),
         value_range=value_range,
         notices=tuple(notices),
     )
-
-
-def _part(images: Tensor, labels: Tensor, image_size: int | None) -> Part:
-    return Part(labels, lambda indices: resize(images[indices], image_size))
 
 
 def _value_range(name: str, stored: list[StoredPart]) -> tuple[Range | None, list[str]]:
@@ -167,8 +161,8 @@ def _as_images(part: StoredPart, value_range: Range | None) -> Tensor:
         )
     if value_range is not None:
         scaled = np.empty(array.shape, np.uint8)
-        for first in range(0, len(array), RESIZE_CHUNK):
-            chunk = slice(first, first + RESIZE_CHUNK)
+        for first in range(0, len(array), AT_ONCE):
+            chunk = slice(first, first + AT_ONCE)
             scaled[chunk] = to_uint8(array[chunk], value_range)
         array = scaled
     images = torch.from_numpy(np.ascontiguousarray(array))
@@ -216,20 +210,3 @@ def _check_gaps(where: str, labels: Tensor, classes: int) -> None:
             f"{where} holds no image of class {missing}, though classes run from 0 to {classes - 1}: add images, or "
             "number the classes without gaps, as np.unique(y, return_inverse=True)[1] does"
         )
-
-
-def resize(images: Tensor, image_size: int | None) -> Tensor:
-    """Scale the shorter side of uint8 [N, C, H, W] to `image_size` pixels, antialiased, and cut the centre square.
-
-    Images of that size, and all images if `image_size` is None, keep their pixels. The result is contiguous.
-    """
-    height, width = images.shape[2:]
-    if image_size is None or height == width == image_size:
-        return images.contiguous()
-    scaled_height, scaled_width = (round(side * image_size / min(height, width)) for side in (height, width))
-    top, left = (scaled_height - image_size) // 2, (scaled_width - image_size) // 2
-    resized = torch.empty(len(images), images.shape[1], image_size, image_size, dtype=torch.uint8)
-    for chunk, target in zip(torch.split(images, RESIZE_CHUNK), torch.split(resized, RESIZE_CHUNK), strict=True):
-        scaled = F.interpolate(chunk.float(), size=(scaled_height, scaled_width), mode="bilinear", antialias=True)
-        target.copy_(scaled[:, :, top : top + image_size, left : left + image_size].round().clamp(0, 255))
-    return resized

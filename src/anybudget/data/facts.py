@@ -11,10 +11,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from anybudget.data.arrays import resize
 from anybudget.data.identity import Draw, Kind, Listing
 from anybudget.data.images import Target, UndecodableError, bounded, decode
-from anybudget.data.preparation import UNCHANGED, Preparation, normalise
+from anybudget.data.preparation import UNCHANGED, Preparation, normalise, resize
 from anybudget.data.protocol import DataSource
 from anybudget.errors import DataError, shown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
 import torch
@@ -34,11 +35,36 @@ MAX_PIXELS = 2**28
 """The most pixels of one image, 268 megapixels: above any camera's, and below a decompression bomb's."""
 
 LARGE_PIXELS = 2**26
-"""Images above 67 megapixels are decoded one at a time, since each needs up to several GB; JPEGs at a reduced size."""
+"""Images above 67 megapixels are decoded one at a time by each process, since each needs up to several GB."""
 
-_large = threading.Lock()
+REDUCED = 2
+"""JPEGs are decoded at a half, a quarter or an eighth where that leaves so many pixels for one of the result.
+
+That takes a fraction of the time, and changes what an antialiased filter makes of it by less than a grey level.
+"""
+
+
+class _Turn:
+    """Whose turn it is to decode a large image; a process that is forked starts with a free one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_turn = _Turn()
 
 Kind = Literal["grey", "colour", "deep"]
+
+
+class ImageFile(Protocol):
+    """What an image is read from, named by its text: a `Path`, or a member of an archive."""
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """Its bytes, from the first."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +81,12 @@ class Survey:
     """The kinds of images of a data set, from their headers: how many of each, and the first of each."""
 
     counts: dict[Kind, int] = field(default_factory=dict)
-    first: dict[Kind, tuple[Path, str]] = field(default_factory=dict)
-    sixteen: list[Path] = field(default_factory=list)
+    first: dict[Kind, tuple[ImageFile, str]] = field(default_factory=dict)
+    sixteen: int = 0
+    first_of_sixteen: ImageFile | None = None
 
-    def add(self, file: Path) -> None:
-        """Look at one more header.
-
-        Raises:
-            UndecodableError: it cannot be read.
-            DataError: its mode is not supported.
-        """
-        try:
-            with Image.open(file, formats=image_formats()) as image:
-                mode, tiles = image.mode, str(image.tile)
-        except Exception as error:  # Pillow's plugins fail on damaged files in many ways
-            raise UndecodableError(file, error) from error
-        self.note(file, mode, tiles)
-
-    def note(self, file: Path, mode: str, tiles: str = "") -> None:
-        """Count an image of a mode; `tiles` says how its pixels are stored.
+    def note(self, file: ImageFile, mode: str, tiles: str = "") -> None:
+        """Count an image of a mode; `tiles` says how its pixels are stored. See `header`.
 
         Raises:
             DataError: its mode is not supported.
@@ -84,7 +97,8 @@ class Survey:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.first.setdefault(kind, (file, mode))
         if kind != "deep" and ";16" in tiles:
-            self.sixteen.append(file)
+            self.sixteen += 1
+            self.first_of_sixteen = self.first_of_sixteen or file
 
     def said(self) -> str:
         """How many images there are of each kind, with an example of each."""
@@ -93,6 +107,19 @@ class Survey:
             f"{count} {words[kind]} (such as {self.first[kind][0]}, mode {self.first[kind][1]})"
             for kind, count in self.counts.items()
         )
+
+
+def header(file: ImageFile) -> tuple[str, str]:
+    """What the header of an image says: its mode, and how its pixels are stored.
+
+    Raises:
+        UndecodableError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as content, Image.open(content, formats=image_formats()) as image:
+            return image.mode, str(image.tile)
+    except Exception as error:  # Pillow's plugins fail on damaged files in many ways
+        raise UndecodableError(file, error) from error
 
 
 def _kind(mode: str) -> Kind | None:
@@ -106,7 +133,7 @@ def _kind(mode: str) -> Kind | None:
 class UndecodableError(DataError):
     """An image cannot be decoded; `passing` if that may be no fault of the image."""
 
-    def __init__(self, file: Path, error: Exception) -> None:
+    def __init__(self, file: ImageFile, error: Exception) -> None:
         self.file, self.why = file, reason(error)
         self.said = f"{file}: cannot be decoded as an image ({self.why})"
         self.passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING_ERRORS)
@@ -118,6 +145,10 @@ class UndecodableError(DataError):
         else:
             way_out = f"replace or remove the file, {leave_out}"
         super().__init__(f"{self.said}: {way_out}")
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str]]:
+        """What another process is told: the message."""
+        return DataError, (str(self),)
 
 
 @contextmanager
@@ -151,7 +182,7 @@ def is_image(file: Path) -> bool:
     return file.suffix.lower() in _image_extensions()
 
 
-def decode(file: Path, target: Target) -> Tensor:
+def decode(file: ImageFile, target: Target) -> Tensor:
     """One image as uint8 [C, H, W].
 
     It is turned upright by its EXIF orientation; transparency is laid over white; of an animation the first frame
@@ -160,40 +191,52 @@ def decode(file: Path, target: Target) -> Tensor:
     Raises:
         UndecodableError: it cannot be decoded.
     """
-    try:
-        with _opened(file, target.image_size) as opened:
-            image = to_mode(ImageOps.exif_transpose(opened), target)
-            if target.image_size is not None:
-                sides = (target.image_size, target.image_size)
-                image = ImageOps.fit(image, sides, method=Image.Resampling.BILINEAR)
-            pixels = torch.from_numpy(np.array(image))
-    except Exception as error:  # as in `Survey.add`; a truncated file is noticed only here
-        raise UndecodableError(file, error) from error
+    side = None if target.image_size is None else REDUCED * target.image_size
+    with _decoding(file, side) as opened:
+        image = to_mode(ImageOps.exif_transpose(opened), target)
+        if target.image_size is not None:
+            sides = (target.image_size, target.image_size)
+            image = ImageOps.fit(image, sides, method=Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image))
     return pixels.unsqueeze(0) if target.channels == 1 else pixels.permute(2, 0, 1)
 
 
-def values_of(file: Path) -> Range:
+def upright(file: ImageFile, target: Target, needed_side: int | None) -> Image.Image:
+    """An image as it is stored, mode "L" or "RGB", turned upright; see `ImageAugmentation.originals`.
+
+    Raises:
+        UndecodableError: it cannot be decoded.
+    """
+    with _decoding(file, needed_side) as opened:
+        return to_mode(ImageOps.exif_transpose(opened), target)
+
+
+def values_of(file: ImageFile) -> Range:
     """The lowest and the highest grey value of an image of more than 8 bits.
 
     Raises:
         UndecodableError: it cannot be decoded, or holds a value that is not finite.
     """
-    try:
-        with _opened(file, None) as opened:
-            return extremes(np.asarray(opened))
-    except Exception as error:
-        raise UndecodableError(file, error) from error
+    with _decoding(file, None) as opened:
+        return extremes(np.asarray(opened))
 
 
 @contextmanager
-def _opened(file: Path, image_size: int | None) -> Iterator[Image.Image]:
-    with Image.open(file, formats=image_formats()) as opened:
-        large = opened.width * opened.height > LARGE_PIXELS
-        if large and image_size is not None:
-            # A JPEG is then decoded at a half, a quarter or an eighth, still with two pixels for one of the result.
-            opened.draft(None, (2 * image_size, 2 * image_size))
-        with _large if large else nullcontext():
-            yield opened
+def _decoding(file: ImageFile, needed_side: int | None) -> Iterator[Image.Image]:
+    """An image to be decoded, a JPEG at a reduced size if both sides keep `needed_side` pixels.
+
+    Raises:
+        UndecodableError: anything goes wrong within; a truncated file is noticed only there.
+    """
+    try:
+        with file.open("rb") as content, Image.open(content, formats=image_formats()) as opened:
+            large = opened.width * opened.height > LARGE_PIXELS
+            if needed_side is not None:
+                opened.draft(None, (needed_side, needed_side))
+            with _turn.lock if large else nullcontext():
+                yield opened
+    except Exception as error:  # as in `header`
+        raise UndecodableError(file, error) from error
 
 
 def to_mode(image: Image.Image, target: Target) -> Image.Image:
@@ -207,7 +250,9 @@ def to_mode(image: Image.Image, target: Target) -> Image.Image:
     return image.convert(mode)
 
 
-def common_target(survey: Survey, root: Path, image_size: int | None, channels: int | None) -> tuple[Target, list[str]]:
+def common_target(
+    survey: Survey, root: Path | str, image_size: int | None, channels: int | None
+) -> tuple[Target, list[str]]:
     """What all images of a data set become, and notices; `channels` are those that are wanted, if that is known.
 
     Raises:
@@ -229,13 +274,13 @@ def common_target(survey: Survey, root: Path, image_size: int | None, channels: 
         notices.append(f"{root}: the images are of several kinds: {survey.said()}; grey ones are converted to colour")
     if survey.sixteen:
         notices.append(
-            f"{root}: of {len(survey.sixteen)} image(s) with 16 bits in each channel, such as {survey.sixteen[0]}, the "
-            "upper 8 are read; if they hold less than 16 bits, scale them before"
+            f"{root}: of {survey.sixteen} image(s) with 16 bits in each channel, such as {survey.first_of_sixteen}, "
+            "the upper 8 are read; if they hold less than 16 bits, scale them before"
         )
     return Target(3 if "colour" in kinds else 1, image_size), notices
 
 
-def check_same_shape(file: Path, image: Tensor, shape: Sequence[int], first: Path) -> None:
+def check_same_shape(file: ImageFile, image: Tensor, shape: Sequence[int], first: ImageFile) -> None:
     """Require the shape [C, H, W] of the first image.
 
     Raises:

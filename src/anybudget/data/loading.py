@@ -10,7 +10,7 @@ from anybudget.data.folders import list_folder, open_folder
 from anybudget.data.identity import Listing
 from anybudget.data.layout import has_class_folders
 from anybudget.data.protocol import DataSource
-from anybudget.data.sources import FASHION_MNIST_SUBSET, SOURCES, DataSettings, FolderSettings, Source
+from anybudget.data.sources import FASHION_MNIST_SUBSET, SOURCES, DataSettings, FolderSettings, Reading, Source
 from anybudget.data.splits import DataSplits, split_source
 from anybudget.errors import DataError, MissingDataError, reason, shown
 
@@ -34,7 +34,7 @@ def load_splits(
     skip_unreadable: int = 0,
     folders: FolderSettings | None = None,
 ) -> DataSource:
-    """Load a data set and split it into training, validation and test images, in memory.
+    """Load a data set and split it into training, validation and test images.
 
     `source` is the path of a folder of class folders of images, of an `.npz` archive, or of a folder with the idx files
     of MNIST, or the name of a registered source, such as "fashion-mnist-subset", which is embedded. Parts that the
@@ -43,8 +43,8 @@ def load_splits(
     depend on `validation_fraction`; images keep their order. With `image_size`, the shorter side is scaled to that many
     pixels, antialiased, and the centre square is cut; without, all images must have the same size. Of class folders,
     up to `skip_unreadable` images that cannot be decoded are left out, with a warning for each; splits are drawn as if
-    these were not there. `folders` says more on how folders are read. What a user should know though the data can be
-    used, such as files that are not read, is logged as a warning.
+    these were not there. `folders` says more on how folders are read, and where their images are while they are used.
+    What a user should know though the data can be used, such as files that are not read, is logged as a warning.
 
     Raises:
         DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
@@ -54,7 +54,8 @@ def load_splits(
         >>> data.classes, data.input_shape
         (10, (1, 28, 28))
     """
-    settings = DataSettings(seed, validation_fraction, test_fraction, image_size)
+    reading = folders.reading if folders else Reading()
+    settings = DataSettings(seed, validation_fraction, test_fraction, image_size, reading=reading)
     if skip_unreadable < 0:
         raise DataError(f"skip_unreadable {skip_unreadable} must be 0 or more images")
     if source in SOURCES:

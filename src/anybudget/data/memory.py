@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from anybudget.data.arrays import Array, PartName, StoredPart, resize, source_from_arrays
+from anybudget.data.arrays import Array, PartName, StoredPart, source_from_arrays
 from anybudget.data.images import COLOUR_MODES, GREY_MODES, Target, to_mode
+from anybudget.data.preparation import resize
 from anybudget.data.sources import DataSettings
 from anybudget.data.splits import DataSplits, split_source
 from anybudget.errors import DataError

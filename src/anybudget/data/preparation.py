@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from anybudget.errors import DataError
 
 SHORTER_SIDE = "shorter side scaled, centre square cut"
 UNCHANGED = "none"
 BILINEAR = "bilinear, antialiased"
+
+RESIZE_CHUNK = 256  # images held as float32 at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +56,20 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     means = torch.tensor(mean, device=images.device).view(-1, 1, 1)
     deviations = torch.tensor([value or 1.0 for value in std], device=images.device).view(-1, 1, 1)
     return images.to(torch.float32).div_(255).sub_(means).div_(deviations)
+
+
+def resize(images: Tensor, image_size: int | None) -> Tensor:
+    """Scale the shorter side of uint8 [N, C, H, W] to `image_size` pixels, antialiased, and cut the centre square.
+
+    Images of that size, and all images if `image_size` is None, keep their pixels. The result is contiguous.
+    """
+    height, width = images.shape[2:]
+    if image_size is None or height == width == image_size:
+        return images.contiguous()
+    scaled_height, scaled_width = (round(side * image_size / min(height, width)) for side in (height, width))
+    top, left = (scaled_height - image_size) // 2, (scaled_width - image_size) // 2
+    resized = torch.empty(len(images), images.shape[1], image_size, image_size, dtype=torch.uint8)
+    for chunk, target in zip(torch.split(images, RESIZE_CHUNK), torch.split(resized, RESIZE_CHUNK), strict=True):
+        scaled = F.interpolate(chunk.float(), size=(scaled_height, scaled_width), mode="bilinear", antialias=True)
+        target.copy_(scaled[:, :, top : top + image_size, left : left + image_size].round().clamp(0, 255))
+    return resized

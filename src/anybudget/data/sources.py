@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Literal
 
 from anybudget.errors import DataError
 from anybudget.registry import Registry
+from anybudget.runtime.memory import free_bytes
 from anybudget.settings import Settings
 
 if TYPE_CHECKING:  # so that a recipe can be read without torch
     from torch import Tensor
 
     from anybudget.data.identity import Listing
+    from anybudget.data.index import DataIndex, Findings
     from anybudget.data.protocol import DataSource
+    from anybudget.data.stored import StoredImages
+    from anybudget.runtime.progress import Progress
 
 FASHION_MNIST_SUBSET = "fashion-mnist-subset"
 """The source name of the embedded data set: 12,000 training and 2,000 test images of Fashion-MNIST."""
@@ -24,8 +28,52 @@ FASHION_MNIST_SUBSET = "fashion-mnist-subset"
 CLUTTERED_FASHION = "cluttered-fashion"
 """The source name of garments among patches of others, composed of the embedded data set."""
 
-MAX_IMAGE_BYTES = 8 * 2**30
-"""Bound on the uint8 images of one data set after resizing, in bytes: they all live in memory."""
+Keep = Literal["auto", "memory", "disk"]
+"""Where images are while they are used: in memory, on disk, or as there is room."""
+
+READING_KEYS = frozenset({"keep", "readers", "patience"})
+"""Keys of `[data]` that say how images are read, which changes no result."""
+
+MOST_READERS = 1000
+"""Processes that may read, a bound on slips of the finger."""
+
+KEPT_SHARE = 0.25
+"""Images are kept in memory, where nothing else is said, if they take at most this share of what is free."""
+
+ROOM = 0.75
+"""Images may take at most this share of what is free: work needs some, too."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read, which changes no result.
+
+    `keep` says where they are while they are used, `readers` how many processes read those that stay on disk: None for
+    as many as there are cores, 8 at most; 0 for none. Both are shared out among the `processes` of this machine that
+    train together. `patience` is how many seconds one image may take. What looking at all images has found is kept in
+    the file `index`, if one is given, and written there if it `writes`. `progress` is told how far that is.
+
+    Raises:
+        DataError: a value is out of range.
+    """
+
+    keep: Keep = "auto"
+    readers: int | None = None
+    processes: int = 1
+    patience: float = 300.0
+    index: Path | None = None
+    writes: bool = True
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("auto", "memory", "disk"):
+            raise DataError(f'keep {self.keep!r} must be "auto", "memory" or "disk"')
+        if self.readers is not None and self.readers < 0:
+            raise DataError(
+                f"readers {self.readers} must be 0 or more processes, or None for as many as there are cores"
+            )
+        if not self.patience > 0:
+            raise DataError(f"patience {self.patience} must be more than 0 seconds")
 
 
 @dataclass(frozen=True)
@@ -34,7 +82,7 @@ class DataSettings:
 
     A missing test or validation part is drawn from the training part, of each class the given fraction. With
     `image_size`, the shorter side is scaled to that many pixels and the centre square is cut. `own` are the settings of
-    a registered source that has some: its defaults if None.
+    a registered source that has some: its defaults if None. `reading` says where images are while they are used.
 
     Raises:
         DataError: a value is out of range, or nothing would be left to train on.
@@ -49,6 +97,7 @@ class DataSettings:
     test_fraction: float = 0.15
     image_size: int | None = None
     own: Settings | None = None
+    reading: Reading = Reading()
 
     def __post_init__(self) -> None:
         for name, fraction in (("validation", self.validation_fraction), ("test", self.test_fraction)):
@@ -86,55 +135,59 @@ class FolderSettings:
     """How folders of images are read.
 
     `val` says what a folder `val` is where there is no `test`; `channels` is how many the network takes, if known: with
-    3, grey images among coloured ones are converted.
+    3, grey images among coloured ones are converted. `reading` says where images are while they are used.
     """
 
     val: Literal["test", "validation"] = "test"
     channels: int | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """Labelled images that are read when it is known which split wants them, so that none is held twice.
-
-    `labels` is int64 [N]; `read` takes int64 indices [n] and returns uint8 images [n, C, H, W].
-    """
-
-    labels: Tensor
-    read: Callable[[Tensor], Tensor]
+    reading: Reading = Reading()
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a data source ships: a training part, and validation and test parts unless they are still to be drawn.
+    """What a data source ships: its images, and which of them are its parts.
 
-    Every part has the same image shape and at least one image of each class.
+    `train`, `validation` and `test` are int64 indices into `images`; the latter are None where they are still to be
+    drawn from the first. Every part has at least one image of each class.
 
     `listing` says what tells the data set from others; `left_out` are the files that could not be decoded, relative to
     it. `value_range` are the stored values that became 0 and 255, None if they had 8 bits; `notices` say what else a
-    user should know.
+    user should know. `found` is what looking at the images has found, and `index` where that is kept, for those that
+    are not in memory already.
     """
 
     class_names: tuple[str, ...]
-    train: Part
+    images: StoredImages
+    train: Tensor
     listing: Callable[[], Listing]
-    validation: Part | None = None
-    test: Part | None = None
-    left_out: tuple[Path, ...] = ()
+    validation: Tensor | None = None
+    test: Tensor | None = None
+    left_out: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
     notices: tuple[str, ...] = ()
+    found: Findings | None = None
+    index: DataIndex | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        """Of the training part: int64 [N]."""
+        return self.images.labels[self.train]
 
 
-def check_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:
-    """Refuse `count` uint8 images of shape [C, H, W] that exceed `MAX_IMAGE_BYTES`; `name` is the data set.
+def image_bytes(count: int, shape: tuple[int, int, int]) -> int:
+    """What `count` uint8 images of shape [C, H, W] take in memory."""
+    return count * math.prod(shape)
+
+
+def check_memory(name: str, count: int, shape: tuple[int, int, int], way_out: str = "") -> None:
+    """Refuse `count` uint8 images of shape [C, H, W] that do not fit into free memory; `name` is the data set.
 
     Raises:
-        DataError: the estimate exceeds the bound.
+        DataError: they take more than `ROOM` of it.
     """
-    estimated = count * math.prod(shape)
-    if estimated > MAX_IMAGE_BYTES:
+    estimated, free = image_bytes(count, shape), free_bytes()
+    if estimated > ROOM * free:
         raise DataError(
             f"{name}: {count} images of {'×'.join(map(str, shape))} need an estimated {estimated / 2**30:.3g} GiB of "
-            f"memory, more than the {MAX_IMAGE_BYTES / 2**30:.3g} GiB allowed: set a smaller image size or use fewer "
-            "images"
+            f"memory, and {free / 2**30:.3g} GiB are free: {way_out or 'set a smaller image size or use fewer images'}"
         )

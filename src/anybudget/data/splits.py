@@ -1,4 +1,4 @@
-"""The three splits of a data set in memory, and how they are drawn: `DataSplits` and `split_source`."""
+"""The three splits of a data set, and how they are drawn: `DataSplits` and `split_source`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from torch import Tensor
 from anybudget.data.drawing import stratified
 from anybudget.data.identity import Draw, Listing
 from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
-from anybudget.data.protocol import READ, DataSource, ImageSet
-from anybudget.data.sources import DataSettings, Part, Source
+from anybudget.data.protocol import DataSource, Split
+from anybudget.data.reading import read_splits
+from anybudget.data.sources import DataSettings, Source
+from anybudget.data.statistics import ValueCounts
 from anybudget.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -27,19 +29,22 @@ UNEVEN = 3  # times as many images as the smallest class has, from where it is s
 
 @dataclass(frozen=True, eq=False)
 class DataSplits(DataSource):
-    """A data source whose images are all in memory. `draw` and `listed` are those of the data set it was drawn from."""
+    """A data source whose images are in memory, or read when they are wanted.
 
-    train: ImageSet
-    validation: ImageSet
+    `draw` and `listed` are those of the data set that it was drawn from.
+    """
+
+    train: Split
+    validation: Split
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    _test: ImageSet = field(repr=False)
+    _test: Split = field(repr=False)
     preparation: Preparation
     draw: Draw | None = None
     listed: Callable[[], Listing] | None = field(default=None, repr=False)
 
-    def test(self) -> ImageSet:
+    def test(self) -> Split:
         """See `DataSource.test`."""
         return self._test
 
@@ -49,12 +54,14 @@ class DataSplits(DataSource):
 
 
 def split_source(name: str, opened: Source, settings: DataSettings, listed: Callable[[], Listing]) -> DataSplits:
-    """Read an opened data set into memory, and draw the parts that it does not ship from its training part.
+    """Draw the parts that an opened data set does not ship from its training part, and look at all of its images.
+
+    They are kept in memory or stay where they are, as the settings say; nothing else depends on that.
 
     Args:
         name: of the data set, in messages.
-        opened: its parts, unread.
-        settings: how the splits are drawn.
+        opened: its images, unread, and its parts.
+        settings: how the splits are drawn, and how images are read.
         listed: gives what tells the data set from others.
 
     Raises:
@@ -69,39 +76,47 @@ def split_source(name: str, opened: Source, settings: DataSettings, listed: Call
         if part is None
     ]
     _check_classes(name, opened, [split for split, _ in drawn])
-    indices = stratified(opened.train.labels, [fraction for _, fraction in drawn], settings.seed)
+    indices = stratified(opened.labels, [fraction for _, fraction in drawn], settings.seed)
     draw = _described(opened, [split for split, _ in drawn], indices)
-    splits = {split: _read(opened.train, chosen) for (split, _), chosen in zip(drawn, indices, strict=False)}
-    for split, part in (("test", opened.test), ("validation", opened.validation)):
-        if part is not None:
-            splits[split] = _read(part, torch.arange(len(part.labels)))
-    train = _read(opened.train, indices[-1])
-    mean, std = channel_statistics(train.images)
-    channels, height, width = train.images.shape[1:]
+    chosen = {split: opened.train[part] for (split, _), part in zip(drawn, indices, strict=False)}
+    chosen |= {
+        split: part for split, part in (("test", opened.test), ("validation", opened.validation)) if part is not None
+    }
+    chosen["train"] = opened.train[indices[-1]]
+    splits, counts = read_splits(name, opened, chosen, settings.reading, draw.digest)
+    mean, std = counts.statistics()
+    channels, height, width = opened.images.shape
     resized = UNCHANGED if settings.image_size is None else SHORTER_SIDE
     preparation = Preparation(channels, height, width, resized, value_range=opened.value_range)
-    _check_values(name, train.images)
-    for notice in (*opened.notices, *_unevenness(name, opened.class_names, train.labels)):
+    _check_values(name, counts, len(chosen["train"]))
+    for notice in (*opened.notices, *_unevenness(name, opened.class_names, splits["train"].labels)):
         log.warning("%s", notice)
     return DataSplits(
-        train, splits["validation"], opened.class_names, mean, std, splits["test"], preparation, draw, listed
+        splits["train"],
+        splits["validation"],
+        opened.class_names,
+        mean,
+        std,
+        splits["test"],
+        preparation,
+        draw,
+        listed,
     )
 
 
 def _described(opened: Source, drawn: Sequence[str], indices: Sequence[Tensor]) -> Draw:
     """The draw of `indices` for the splits `drawn` and, at last, for training."""
-    left_out = tuple(file.as_posix() for file in opened.left_out)
-    found = hashlib.sha256(json.dumps([drawn, left_out]).encode())
+    found = hashlib.sha256(json.dumps([drawn, opened.left_out]).encode())
     for chosen in indices:
         found.update(np.asarray([len(chosen), *chosen.tolist()], "<i8").tobytes())
-    return Draw(found.hexdigest(), left_out)
+    return Draw(found.hexdigest(), opened.left_out)
 
 
 def _check_classes(source: str, opened: Source, drawn: Sequence[str]) -> None:
     """Require two classes, and in each enough training images for one in every split that is drawn from them."""
     if len(opened.class_names) < 2:
         raise DataError(f"{source}: has only one class, {opened.class_names[0]!r}: a data set needs at least two")
-    counts = torch.bincount(opened.train.labels, minlength=len(opened.class_names)).tolist()
+    counts = torch.bincount(opened.labels, minlength=len(opened.class_names)).tolist()
     for name, count in zip(opened.class_names, counts, strict=True):
         if count <= len(drawn):
             raise DataError(
@@ -110,16 +125,12 @@ def _check_classes(source: str, opened: Source, drawn: Sequence[str]) -> None:
             )
 
 
-def _read(part: Part, indices: Tensor) -> ImageSet:
-    return ImageSet(part.read(indices), part.labels[indices])
-
-
-def _check_values(source: str, images: Tensor) -> None:
+def _check_values(source: str, counts: ValueCounts, images: int) -> None:
     """Require that training pixels differ, and say it if they are all dark, as values of another range are."""
-    low, high = int(images.min()), int(images.max())
+    low, high = counts.extremes()
     if low == high:
         raise DataError(
-            f"{source}: every pixel of the {len(images)} training images has the value {low}: there is nothing to "
+            f"{source}: every pixel of the {images} training images has the value {low}: there is nothing to "
             "learn from; check how the images were stored"
         )
     if high < DARK:
@@ -143,17 +154,3 @@ def _unevenness(source: str, class_names: Sequence[str], labels: Tensor) -> list
         f"{class_names[smallest]!r} {low:.1f}%; compare top-1 with the share of the largest class, and look at "
         "balanced accuracy"
     ]
-
-
-def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and population standard deviation of each channel, exactly, from counts of the 256 values."""
-    counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
-    for chunk in torch.split(images, READ):
-        for channel, count in enumerate(counts):
-            count += torch.bincount(chunk[:, channel].flatten(), minlength=256)
-    values = torch.arange(256, dtype=torch.float64) / 255
-    shares = counts / counts.sum(1, keepdim=True)
-    mean = shares @ values
-    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
-    constant = (counts > 0).sum(1) == 1
-    return tuple(mean.tolist()), tuple(std.masked_fill(constant, 1.0).tolist())

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anybudget.data.archives import open_embedded
-from anybudget.data.arrays import resize
 from anybudget.data.identity import Entry, Listing
-from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
+from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation, resize
 from anybudget.data.protocol import DataSource, ImageSet, Split
 from anybudget.data.random import Use, image_keys, uniform
 from anybudget.data.sources import CLUTTERED_FASHION, DataSettings, check_memory
-from anybudget.data.splits import channel_statistics, split_source
+from anybudget.data.splits import split_source
+from anybudget.data.statistics import ValueCounts
 from anybudget.data.synthetic_settings import GARMENT, ClutterSettings
 from anybudget.errors import ConfigError
 from anybudget.settings import Settings
@@ -78,7 +78,9 @@ class ClutteredFashion(DataSource):
         stored = training.all()
         self.train: Split = training if own.fresh else stored
         self.validation = self._composed(garments.validation, SplitNumber.VALIDATION).all()
-        self.mean, self.std = channel_statistics(stored.images)
+        counts = ValueCounts(channels=1)
+        counts.add(stored.images)
+        self.mean, self.std = counts.statistics()
 
     def test(self) -> ImageSet:
         """See `DataSource.test`."""
@@ -97,8 +99,9 @@ class ClutteredFashion(DataSource):
         composed = Entry("compositions", self._count, hashlib.sha256(how.encode()).hexdigest())
         return Listing(garments.kind, garments.classes, tuple(sorted((*garments.entries, composed))))
 
-    def _composed(self, garments: ImageSet, number: SplitNumber) -> ComposedImages:
-        return ComposedImages(garments, number, self._settings, self._size)
+    def _composed(self, garments: Split, number: SplitNumber) -> ComposedImages:
+        in_memory = garments.subset(torch.arange(len(garments)))
+        return ComposedImages(in_memory, number, self._settings, self._size)
 
 
 class ComposedImages(Split):

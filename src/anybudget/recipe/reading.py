@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from anybudget.data.sources import READING_KEYS
 from anybudget.errors import BudgetError, ConfigError, reason, shown
 from anybudget.reading import UnreadableError, read_text, resolved_path, unreadable_as
 from anybudget.recipe.assembly import TABLES, recipe_type, registered_settings
@@ -17,7 +18,7 @@ from anybudget.recipe.problems import problems
 from anybudget.recipe.sections import Recipe
 from anybudget.storage.toml import read_toml, read_value
 
-RUNTIME_KEYS = ("threads", "device", "devices", "nodes", "deterministic", "checkpoint_seconds")
+RUNTIME_KEYS = ("threads", "device", "devices", "nodes", "checkpoint_seconds")
 """Keys that say how a run is carried out, not what it does: it may be resumed under others."""
 
 
@@ -99,13 +100,13 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
 
 
 def reproducibility_settings(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides the results, as plain data: all but `RUNTIME_KEYS` and which images these are.
+    """What of a recipe decides the results, as plain data: all but `RUNTIME_KEYS`, `READING_KEYS` and which images.
 
-    That is said by the digest of the data (see `anybudget.runs.data_identity`), wherever they lie and whatever a source
-    made them of.
+    The latter is said by the digest of the data (see `anybudget.runs.data_identity`), wherever they lie and whatever a
+    source made them of.
     """
     return recipe.model_dump(
-        mode="json", exclude={**dict.fromkeys(RUNTIME_KEYS, True), "data": {"source", *TABLES["data"]}}
+        mode="json", exclude={**dict.fromkeys(RUNTIME_KEYS, True), "data": {"source", *READING_KEYS, *TABLES["data"]}}
     )
 
 

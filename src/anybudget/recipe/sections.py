@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from anybudget.budgets import BudgetSet, unknown_cost
 from anybudget.costs import COSTS, CostModel, CostSettings, build_costs, cost_names
+from anybudget.data.sources import MOST_READERS, READING_KEYS, Keep, Reading
 from anybudget.errors import shown
 from anybudget.evaluation.metrics import LOSS, METRICS, TOP1, metric_names
 from anybudget.evaluation.settings import EvaluatorSettings
@@ -55,19 +56,37 @@ def _named(registry: Registry[Any]) -> PlainValidator:
     return PlainValidator(check)
 
 
+def _readers(value: Any) -> Any:
+    """How many processes read images: a whole number, or the word for as many as there are cores."""
+    if value == "auto" or (type(value) is int and 0 <= value <= MOST_READERS):
+        return value
+    raise PydanticCustomError(
+        "readers", 'input should be a whole number from 0 to {most}, or "auto"', {"most": MOST_READERS}
+    )
+
+
 class DataSection(Settings):
     """`[data]`: where the images come from and how they are split.
 
     `skip_unreadable` is how many images of class folders may be left out because they cannot be decoded; each is named
     in a warning. `val` says what a folder `val` beside `train` is where there is no `test`: the test split, with
     validation images drawn from `train`, or the validation split. Both have no effect on other sources.
+
+    The others change no result, and may be changed at any time; see `Reading`. `keep` says whether images are kept in
+    memory, read from disk when they are wanted, or the one or the other as there is room; `readers` how many processes
+    read those on disk, 0 for none; `patience` how many seconds reading one image may take.
     """
+
+    UNSAID: ClassVar[frozenset[str]] = READING_KEYS
 
     source: Annotated[str, Field(min_length=1)] = "fashion-mnist-subset"
     validation_fraction: Fraction = 0.15
     test_fraction: Fraction = 0.15
     skip_unreadable: Natural = 0
     val: Literal["test", "validation"] = "test"
+    keep: Keep = "auto"
+    readers: Annotated[int | Literal["auto"], PlainValidator(_readers)] = "auto"
+    patience: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Reading.patience
 
     def problems(self, table: str) -> Iterator[str]:
         """See `Settings.problems`."""
@@ -201,8 +220,7 @@ class Recipe(Settings):
     """Everything a run needs to know.
 
     Training runs in `devices` processes on each of `nodes` machines, in `precision` (32-true, bf16-mixed or 16-mixed),
-    and saves itself every `checkpoint_seconds`; 0 after every step. With `deterministic`, PyTorch computes with
-    algorithms alone that give the same bits every time: GPUs resume exactly only so.
+    and saves itself every `checkpoint_seconds`; 0 after every step.
 
     Example:
         >>> from pathlib import Path
@@ -212,8 +230,6 @@ class Recipe(Settings):
         (0, 729)
     """
 
-    UNSAID: ClassVar[frozenset[str]] = frozenset({"deterministic"})
-
     name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -221,7 +237,6 @@ class Recipe(Settings):
     devices: Annotated[int, Field(ge=1, le=1024)] = 1
     nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    deterministic: bool = False
     checkpoint_seconds: NonNegative = 300.0
     data: DataSection = DataSection()
     space: SpaceSettings

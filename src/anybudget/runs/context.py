@@ -24,7 +24,7 @@ from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import Recipe, reproducibility_settings, resolved, with_copies
 from anybudget.runs.data_identity import IN_PYTHON, DataTie
-from anybudget.runs.data_loading import check_fit, load_files, placed, registered_data
+from anybudget.runs.data_loading import check_fit, load_files, placed, reading, registered_data
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
 from anybudget.runs.generators import build_generator, load_generator
 from anybudget.runs.judging import evaluator_settings, scored_data
@@ -34,7 +34,7 @@ from anybudget.runs.workers import choose_workers, note_workers
 from anybudget.runtime.allocator import freed_memory_kept
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.distributed import FabricProcesses, Processes
-from anybudget.runtime.process_state import computing_threads, deterministic, seeded
+from anybudget.runtime.process_state import computing_threads, seeded
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.runtime.signals import stop_requests
 from anybudget.runtime.workers import Workers
@@ -215,7 +215,8 @@ class RunContext:
     def _load_data(self) -> DataSource:
         _ = self.listing  # other data are refused before any image is decoded
         given = self._given
-        data = load_files(self.recipe, self.source, self.space) if given is None else given
+        how = reading(self.recipe, self.folder, self.progress)
+        data = load_files(self.recipe, self.source, self.space, how) if given is None else given
         check_fit(data, self.source, self.space)
         self.tie.check_splits(data)
         return data
@@ -274,8 +275,8 @@ class RunContext:
 
         Raises:
             BudgetError: a budget of the recipe cannot be met.
-            ConfigError: the generator's cost, where it is asked for, the metric, an optimiser or a policy of augmentation
-                cannot be used.
+            ConfigError: the generator's cost, where it is asked for, the metric, an optimiser or a policy of
+                augmentation cannot be used.
         """
         self.check_budgets(self.recipe.budget_sets())
         self.check_cost(self.recipe.strategy)
@@ -366,7 +367,6 @@ class RunContext:
             computing_threads(0 if within else threads.count()),
             freed_memory_kept(),
             seeded(self.recipe.seed),
-            deterministic(self.recipe.deterministic),
             self.folder.locked(),
             stop_requests() as request,
             as_memory_error(),

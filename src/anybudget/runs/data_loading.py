@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anybudget.data import SOURCES, DataSettings, DataSource, FolderSettings, load_splits
+from anybudget.data import SOURCES, DataSettings, DataSource, FolderSettings, Reading, load_splits
 from anybudget.errors import ConfigError, MissingDataError
 from anybudget.recipe import Recipe
 from anybudget.recipe.sections import table_of
 from anybudget.runs.data_identity import IN_PYTHON
+from anybudget.runtime.progress import Progress
 from anybudget.settings import settings_type
 from anybudget.spaces import SearchSpace
+from anybudget.storage.run_folder import RunFolder
+
+INDEX = "data.index.json"
+"""What looking at every image of the run's data has found."""
 
 
 def placed(source: str) -> str:
@@ -39,8 +44,22 @@ def registered_data(recipe: Recipe, source: str, run: Path) -> DataSource | None
     return load(DataSettings(recipe.seed, section.validation_fraction, section.test_fraction, size, own))
 
 
-def load_files(recipe: Recipe, source: str, space: SearchSpace) -> DataSource:
-    """The data in files.
+def reading(recipe: Recipe, folder: RunFolder, progress: Progress) -> Reading:
+    """How images are read: as the recipe says; what looking at all of them finds is kept in the run folder."""
+    section = recipe.data
+    return Reading(
+        section.keep,
+        None if section.readers == "auto" else section.readers,
+        recipe.devices,
+        section.patience,
+        folder.path / INDEX,
+        folder.writes and folder.exists(),
+        progress,
+    )
+
+
+def load_files(recipe: Recipe, source: str, space: SearchSpace, how: Reading) -> DataSource:
+    """The data in files, read as `how` says.
 
     Raises:
         DataError: they cannot be used.
@@ -53,7 +72,7 @@ def load_files(recipe: Recipe, source: str, space: SearchSpace) -> DataSource:
         test_fraction=section.test_fraction,
         image_size=recipe.space.input_size,
         skip_unreadable=section.skip_unreadable,
-        folders=FolderSettings(section.val, space.input_shape[0]),
+        folders=FolderSettings(section.val, space.input_shape[0], how),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anybudget.data import DataSource
+from anybudget.data.sources import READING_KEYS
 from anybudget.errors import RunError
 from anybudget.recipe import Recipe, parse_recipe, reproducibility_settings, resolved
 from anybudget.runs.context import RunContext
@@ -56,7 +57,8 @@ def create_run(
     if changed:
         _change(run, changed)
         return run
-    otherwise = [said for said in differences(resolved(there), resolved(recipe)) if "data.source:" not in said]
+    nothing = tuple(f"data.{key}:" for key in ("source", *READING_KEYS))  # these change no result
+    otherwise = [said for said in differences(resolved(there), resolved(recipe)) if not said.startswith(nothing)]
     if otherwise:
         log.warning("%s: resumes with %s; results may differ in rounding", path, "; ".join(otherwise))
     return run

@@ -56,10 +56,10 @@ class HasStopped:
 def work_on(work: Callable[[Task], Any], connection: Connection) -> None:
     """Do a piece of work in this process, which has just been forked for it and ends with it."""
     obey_parent()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     gc.freeze()  # what the parent had is not looked at again, since memory that is written to is shared no longer
     package = logging.getLogger(__name__.partition(".")[0])
-    package.handlers, package.propagate = [_ToParent(connection)], False
+    package.handlers, package.propagate = [ToParent(connection)], False
     task = _Reports(connection)
     try:
         # More would hang: GNU's OpenMP has lost those of the parent, and waits for them.
@@ -70,7 +70,7 @@ def work_on(work: Callable[[Task], Any], connection: Connection) -> None:
     except Stopped:
         connection.send(HasStopped())
     except BaseException as error:
-        connection.send(Failed(_sendable(error)))
+        connection.send(Failed(sendable(error)))
     finally:
         os._exit(0)  # what is cleaned up when a process ends is the parent's
 
@@ -95,7 +95,7 @@ class _Reports:
         self._steps, self._figure, self._told = 0, "", time.monotonic()
 
 
-class _ToParent(QueueHandler):
+class ToParent(QueueHandler):
     """Sends what is logged to the parent, which alone prints."""
 
     def __init__(self, connection: Connection) -> None:
@@ -107,7 +107,7 @@ class _ToParent(QueueHandler):
         self._connection.send(record)
 
 
-def _sendable(error: BaseException) -> BaseException:
+def sendable(error: BaseException) -> BaseException:
     """An error as the parent can raise it; with where it came from, unless it is the user's to mend."""
     said = "".join(traceback.format_exception(error))
     if not isinstance(error, AnyBudgetError):
@@ -119,7 +119,7 @@ def _sendable(error: BaseException) -> BaseException:
     return error
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait for the parent to end, however that comes, and end with it."""
     parent = parent_process()
     assert parent is not None

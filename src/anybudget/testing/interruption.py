@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-TIMES = ("seconds", "cost_ratio", "images_corrected", "finished", "created", "command", "answered")
+TIMES = ("seconds", "waiting_seconds", "cost_ratio", "images_corrected", "finished", "created", "command", "answered")
 """Keys that hold times, or what follows from them: nobody expects these to be the same."""
 TIMED = ("provenance.json", "report.html", ".lock", "workers.json")
 """Files that are of one process's own."""

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from anybudget.errors import TrainingError
+from anybudget.errors import DataError, TrainingError
 from anybudget.runtime.distributed import Processes
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.storage.checkpoint import Checkpoint, Stateful, TorchRandom
 from anybudget.training.batches import Batches
 from anybudget.training.guessing import no_better_than_guessing
+from anybudget.training.waiting import WAITING, Waits, say_if_long
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class EpochLoop:
         self._rows: list[Row] = []
         self._sums: dict[str, float] = {}
         self._seconds = 0.0
+        self._waits = Waits()
         self._rolled_back = 0
         self._epoch_start: dict[str, Any] | None = None
         self._parts: dict[str, Stateful] = {
@@ -168,13 +170,21 @@ class EpochLoop:
                     task.advance(-self._step)
                     self._roll_back(error)
                     continue
-                self._rows.append({**row(self.epoch, self._sums), "seconds": self._seconds})
+                self._rows.append(
+                    {
+                        **row(self.epoch, self._sums),
+                        "seconds": self._seconds,
+                        WAITING: round(self._waits.seconds, 3),
+                    }
+                )
                 self.context.log(self._rows[-1])
-                self._sums, self._seconds, self._step = {}, 0.0, 0
+                self._sums, self._seconds, self._step, self._waits = {}, 0.0, 0, Waits()
                 self.epoch += 1
             # What follows may be interrupted, too, and then begins with a finished training.
             self._save()
         self._compare_with_guessing(loss)
+        if self.context.processes.main and self.context.notices:
+            say_if_long(self.name, self._rows)
 
     def _compare_with_guessing(self, loss: str) -> None:
         """Say so if the last epoch was no better than guessing: all that builds on it would be in vain."""
@@ -204,7 +214,7 @@ class EpochLoop:
             figures = step(images, labels)
             for key, value in {**figures.sums, "steps": 1}.items():
                 self._sums[key] = self._sums.get(key, 0.0) + value
-            task.advance(1, f"epoch {self.epoch}/{self.epochs} loss {figures.loss:.3f}")
+            task.advance(1, f"epoch {self.epoch}/{self.epochs} loss {figures.loss:.3f}{self._waits}")
             # One of several processes may have been asked to stop alone, or look at the clock a step earlier.
             due, stop = processes.mean([checkpoint.due(), checkpoint.stopping])
             if due > 0 or stop > 0:
@@ -220,11 +230,20 @@ class EpochLoop:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's part of every batch that the epoch still has."""
         processes = self.context.processes
-        for images, labels in self.batches.epoch(self.epoch, processes.device, start=self._step, share=processes.share):
+        coming = self.batches.epoch(self.epoch, processes.device, start=self._step, share=processes.share)
+        for images, labels in self._waits.watched(self._saved_before(coming)):
             self._step += 1
             if images.ndim == 4:  # others are somebody else's, such as sequences
                 images = images.contiguous(memory_format=torch.channels_last)
             yield images, labels
+
+    def _saved_before(self, coming: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches; where one cannot be read, all steps before it are saved first, so that they are not lost."""
+        try:
+            yield from coming
+        except DataError:
+            self._save()
+            raise
 
     def _trial(self, step: Step) -> Callable[[], float]:
         """The first step, as often as it is called, without a trace: all state is put back; returns its seconds."""
@@ -258,6 +277,7 @@ class EpochLoop:
             "rows": self._rows,
             "sums": self._sums,
             "seconds": self._seconds,
+            WAITING: self._waits.seconds,
             "rolled_back": self._rolled_back,
         }
         return {"loop": own, **{name: part.state_dict() for name, part in self._parts.items()}}
@@ -267,7 +287,9 @@ class EpochLoop:
         self.epoch, self._step, self.rate, self._rolled_back = (
             own[key] for key in ("epoch", "step", "rate", "rolled_back")
         )
-        self._rows, self._sums, self._seconds = list(own["rows"]), dict(own["sums"]), own["seconds"]
+        # One that is older did not look at waiting.
+        self._rows = [{**row, WAITING: row.get(WAITING, 0.0)} for row in own["rows"]]
+        self._sums, self._seconds, self._waits = dict(own["sums"]), own["seconds"], Waits(own.get(WAITING, 0.0))
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         self._epoch_start = state.get("epoch_start", self._epoch_start)
