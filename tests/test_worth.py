@@ -48,7 +48,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, figure: Callable[[str, int], float] =
         done.append((found[1], seed))
         top1 = figure(found[1], seed)
         figures = {"test_top1_percent": top1, "test_balanced_accuracy_percent": top1 / 2}
-        return Measurement(nn.Identity(), [], figures)
+        return Measurement(nn.Identity(), [], figures, [])
 
     monkeypatch.setattr("anybudget.runs.trainings.train_and_measure", train)
     return done
