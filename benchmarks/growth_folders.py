@@ -15,6 +15,7 @@ import tomli_w
 from anybudget.recipe import load_recipe
 from anybudget.report import write_report
 from anybudget.runs.answers import read_answers
+from anybudget.runs.checks import check_recipe
 from anybudget.runs.run import Run
 from anybudget.search.base import exact_costs
 from anybudget.spaces import SearchSpace
@@ -32,7 +33,7 @@ def opening(layers: int = 10, images: int = 1000, answers: int = 0) -> list[Work
 
     def open_run() -> None:
         run = Run.open(folder)
-        run.context.check_recipe()
+        check_recipe(run.context)
         assert len(run.data.train) > 0
         assert len(read_answers(run.context)) == answers
 

@@ -22,6 +22,7 @@ from anybudget.generator.network import ArchitectureGenerator
 from anybudget.generator.settings import GeneratorSchedule
 from anybudget.nets import UnifiedSupernet
 from anybudget.recipe import load_recipe, resolved
+from anybudget.runs.checks import check_recipe
 from anybudget.runs.instant import open_instantly
 from anybudget.runs.run import Run
 from anybudget.spaces import UnifiedSpace
@@ -117,7 +118,7 @@ def test_an_empty_interval_is_refused_before_any_work(recipe_file: Path, tmp_pat
         run.run_all()
     assert not (tmp_path / "run" / "supernet.safetensors").exists()
     evolving = load_recipe(recipe_file, ["generator.low=1", "search.strategy=evolution"])
-    Run.create(evolving, tmp_path / "other").context.check_recipe()  # trains no generator
+    check_recipe(Run.create(evolving, tmp_path / "other").context)  # trains no generator
 
 
 def test_a_fixed_prior_is_the_same_always(space: UnifiedSpace) -> None:
@@ -234,7 +235,7 @@ def test_a_run_says_first_which_of_its_budgets_are_outside(
     recipe_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = load_recipe(recipe_file, ["generator.high=40e3"])
-    Run.create(recipe, tmp_path / "run").context.check_recipe()
+    check_recipe(Run.create(recipe, tmp_path / "run").context)
     assert [message for message in caplog.messages if "budget macs<=60k" in message]
     assert not [message for message in caplog.messages if "budget macs<=30k:" in message]
 

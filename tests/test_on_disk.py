@@ -32,6 +32,7 @@ from anybudget.data import (
     stored,
 )
 from anybudget.data.images import UndecodableError
+from anybudget.data.joined import TrainedOnValidation
 from anybudget.data.on_disk import KeptSplit, StoredSplit
 from anybudget.data.readers import Readers, Wanted
 from anybudget.errors import DataError
@@ -115,6 +116,14 @@ def test_disk_gives_what_memory_gives_with_any_number_of_readers(
         assert torch.equal(one.subset(torch.arange(len(one))).images, other.subset(torch.arange(len(other))).images)
     assert same(batches(kept, by_image), batches(there, by_image))
     assert torch.equal(kept.train.sample(7, 1).images, there.train.sample(7, 1).images)
+
+
+@pytest.mark.parametrize("by_image", [None, Cropped(), Inverted()], ids=["plain", "originals", "prepared"])
+def test_training_and_validation_images_are_read_ahead_as_one(folder: Path, by_image: ImageAugmentation | None) -> None:
+    kept, there = (TrainedOnValidation(load(folder, keep, 2)) for keep in ("memory", "disk"))
+    assert isinstance(there.train, StoredSplit)
+    assert len(kept.train) == len(there.train) == 36
+    assert same(batches(kept, by_image), batches(there, by_image))
 
 
 @pytest.mark.parametrize("count", [2, 4])

@@ -12,6 +12,7 @@ import pytest
 from anybudget.budgets import BudgetSet
 from anybudget.errors import ConfigError, RunError
 from anybudget.recipe import load_recipe, parse_recipe, resolved
+from anybudget.runs.checks import check_recipe
 from anybudget.runs.dependencies import affected, later
 from anybudget.runs.doctor import examine_run
 from anybudget.runs.rivals import Question
@@ -155,9 +156,9 @@ def test_the_generator_s_cost_is_looked_at_where_it_is_asked_for(strategy: str, 
     run = Run.create(recipe, tmp_path / "run")
     if strategy in ("generator", "refined", "direct"):
         with pytest.raises(ConfigError, match=r"generator\.cost: macs is .* for every network"):
-            run.context.check_recipe()
+            check_recipe(run.context)
     else:
-        run.context.check_recipe()
+        check_recipe(run.context)
 
 
 @pytest.mark.parametrize("strategy", list(STRATEGIES.builtin))

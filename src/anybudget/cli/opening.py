@@ -26,6 +26,7 @@ def create_run(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | No
     loaded = load_recipe(recipe, overrides or ())
     folder = RunFolder(out_dir or Path("runs") / recipe.stem)
     from anybudget.cli.terminal import RichProgress
+    from anybudget.runs.checks import check_recipe
     from anybudget.runs.context import RunContext
     from anybudget.runs.run import Run
 
@@ -33,7 +34,7 @@ def create_run(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | No
         return Run.create(loaded, folder.path, RichProgress())
     planned = RunContext(folder, loaded, RichProgress())
     if all_stages:
-        planned.check_recipe()
+        check_recipe(planned)
     _ = planned.device, planned.data
     planned.begin()
     return Run(planned)

@@ -56,6 +56,12 @@ class StoredSplit(Split):
             start += len(read)
         return ImageSet(images, self.labels[indices])
 
+    def followed_by(self, other: StoredSplit) -> StoredSplit | None:
+        """These images, then those of another split, as one; None where these are of another data set."""
+        if other._readers is not self._readers:
+            return None
+        return StoredSplit(self._readers, torch.cat([self._chosen, other._chosen]))
+
     def _wanted(self, indices: Tensor, augmented: AugmentedReading | None) -> Wanted:
         if augmented is None:
             return Wanted(self._chosen[indices])

@@ -26,6 +26,17 @@ def reachable(terms: Mapping[str, CostTerms], cost: str) -> tuple[float, float]:
 
 def extremes(target: CostTerms) -> tuple[float, float]:
     """The smallest and the largest value of a cost over all choices."""
+    low, high = map(target.cost, extreme_choices(target))
+    return low, high
+
+
+def extreme_choices(target: CostTerms) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A choice per decision at which a cost is smallest, and one at which it is largest.
+
+    Example:
+        >>> extreme_choices(CostTerms(0.0, (np.array([1.0, 5.0]), np.array([9.0, 2.0]))))
+        ((0, 1), (1, 0))
+    """
     trellis = Trellis.of([target])
     if trellis is not None:
         paths = [trellis.best_path(np.array([sign])) for sign in (-1.0, 1.0)]
@@ -36,7 +47,7 @@ def extremes(target: CostTerms) -> tuple[float, float]:
             path = IntegerProgram([sign * row for row in target.unary], (), pairs).solve()
             assert path is not None, "without limits there is always an architecture"
             paths.append(path)
-    low, high = map(target.cost, paths)
+    low, high = (tuple(map(int, path)) for path in paths)
     return low, high
 
 

@@ -26,6 +26,7 @@ from anybudget.spaces import SPACES, SearchSpace
 from anybudget.spaces import Settings as SpaceSettings
 from anybudget.spaces.blocks import ActivationName, underivable
 from anybudget.training import SAMPLERS
+from anybudget.training.distillation_settings import TeacherSettings
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.worth.settings import WorthSettings
 
@@ -204,12 +205,19 @@ class RetrainSection(TrainingSection):
 
     `activation` and `se_reduction` change the network that is trained (see `anybudget.spaces.derive`): it is no longer
     the one that was searched, has no inherited weights, and may cost more than was asked for.
+
+    `data` says what is trained on: the training split, or that and the validation split; the test split stays apart.
+    A network may have a `teacher`, see `TeacherSettings`.
     """
+
+    UNSAID: ClassVar[frozenset[str]] = TrainingSection.UNSAID | {"data", "teacher"}
 
     picks: list[Count] = Field(default=[])
     inherit: bool = False
     activation: Literal[ActivationName, ""] = ""
     se_reduction: Natural = 0
+    data: Literal["train", "train+validation"] = "train"
+    teacher: TeacherSettings = TeacherSettings()
 
 
 class CostsSection(Settings):

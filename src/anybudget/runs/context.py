@@ -13,11 +13,9 @@ import torch
 from anybudget.budgets import BudgetSet, exact_quantity, unknown_cost
 from anybudget.costs import CostModel
 from anybudget.data import DataFacts, DataSource, Listing, identify
-from anybudget.data.image_transforms import check_policy
 from anybudget.decoding.reachability import check_jointly_reachable, reachable
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Engine, Evaluator
-from anybudget.evaluation.metrics import check_metric
 from anybudget.generator.interval import TrainedInterval
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
@@ -43,7 +41,6 @@ from anybudget.spaces import SearchSpace
 from anybudget.storage.journal import Journal
 from anybudget.storage.run_folder import RunFolder
 from anybudget.training.loop import TrainingContext
-from anybudget.training.optimisers import check_optimiser
 
 log = logging.getLogger(__name__)
 
@@ -269,27 +266,6 @@ class RunContext:
             supernet = self.build_supernet()
         self.folder.load_weights("supernet.safetensors", supernet)
         return supernet.eval()
-
-    def check_recipe(self) -> None:
-        """Check, before hours of training, what a whole run is asked for.
-
-        Raises:
-            BudgetError: a budget of the recipe cannot be met.
-            ConfigError: the generator's cost, where it is asked for, the metric, an optimiser or a policy of
-                augmentation cannot be used.
-        """
-        self.check_budgets(self.recipe.budget_sets())
-        self.check_cost(self.recipe.strategy)
-        interval = TrainedInterval.of(self.recipe.generator)
-        if self.recipe.strategy.needs_generator and not interval.whole:
-            terms = {name: model.terms for name, model in self.costs.items()}
-            for budget_set in self.recipe.budget_sets():  # one that it is not trained for is said before hours of work
-                interval.position(terms, self.cost.name, budget_set)
-        check_metric(self.recipe.search.metric, self.space.classes)
-        for name, schedule in (("supernet", self.recipe.supernet), ("retrain", self.recipe.retrain)):
-            check_optimiser(schedule, name)
-            if schedule.auto_augment:
-                check_policy(schedule.auto_augment, f"{name}.auto_augment")
 
     def check_cost(self, strategy: type[Strategy]) -> None:
         """Check the generator's cost, and the interval of its budgets, if this strategy asks for them.

@@ -17,6 +17,7 @@ from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet
 from anybudget.recipe import Recipe
 from anybudget.report import write_report
+from anybudget.runs.checks import check_recipe
 from anybudget.runs.context import EngineFactory, RunContext
 from anybudget.runs.instant import instant_generator
 from anybudget.runs.opening import create_run, open_run
@@ -222,7 +223,7 @@ class Run:
 
     def run_all(self, say: Callable[[str], None] = print) -> None:
         """Every stage in order; finished ones are not repeated. A generator is trained for strategies that need one."""
-        self.context.check_recipe()
+        check_recipe(self.context)
         stages: list[tuple[str, Callable[[], object], bool]] = [("supernet", self.train_supernet, True)]
         if self.recipe.strategy.needs_generator:
             stages.append(("generator", self.train_generator, True))

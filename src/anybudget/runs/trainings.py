@@ -21,6 +21,7 @@ from anybudget.evaluation.metrics import LOSS, TOP1, written
 from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
 from anybudget.runs.context import RunContext
+from anybudget.runs.teaching import teacher_of, teacher_origin, trained_on
 from anybudget.runs.work import Work
 from anybudget.runtime.process_state import seeded
 from anybudget.runtime.progress import Progress, StepsOf, Task
@@ -119,7 +120,7 @@ def train_each(run: RunContext, trainings: Sequence[Training], name: str = "trai
 
 def steps_of(run: RunContext, schedule: Schedule) -> int:
     """How many steps a training takes."""
-    return schedule.epochs * training_batches(run.data, schedule, run.recipe.seed).per_epoch
+    return schedule.epochs * training_batches(trained_on(run), schedule, run.recipe.seed).per_epoch
 
 
 def compared_by(run: RunContext) -> str:
@@ -155,6 +156,7 @@ def training_settings(run: RunContext, training: Training) -> dict[str, Any]:
         "space": recipe.space.model_dump(mode="json"),
         "retrain": {**section, "epochs": recipe.retrain.epochs if training.epochs is None else training.epochs},
         "data": DataFacts.of(run.listing, run.data).settings(),
+        **teacher_origin(run),
     }
     plain: dict[str, Any] = json.loads(json.dumps(settings))  # as it is read back
     return plain
@@ -185,7 +187,7 @@ def train_and_measure(
     seed: int,
     progress: Progress,
 ) -> Measurement:
-    """Train a network on the run's device, and measure it on both splits.
+    """Train a network on the run's device, and measure it on the test split, and on the validation split if held out.
 
     Args:
         run: the run, whose data and processes train it.
@@ -202,10 +204,13 @@ def train_and_measure(
     # What depends on no other training computes with the threads of workers, and chooses none.
     context = replace(context, progress=progress, choose_threads=keep_threads)
     network = channels_last(build().to(run.device))
-    train_network(network, run.data, schedule, name=name, seed=seed, context=context)
+    data, teacher = trained_on(run), teacher_of(run)
+    train_network(network, data, schedule, name=name, seed=seed, context=context, teacher=teacher)
     figures: dict[str, float] = {}
     answers = {split: Confusion.empty(run.data.classes) for split in ("validation", "test")}
-    for split, images in (("validation", run.data.validation), ("test", run.data.test())):
+    # Images that have been trained on say nothing of others.
+    apart = {"validation": run.data.validation} if data is run.data else {}
+    for split, images in ({**apart, "test": run.data.test()}).items():
         figures |= evaluate(network, images, run.data, confusion=answers[split]).to_dict(split)
         figures[f"{split}_largest_class_percent"] = largest_class_percent(images.labels)
     return Measurement(network, rows, figures, answers["test"].by_class(run.data.class_names))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from anybudget.data import DataSource
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.distributed import Processes
+from anybudget.training.distillation import Teacher
 from anybudget.training.graphs import GraphedForward
 from anybudget.training.loop import TrainingContext
 from anybudget.training.loss import TrainingLoss
@@ -22,22 +23,31 @@ def train_network(
     name: str = "retrain",
     seed: int = 0,
     context: TrainingContext | None = None,
+    teacher: Teacher | None = None,
 ) -> None:
-    """Train `network` on the training split and leave it in evaluation mode.
+    """Train `network` on the training split, with or without a teacher, and leave it in evaluation mode.
 
     Raises:
         TrainingError: the loss is not finite or diverges.
         Stopped: training was asked to stop, and has been saved.
     """
     context = context or TrainingContext(processes=Processes(next(network.parameters()).device))
-    train_along(network, Course.of(data, schedule, seed), schedule, context, name=name)
+    train_along(network, Course.of(data, schedule, seed), schedule, context, name=name, teacher=teacher)
 
 
-def train_along(network: nn.Module, course: Course, schedule: Schedule, context: TrainingContext, *, name: str) -> None:
+def train_along(
+    network: nn.Module,
+    course: Course,
+    schedule: Schedule,
+    context: TrainingContext,
+    *,
+    name: str,
+    teacher: Teacher | None = None,
+) -> None:
     """Train `network` on the batches of a course and leave it in evaluation mode; see `run_course`."""
     network.train()
     lowered = TrainingLoss(schedule.label_smoothing, course.batches.class_weights)
-    gradients = _NetworkStep(network, context.processes, schedule.accumulate, lowered)
+    gradients = _NetworkStep(network, context.processes, schedule.accumulate, lowered, teacher)
     with synchronised(network, context.processes):
         run_course(gradients, course, schedule, context, name=name)
     network.eval()
@@ -46,12 +56,20 @@ def train_along(network: nn.Module, course: Course, schedule: Schedule, context:
 class _NetworkStep(GradientStep):
     """Steps of a network on its own."""
 
-    def __init__(self, network: nn.Module, processes: Processes, accumulate: int, lowered: TrainingLoss) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        processes: Processes,
+        accumulate: int,
+        lowered: TrainingLoss,
+        teacher: Teacher | None,
+    ) -> None:
         super().__init__(network)
-        self._processes, self._accumulate, self._lowered = processes, accumulate, lowered
+        self._processes, self._accumulate, self._lowered, self._teacher = processes, accumulate, lowered, teacher
         # Norms of several processes talk to each other, which a graph cannot hold.
         self._forward = GraphedForward(network) if processes.count == 1 else network
 
     def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:  # noqa: ARG002 - same in all
         """See `GradientStep.backward`."""
-        return train_on(images, labels, self._forward, self._processes, self._accumulate, lowered=self._lowered)
+        parts, lowered, teacher = self._accumulate, self._lowered, self._teacher
+        return train_on(images, labels, self._forward, self._processes, parts, lowered=lowered, teacher=teacher)

@@ -17,6 +17,7 @@ from anybudget.storage.checkpoint import Stateful
 from anybudget.training.annealing import rate_factor
 from anybudget.training.averaging import WeightAverage
 from anybudget.training.batches import Batches
+from anybudget.training.distillation import Teacher
 from anybudget.training.divergence import LossWatch
 from anybudget.training.loop import EpochLoop, Figures, Row, TrainingContext
 from anybudget.training.loss import TrainingLoss
@@ -237,21 +238,24 @@ def train_on(
     *,
     weight: float = 1.0,
     lowered: TrainingLoss | None = None,
+    teacher: Teacher | None = None,
 ) -> StepResult:
     """Forward and backward on a batch, in `accumulate` parts one after the other, to need less memory.
 
     Parts differ by one image at most. Gradients are added up to those of `weight` times the mean loss over the batch,
-    plain cross-entropy if none is given; norms of the batch see a part at a time. Where it smooths labels, what is
-    reported is the loss of plain ones, which can be compared with that of guessing and of validation images.
+    plain cross-entropy if none is given; norms of the batch see a part at a time. Where it smooths labels, or there is
+    a teacher, what is reported is the loss of plain labels alone, which can be compared with that of guessing and of
+    validation images.
     """
     lowered, results = lowered or TrainingLoss(), []
     for part, answers in zip(images.tensor_split(accumulate), labels.tensor_split(accumulate), strict=True):
         with processes.precision():
             logits = forward(part)
-            loss = lowered(logits, answers)
+            own = lowered(logits, answers)
+            loss = own if teacher is None else teacher.blended(own, logits, part)
         share = weight * len(part) / len(images)
         processes.backward(loss if share == 1 else loss * share)
-        results.append(step_result(lowered.reported(loss, logits, answers), logits, answers))
+        results.append(step_result(lowered.reported(own, logits, answers), logits, answers))
     return merge(results)
 
 

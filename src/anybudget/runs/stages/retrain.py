@@ -18,11 +18,13 @@ from anybudget.runs.answers import ANSWERS, own, read_answers
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
 from anybudget.runs.racing import inherited_network, raced_weights
+from anybudget.runs.teaching import teacher_origin
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
 from anybudget.runs.trainings import Measurement, network_specs, steps_of, train_and_measure, trained_costs
 from anybudget.runtime.progress import StepsOf, Task
 from anybudget.runtime.workers import Piece
 from anybudget.storage.records import Retrained, checked, read_record
+from anybudget.training.distillation_settings import SUPERNET
 
 RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
 
@@ -79,7 +81,7 @@ def retrain_each(
     name = _said(distinct[0]) if len(distinct) == 1 else f"retrain {len(distinct)} networks"
     with run.work("retrain"), run.progress.task(name, len(distinct) * steps_of(run, schedule)) as task:
         _ = run.processes  # joined once, and not by each worker; the weights are loaded once, too
-        if inherit:
+        if inherit or section.teacher.model == SUPERNET:
             _ = run.supernet
         pieces = [Piece(_said(a), partial(_retrain, run, a, inherit, epochs)) for a in distinct]
         for index, result in run.workers.each(pieces, task, saving=True):
@@ -93,8 +95,8 @@ def _retrain(
     """Train one architecture, and write all that is kept of it."""
     settings, started = _settings(run, architecture, inherit, epochs), time.perf_counter()
     schedule = run.recipe.retrain.model_copy(update={"epochs": settings["epochs"]})
-    # Weights that are inherited decide the result, as those that evaluate do.
-    origin = _origin(run, architecture) if inherit else {}
+    # Weights that are inherited decide the result, as those that evaluate do, and so do a teacher's.
+    origin = {**(_origin(run, architecture) if inherit else {}), **teacher_origin(run)}
     with run.work(f"retrain/{architecture.short_id}", inherit=inherit, epochs=schedule.epochs, **origin) as work:
         build = partial(_begin, run, architecture, inherit)
         seed, progress = run.recipe.seed, StepsOf(task)
@@ -179,7 +181,7 @@ def _settings(run: RunContext, architecture: Architecture, inherit: bool, epochs
     """What decides how a network is retrained, as its `result.json` keeps it."""
     section = run.recipe.retrain
     said = {**section.model_dump(mode="json", exclude={"picks"}), "inherit": inherit}
-    origin = _origin(run, architecture) if inherit else {}
+    origin = {**(_origin(run, architecture) if inherit else {}), **teacher_origin(run)}
     return {**said, "epochs": section.epochs if epochs is None else epochs, **origin}
 
 
