@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,7 +24,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here"),
 ]
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, when cuBLAS is first used
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, before any test uses cuBLAS
 DEVICE = "cuda"
 BUDGETS = [BudgetSet.parse("macs<=60k")]
 
@@ -70,18 +69,10 @@ def test_scores_are_close_to_those_of_the_cpu(recipe_file: Path, tmp_path: Path)
         assert there.top1_percent == pytest.approx(here.top1_percent, abs=101 / 36)  # an image more or less
 
 
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.usefixtures("deterministic")
 def test_a_stopped_run_ends_like_an_unbroken_one(precision: str, recipe_file: Path, tmp_path: Path) -> None:
-    """To the last bit, where PyTorch is asked for deterministic algorithms."""
-    keys = [f"device={DEVICE}", f"precision={precision}"]
+    """To the last bit, where the recipe asks for deterministic algorithms."""
+    keys = [f"device={DEVICE}", f"precision={precision}", "deterministic=true"]
     whole, broken = (open_run(recipe_file, tmp_path / name, *keys) for name in ("whole", "broken"))
     whole.train_supernet()
     whole.train_generator()

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from anybudget.budgets import BudgetSet
+from anybudget.errors import ConfigError
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from anybudget.runtime.process_state import computing_threads, seeded
+from anybudget.runtime.process_state import computing_threads, deterministic, seeded
 
 
 def process_state() -> dict[str, Any]:
@@ -120,3 +121,41 @@ def test_both_can_be_nested() -> None:
             assert torch.equal(torch.rand(3), first)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_deterministic_algorithms_are_asked_for_within_a_block(wanted: bool) -> None:
+    torch.use_deterministic_algorithms(False)  # what it imports, once, is no setting
+    before = process_state()
+    with deterministic(wanted):
+        assert torch.are_deterministic_algorithms_enabled() == wanted
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == wanted
+    assert process_state() == before
+
+
+def test_an_operation_without_a_deterministic_algorithm_is_named() -> None:
+    said = r"deterministic = true: put_ does not have .*deterministic = false"
+    with pytest.raises(ConfigError, match=said), deterministic(True):
+        raise RuntimeError("put_ does not have a deterministic implementation, but you set ...\nmore")
+    with pytest.raises(RuntimeError, match="another"), deterministic(True):
+        raise RuntimeError("another")
+
+
+def test_a_run_computes_as_its_recipe_asks(recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deterministic algorithms change nothing in a run on the CPU, and a run may be resumed with them."""
+    seen: list[bool] = []
+    step = torch.optim.SGD.step
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return step(*arguments, **named)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    weights = []
+    for keys in ([], ["deterministic=true"]):
+        run = Run.create(load_recipe(recipe_file, keys), tmp_path / str(len(keys)))
+        run.train_supernet()
+        weights.append(run.supernet.state_dict())
+        assert set(seen) == {bool(keys)}
+        seen.clear()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -228,7 +228,8 @@ class Recipe(Settings):
     """Everything a run needs to know.
 
     Training runs in `devices` processes on each of `nodes` machines, in `precision` (32-true, bf16-mixed or 16-mixed),
-    and saves itself every `checkpoint_seconds`; 0 after every step.
+    and saves itself every `checkpoint_seconds`; 0 after every step. With `deterministic`, PyTorch computes with
+    algorithms alone that give the same bits every time: GPUs resume exactly only so.
 
     Example:
         >>> from pathlib import Path
@@ -238,6 +239,8 @@ class Recipe(Settings):
         (0, 729)
     """
 
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"deterministic"})
+
     name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -245,6 +248,7 @@ class Recipe(Settings):
     devices: Annotated[int, Field(ge=1, le=1024)] = 1
     nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    deterministic: bool = False
     checkpoint_seconds: NonNegative = 300.0
     data: DataSection = DataSection()
     space: SpaceSettings

@@ -32,7 +32,7 @@ from anybudget.runs.workers import choose_workers, note_workers
 from anybudget.runtime.allocator import freed_memory_kept
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.distributed import FabricProcesses, Processes
-from anybudget.runtime.process_state import computing_threads, seeded
+from anybudget.runtime.process_state import computing_threads, deterministic, seeded
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.runtime.signals import stop_requests
 from anybudget.runtime.workers import Workers
@@ -343,6 +343,7 @@ class RunContext:
             computing_threads(0 if within else threads.count()),
             freed_memory_kept(),
             seeded(self.recipe.seed),
+            deterministic(self.recipe.deterministic),
             self.folder.locked(),
             stop_requests() as request,
             as_memory_error(),

@@ -1,11 +1,17 @@
-"""Sets torch's random numbers and threads, which belong to the whole process, for a while, and puts them back."""
+"""Sets torch's random numbers, threads and algorithms, which belong to the process, for a while, and puts them back."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from anybudget.errors import ConfigError
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""Where cuBLAS reads how much memory it may use, which decides whether it always sums in one order."""
 
 
 @contextmanager
@@ -31,3 +37,31 @@ def computing_threads(count: int) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Within, torch computes with algorithms alone that give the same bits every time, if that is wanted.
+
+    cuBLAS reads in the environment how much memory it may use, when it is first used in a process.
+
+    Raises:
+        ConfigError: an operation has no such algorithm on this device.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    workspace = os.environ.get(_WORKSPACE)
+    if wanted:
+        os.environ.setdefault(_WORKSPACE, ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if wanted and "deterministic" in str(error):
+            raise ConfigError(
+                f"deterministic = true: {str(error).splitlines()[0]}; set deterministic = false, or take another device"
+            ) from error
+        raise
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        if workspace is None:
+            os.environ.pop(_WORKSPACE, None)
