@@ -270,6 +270,13 @@ def test_commands_import_only_what_they_need(arguments: list[str], answers: list
     assert all(text in answer.stdout for text in answers)
 
 
+def test_a_run_is_opened_without_statistics() -> None:
+    """They take as long to import as an answer without judging takes."""
+    script = "import sys, anybudget.runs.run\nassert not sys.modules.keys() & {'scipy.stats', 'scipy.optimize'}"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path: Path) -> None:
     """Ctrl-C during the generator: exit code 130, one message, no traceback; the next run ends as if never stopped."""
     out = tmp_path / "stopped"

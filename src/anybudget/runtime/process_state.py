@@ -48,15 +48,17 @@ def deterministic(wanted: bool) -> Iterator[None]:
     Raises:
         ConfigError: an operation has no such algorithm on this device.
     """
+    if not wanted:  # asking torch either way imports its compiler, which takes a second
+        yield
+        return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get(_WORKSPACE)
-    if wanted:
-        os.environ.setdefault(_WORKSPACE, ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    os.environ.setdefault(_WORKSPACE, ":4096:8")
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     except RuntimeError as error:
-        if wanted and "deterministic" in str(error):
+        if "deterministic" in str(error):
             raise ConfigError(
                 f"deterministic = true: {str(error).splitlines()[0]}; set deterministic = false, or take another device"
             ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from anybudget.errors import ConfigError
 
@@ -34,7 +34,7 @@ def probability_of_good(
     if not 0 <= kept <= sampled:
         raise ConfigError(f"kept={kept} must be from 0 to sampled={sampled}")
     share = pool_share * pool_good_share + (1.0 - pool_share) * good_share
-    return float(binom.sf(kept - 1, sampled, share))
+    return float(bdtrc(kept - 1, sampled, share)) if kept else 1.0
 
 
 def suggest_sampled(kept: int, good_share: float, confidence: float) -> int:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import fdtrc
 
 from anybudget.evaluation.ranking import rank_correlation
 
@@ -44,6 +44,8 @@ def agreement(scores: Values, truth: Values) -> Tau:
     tau = rank_correlation(scores, truth).kendall
     if tau is None:
         return NO_ORDER
+    from scipy import stats  # here: it takes as long to import as most commands run
+
     found = stats.kendalltau(stats.rankdata(scores), stats.rankdata(truth), alternative="greater")
     return Tau(tau, _error(_without_each(scores, truth)), float(found.pvalue))
 
@@ -124,11 +126,13 @@ def spread(measured: Values) -> Spread:
     if within == 0:
         return Spread(own, 0.0, 0.0 if between else 1.0)
     freedoms = count - 1, count * (repeats - 1)
-    return Spread(own, math.sqrt(within), float(stats.f.sf(repeats * between / within, *freedoms)))
+    return Spread(own, math.sqrt(within), float(fdtrc(*freedoms, repeats * between / within)))
 
 
 def _without_each(one: Values, other: Values) -> Values:
     """Kendall's tau-b of two lists [n] without each of the networks in turn, [n]; 0 where there is no order left."""
+    from scipy import stats  # here: it takes as long to import as most commands run
+
     first, second = (np.sign(ranks[:, None] - ranks) for ranks in map(stats.rankdata, (one, other)))
     # Of sums over all pairs, those of one network are a row and a column.
     agreed, told_first, told_second = (

@@ -8,14 +8,12 @@ mean and spread are known as well as n networks tell them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import gammaln, log_ndtr, ndtr
-from scipy.stats import beta, chi2
+from scipy.special import betaincinv, chdtri, gammaln, log_ndtr, ndtr
 
 MOST = 1e9
 """The greatest equivalent N that is told from a greater one."""
@@ -61,8 +59,8 @@ def count_of_normal(height: float) -> float:
         return 1.0
     if height >= expected_best_of_normal(MOST):
         return MOST
-    found = brentq(lambda log: expected_best_of_normal(math.exp(log)) - height, 0.0, math.log(MOST))
-    return float(math.exp(found))
+    found = _root(lambda log: expected_best_of_normal(math.exp(log)) - height, 0.0, math.log(MOST))
+    return math.exp(found)
 
 
 def count_in_sample(values: Sequence[float], figure: float) -> float:
@@ -91,7 +89,7 @@ def least_count(values: Sequence[float], figure: float, confidence: float = 0.95
     above = sum(value >= figure for value in values)
     if above == len(values):
         return 0.0
-    most = float(beta.ppf(confidence, above + 1, len(values) - above))
+    most = float(betaincinv(above + 1, len(values) - above, confidence))
     return 1.0 / most - 1.0
 
 
@@ -141,7 +139,7 @@ class Normal:
     def _height(self, figure: float, error: float, share: float) -> float:
         """The quantile of (figure - mean) / σ: in how many standard deviations the figure is above the mean."""
         freedom = self.count - 1
-        spreads = self.spread * np.sqrt(freedom / chi2.ppf((np.arange(_NODES) + 0.5) / _NODES, freedom))
+        spreads = self.spread * np.sqrt(freedom / chdtri(freedom, 1 - (np.arange(_NODES) + 0.5) / _NODES))
         widths = np.sqrt(spreads**2 / self.count + error**2)
 
         def below(height: float) -> float:
@@ -150,4 +148,11 @@ class Normal:
         reach = 1.0
         while below(-reach) > 0 or below(reach) < 0:
             reach *= 2
-        return float(brentq(below, -reach, reach))
+        return _root(below, -reach, reach)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a continuous function with other signs at `low` and `high` is 0."""
+    from scipy.optimize import brentq  # here: it takes as long to import as most commands run
+
+    return float(brentq(function, low, high))

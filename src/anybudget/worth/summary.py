@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as f_distribution
-from scipy.stats import t as student
+from scipy.special import fdtrc, stdtrit
 
 from anybudget.storage.records import Equivalent, Estimate, RoleSummary, TrainedNetwork, WorthSummary
 from anybudget.storage.records.worth import Verdict
@@ -68,7 +67,7 @@ def summarise(runs: Sequence[Figures]) -> WorthSummary:
     differences = answers - np.array([group.mean() for group in groups])
     difference = _estimate(differences, single.difference_error if single else None)
     freedom = single.freedom if single else len(runs) - 1.0
-    reach = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * (difference.error or 0.0)
+    reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * (difference.error or 0.0)
     interval = (difference.percent - reach, difference.percent + reach)
     alike = _alike(runs, noise)
     own = 0.0 if noise is None else noise.variance / seeds
@@ -185,7 +184,7 @@ def _alike(runs: Sequence[Figures], noise: _Noise | None) -> float | None:
     between = len(runs[0].answer) * _between(groups)
     if not noise.variance:
         return 0.0 if between else 1.0
-    return float(f_distribution.sf(between / noise.variance, sum(len(g) - 1 for g in groups), noise.freedom))
+    return float(fdtrc(sum(len(g) - 1 for g in groups), noise.freedom, between / noise.variance))
 
 
 def _verdict(interval: tuple[float, float], alike: float | None) -> Verdict:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from anybudget.architecture import Architecture
 from anybudget.errors import DataError
@@ -39,6 +38,8 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Correlation:
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.ndim != 1 or one.shape != other.shape or np.isnan(one).any() or np.isnan(other).any():
         raise ValueError(f"expected two lists of equally many numbers, without NaN; found {one.shape}, {other.shape}")
+    from scipy import stats  # here: it takes as long to import as most commands run
+
     # From ranks, so that infinite values and huge ones compare as they should.
     one, other = stats.rankdata(one), stats.rankdata(other)
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
