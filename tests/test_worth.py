@@ -26,7 +26,9 @@ from anybudget.storage.records import TrainedNetwork, Worth, WorthAtBudget, read
 from anybudget.testing import check_resume
 from anybudget.worth.rivals import draw_random, plain_network
 from anybudget.worth.settings import WorthSettings
+from anybudget.worth.words import balanced_in_words
 from conftest import call, small_mbconv, write_images
+from worth_records import trained
 
 Trained = list[tuple[str, int]]
 FIRST, SECOND = BudgetSet.parse("macs<=30k"), BudgetSet.parse("macs<=60k, params<=1500")
@@ -125,8 +127,24 @@ def test_the_metric_of_the_run_counts(workshop: Path, monkeypatch: pytest.Monkey
     answer = found.budgets[0].answer
     assert found.metric == "balanced_accuracy_percent"
     assert answer.test_percent[0] == figure_of(answer.architecture.short_id, 0) / 2
+    assert answer.test_balanced_accuracy_percent == ()
     run.recipe = load_recipe(workshop / "tiny.toml", ["search.metric=loss"])
-    assert ask(run, budgets=[FIRST]).metric == "top1_percent"
+    beside = ask(run, budgets=[FIRST])
+    assert beside.metric == "top1_percent"
+    for network in beside.budgets[0].networks:
+        assert network.test_balanced_accuracy_percent == tuple(percent / 2 for percent in network.test_percent)
+
+
+def test_balanced_accuracy_stands_beside_top1() -> None:
+    networks = trained([80.0, 82.0], [[70.0, 72.0], [60.0, 62.0]])
+    assert balanced_in_words(networks) == ""
+    halves = [tuple(percent / 2 for percent in network.test_percent) for network in networks]
+    kept = [
+        network.model_copy(update={"test_balanced_accuracy_percent": half})
+        for network, half in zip(networks, halves, strict=True)
+    ]
+    assert balanced_in_words(kept) == "Balanced accuracy: answer 40.50%, random mean 33.00%."
+    assert balanced_in_words([*kept[:2], networks[2]]) == ""
 
 
 def test_the_last_answer_of_the_strategy_counts(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

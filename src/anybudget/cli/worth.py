@@ -16,6 +16,7 @@ def print_worth(found: Worth) -> None:
     """Print what trained networks say of the answers of one run."""
     from anybudget.evaluation.metrics import title
     from anybudget.worth.pooling import budget_set
+    from anybudget.worth.words import balanced_in_words
 
     seeds = len(found.seeds)
     heading = (
@@ -23,6 +24,9 @@ def print_worth(found: Worth) -> None:
         f"{seeds} seed{'s' if seeds > 1 else ''}; mean ± standard error"
     )
     print_summaries(heading, [(budget_set(entry), entry.summary) for entry in found.budgets])
+    for entry in found.budgets:
+        if balanced := balanced_in_words(entry.networks):
+            out.print(f"{budget_set(entry)}: {balanced}", markup=False)
     out.print(
         f"{found.test_images:,} test images; always answering with the largest class gives "
         f"{found.test_largest_class_percent:.2f}% top-1"

@@ -18,6 +18,9 @@ from anybudget.registry import Registry
 TOP1 = "top1_percent"
 """The primary metric unless another is asked for."""
 
+BALANCED = "balanced_accuracy_percent"
+"""The metric in which all classes count alike."""
+
 LOSS = "loss"
 """The mean cross-entropy as the primary metric: the only one of which less is better."""
 

@@ -16,7 +16,14 @@ from anybudget.report.scales import Scale, fit
 from anybudget.report.summary import BudgetGroup
 from anybudget.report.words import limits
 from anybudget.storage.records import Estimate, TrainedNetwork, Worth, WorthAtBudget
-from anybudget.worth.words import ROLES, count_in_words, equivalent_in_table, verdict_in_words, with_error
+from anybudget.worth.words import (
+    ROLES,
+    balanced_in_words,
+    count_in_words,
+    equivalent_in_table,
+    verdict_in_words,
+    with_error,
+)
 
 _WIDTH, _HEIGHT = 960.0, 420.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 944.0, 36.0, 376.0
@@ -49,7 +56,10 @@ def section(worth: Worth | None, groups: Sequence[BudgetGroup]) -> dict[str, Any
         "worth": worth,
         "metric": title(worth.metric),
         "overview": _overview(worth.budgets),
-        "verdicts": [(entry, verdict_in_words(entry.summary)) for entry in worth.budgets],
+        "verdicts": [
+            (entry, f"{verdict_in_words(entry.summary)} {balanced_in_words(entry.networks)}".strip())
+            for entry in worth.budgets
+        ],
         "picture": _draw(worth, columns),
         "legend": [(_sample(_mark(column, columns)), _name(column)) for column in columns],
         "columns": [_name(column) for column in columns[2:]],

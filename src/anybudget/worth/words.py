@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from anybudget.storage.records import Equivalent, Estimate, WorthSummary
+from collections.abc import Sequence
+from statistics import fmean
+
+from anybudget.storage.records import Equivalent, Estimate, TrainedNetwork, WorthSummary
 from anybudget.worth.best_of import MOST
 
 ROLES = {
@@ -13,6 +16,18 @@ ROLES = {
     "reference": "reference",
 }
 """Roles of networks for people."""
+
+
+def balanced_in_words(networks: Sequence[TrainedNetwork]) -> str:
+    """The mean balanced accuracy of the answer and of random networks; "" where it was not kept, or is the metric."""
+    found = {
+        role: [network.test_balanced_accuracy_percent for network in networks if network.role == role]
+        for role in ("answer", "random")
+    }
+    if not all(kept and all(kept) for kept in found.values()):
+        return ""
+    answer, random = (fmean(map(fmean, kept)) for kept in found.values())
+    return f"Balanced accuracy: answer {answer:.2f}%, random mean {random:.2f}%."
 
 
 def verdict_in_words(summary: WorthSummary) -> str:

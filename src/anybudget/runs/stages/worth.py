@@ -10,7 +10,7 @@ from anybudget.architecture import Architecture
 from anybudget.data import largest_class_percent
 from anybudget.errors import DataError
 from anybudget.evaluation.evaluator import Evaluator
-from anybudget.evaluation.metrics import Metrics
+from anybudget.evaluation.metrics import BALANCED, Metrics
 from anybudget.runs.context import RunContext
 from anybudget.runs.rivals import Entry, Question, Rival, entries_of
 from anybudget.runs.trainings import Training, compared_by, train_each, training_settings
@@ -92,6 +92,9 @@ def _networks(
         said = {"costs": result.costs, "supernet": scores[architecture].to_dict(), "test_percent": []}
         network = networks.setdefault(architecture, {"architecture": architecture, **said})
         network["test_percent"].append(result.test_figure(compared_by(run)))
+        if compared_by(run) != BALANCED and result.test_balanced_accuracy_percent is not None:
+            kept = network.setdefault("test_balanced_accuracy_percent", [])
+            kept.append(result.test_balanced_accuracy_percent)
     return networks
 
 

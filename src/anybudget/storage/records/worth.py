@@ -19,7 +19,8 @@ class TrainedNetwork(Record):
     """A network, and its test figure in percent after each training, in the order of the seeds.
 
     `name` tells references apart, and says what a plain network has in every layer. `supernet` has the metrics on
-    validation images with the supernet's weights.
+    validation images with the supernet's weights. `test_balanced_accuracy_percent` is beside `test_percent` where that
+    is another metric; a run from before it was kept has none.
     """
 
     role: Role
@@ -28,6 +29,7 @@ class TrainedNetwork(Record):
     costs: Costs
     supernet: dict[str, Number] = Field(default={})
     test_percent: tuple[Number, ...] = Field(min_length=1)
+    test_balanced_accuracy_percent: tuple[Number, ...] = ()
 
 
 class Estimate(Record):
