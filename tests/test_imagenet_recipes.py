@@ -60,7 +60,8 @@ def small(name: str, source: Path, *, plain: bool = False) -> Recipe:
     """A recipe whose every training takes `STEPS` steps on a folder; `plain` trains by SGD, without timm."""
     data = resolved(load_recipe(RECIPES / f"{name}.toml"))
     data |= {"device": "cpu", "threads": 1, "space": narrow(data["space"])}
-    data["data"] |= {"source": str(source), "validation_fraction": 1 / 3}
+    # On disk, as ImageNet is.
+    data["data"] |= {"source": str(source), "validation_fraction": 1 / 3, "keep": "disk", "readers": 1}
     for table in ("supernet", "retrain"):
         data[table] |= {"epochs": 1, "batch_size": BATCH, "crop_padding": min(4, data[table]["crop_padding"])}
     data["supernet"]["greedy"] |= {"warmup_iterations": 1, "score_images": CLASSES} if name.startswith("greedy") else {}
