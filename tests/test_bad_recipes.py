@@ -255,6 +255,8 @@ OVERRIDES = [
         "supernet.complexity_rate: says itself how the learning rate falls",
         "supernet.complexity_rate=true",
     ),
+    override("retrain.dropout=1", "retrain.dropout: input should be less than 1"),
+    override("supernet.drop_path=0.1", "supernet.drop_path: a supernet has no residual blocks of its own to drop"),
     override("retrain.data=all", "retrain.data: input should be 'train' or 'train+validation'"),
     override("retrain.teacher={model='resnet18'}", "retrain.teacher.model: 'resnet18' is one of timm's, and needs"),
     override("retrain.teacher={weights='x.pth'}", "retrain.teacher.weights: are those of a model of timm"),

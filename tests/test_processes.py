@@ -38,6 +38,7 @@ LEVERS = (
     "mixup=0.4",
     "cutmix=1.0",
     "random_erasing=0.5",
+    "dropout=0.3",
     "crop_scale=0.5",
 )
 

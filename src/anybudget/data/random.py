@@ -30,6 +30,7 @@ class Use(IntEnum):
     IMAGE = 3
     ERASING = 4
     MIXING = 5
+    DROPPING = 6
 
 
 def image_keys(seed: int, epoch: int, indices: NDArray[np.int64], use: Use) -> Keys:

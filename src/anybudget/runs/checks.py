@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from anybudget.data.image_transforms import check_policy
+from anybudget.errors import ConfigError
 from anybudget.evaluation.metrics import check_metric
 from anybudget.generator.interval import TrainedInterval
 from anybudget.recipe import Recipe
 from anybudget.runs.context import RunContext
+from anybudget.runs.teaching import largest
+from anybudget.spaces.blocks import InvertedBottleneckSpec
 from anybudget.training.distillation import check_teacher
 from anybudget.training.optimisers import check_optimiser
 
@@ -28,6 +31,7 @@ def check_recipe(run: RunContext) -> None:
             interval.position(terms, run.cost.name, budget_set)
     check_metric(recipe.search.metric, run.space.classes)
     check_trainings(recipe)
+    _check_drop_path(run)
 
 
 def check_trainings(recipe: Recipe) -> None:
@@ -41,3 +45,13 @@ def check_trainings(recipe: Recipe) -> None:
         if schedule.auto_augment:
             check_policy(schedule.auto_augment, f"{name}.auto_augment")
     check_teacher(recipe.retrain.teacher)
+
+
+def _check_drop_path(run: RunContext) -> None:
+    """Check that there are blocks to drop, if some are to be dropped."""
+    blocks = run.space.block_specs(largest(run)) if run.recipe.retrain.drop_path else ()
+    if blocks and not any(isinstance(block, InvertedBottleneckSpec) and block.residual for block in blocks):
+        raise ConfigError(
+            f"retrain.drop_path: not even the largest network of the space {run.space.name} has a residual inverted "
+            "bottleneck that could be dropped; leave it out"
+        )

@@ -47,7 +47,9 @@ def train_along(
     """Train `network` on the batches of a course and leave it in evaluation mode; see `run_course`."""
     network.train()
     lowered = TrainingLoss(schedule.label_smoothing, course.batches.class_weights)
-    gradients = _NetworkStep(network, context.processes, schedule.accumulate, lowered, teacher)
+    # Norms of several processes talk to each other, and what is dropped is drawn anew: a graph can hold neither.
+    graphed = context.processes.count == 1 and not (schedule.dropout or schedule.drop_path)
+    gradients = _NetworkStep(network, context.processes, schedule.accumulate, lowered, teacher, graphed)
     with synchronised(network, context.processes):
         run_course(gradients, course, schedule, context, name=name)
     network.eval()
@@ -63,11 +65,11 @@ class _NetworkStep(GradientStep):
         accumulate: int,
         lowered: TrainingLoss,
         teacher: Teacher | None,
+        graphed: bool,
     ) -> None:
         super().__init__(network)
         self._processes, self._accumulate, self._lowered, self._teacher = processes, accumulate, lowered, teacher
-        # Norms of several processes talk to each other, which a graph cannot hold.
-        self._forward = GraphedForward(network) if processes.count == 1 else network
+        self._forward = GraphedForward(network) if graphed else network
 
     def backward(self, images: Tensor, labels: Tensor, step: int) -> StepResult:  # noqa: ARG002 - same in all
         """See `GradientStep.backward`."""

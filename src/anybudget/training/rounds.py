@@ -77,4 +77,4 @@ def course_of_rounds(data: DataSource, schedule: Schedule, share: float, *, roun
     """
     parts = Rounds(training_batches(data, schedule, seed), share)
     within = Annealing(parts.per_epoch)
-    return Course(parts, rounds, lambda step: within.cosine(step % parts.per_epoch), data.classes)
+    return Course(parts, rounds, lambda step: within.cosine(step % parts.per_epoch), data.classes, seed)

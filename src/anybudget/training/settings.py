@@ -20,11 +20,14 @@ class Schedule(OptimiserSettings, AugmentationSettings):
 
     These are off where they are 0: `label_smoothing`, the share of the loss that asks for all classes alike; `ema`, the
     decay of the average of the weights that takes their place in the end, see `WeightAverage`; `class_balance`, how far
-    classes count alike in the loss however many images they have, up to 1, see `class_weights`.
+    classes count alike in the loss however many images they have, up to 1, see `class_weights`; `dropout`, the share of
+    features that are dropped before the classifier; `drop_path`, how often the last residual block is, see `Dropping`.
     """
 
     UNSAID: ClassVar[frozenset[str]] = (
-        OptimiserSettings.UNSAID | AugmentationSettings.UNSAID | {"label_smoothing", "ema", "class_balance"}
+        OptimiserSettings.UNSAID
+        | AugmentationSettings.UNSAID
+        | {"label_smoothing", "ema", "class_balance", "dropout", "drop_path"}
     )
 
     epochs: Count
@@ -32,6 +35,8 @@ class Schedule(OptimiserSettings, AugmentationSettings):
     label_smoothing: Part = 0.0
     ema: Part = 0.0
     class_balance: Share = 0.0
+    dropout: Part = 0.0
+    drop_path: Part = 0.0
 
     @property
     def batch_shares(self) -> int:
@@ -93,6 +98,11 @@ class SupernetSchedule(Schedule):
             yield (
                 f"{table}.share_batch: one path to a step ({table}.paths_per_step = 1) has the batch to itself; give "
                 'a greater number of paths, or "round", or share_batch = false'
+            )
+        if self.drop_path:
+            yield (
+                f"{table}.drop_path: a supernet has no residual blocks of its own to drop; leave it out, or set "
+                "retrain.drop_path"
             )
         if self.complexity_rate and self.annealing != "cosine":
             yield (

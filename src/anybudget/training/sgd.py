@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from anybudget.data import Augmentation, DataSource, TrainingBatches
 from anybudget.data.image_transforms import image_augmentation
 from anybudget.data.mixing import Mixing, RandomErasing
+from anybudget.nets.dropping import Dropping
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
 from anybudget.training.annealing import rate_factor
@@ -82,13 +83,14 @@ class GradientStep(ABC):
 class Course:
     """What a training goes through: the batches of its epochs, and what the learning rate is multiplied by in a step.
 
-    Steps count from 0, through all epochs. `classes` is how many the labels have.
+    Steps count from 0, through all epochs. `classes` is how many the labels have; `seed` draws what is dropped.
     """
 
     batches: Batches
     epochs: int
     factor: Callable[[int], float]
     classes: int
+    seed: int = 0
 
     @classmethod
     def of(cls, data: DataSource, schedule: Schedule, seed: int) -> Course:
@@ -97,10 +99,10 @@ class Course:
         Args:
             data: the training split is trained on.
             schedule: says how long.
-            seed: draws the order of images and the augmentation.
+            seed: draws the order of images, the augmentation and what is dropped.
         """
         batches = training_batches(data, schedule, seed)
-        return cls(batches, schedule.epochs, rate_factor(schedule, batches.per_epoch), data.classes)
+        return cls(batches, schedule.epochs, rate_factor(schedule, batches.per_epoch), data.classes, seed)
 
 
 def training_batches(data: DataSource, schedule: Schedule, seed: int) -> TrainingBatches:
@@ -152,9 +154,11 @@ def run_course(
     descent = _Descent(gradients, course, schedule, processes)
     watch = LossWatch(name, course.classes)
     loop = EpochLoop(batches, context, name=name, epochs=course.epochs)
+    dropping = Dropping(gradients.model, schedule.dropout, schedule.drop_path, course.seed)
 
     def step(images: Tensor, labels: Tensor) -> Figures:
         descent.prepare()
+        dropping.begin(descent.step, processes.share(torch.arange(len(images) * processes.count)))
         result = gradients.backward(images, labels, descent.step)
         loss, correct, count = processes.mean([result.loss, result.correct, result.images])
         watch.check(loss, f"{loop.where}{gradients.trained}")
@@ -170,7 +174,8 @@ def run_course(
         }
 
     parts: dict[str, Stateful] = {**descent.parts, "watch": watch, **gradients.parts}
-    loop.run(gradients.model, parts, step, row, lambda: gradients.finished)
+    with dropping:
+        loop.run(gradients.model, parts, step, row, lambda: gradients.finished)
     descent.finish()
 
 

@@ -88,7 +88,7 @@ def train_supernet(
     supernet.train()
     with synchronised(supernet, context.processes) if schedule.same_paths else nullcontext():
         run_course(
-            gradients, Course(batches, schedule.epochs, factor, data.classes), schedule, context, name="supernet"
+            gradients, Course(batches, schedule.epochs, factor, data.classes, seed), schedule, context, name="supernet"
         )
     record_statistics(supernet, data, seed=seed, batch_size=schedule.batch_size)
     return gradients.spent
