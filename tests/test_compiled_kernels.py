@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -21,9 +22,10 @@ from anybudget.nets.blocks import channels_last
 from anybudget.nets.compiled import build, kernels
 from anybudget.nets.compiled.kernels import depthwise_kernel_gradient, kernels_allowed, rows_of, usable
 from anybudget.nets.norm_activation import norm_activation
+from anybudget.runs.run import Run
 from anybudget.runtime.process_state import computing_threads
 from anybudget.spaces import SearchSpace, UnifiedSpace
-from conftest import small_channels, small_mbconv, tiny_macro
+from conftest import open_run, small_channels, small_mbconv, tiny_macro
 
 ACTIVATIONS: dict[str, nn.Module | None] = {
     "none": None,
@@ -305,3 +307,26 @@ def test_it_works_without(way: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
         assert x.grad is not None
     finally:
         kernels._functions.cache_clear()
+
+
+def test_a_run_keeps_which_kernels_it_was_begun_with(
+    recipe_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Compiled or not, the note says so, and work that goes on with others is told."""
+    run = open_run(recipe_file, tmp_path / "run")
+    run.train_supernet()
+    noted = json.loads((tmp_path / "run" / "kernels.json").read_text())
+    assert noted == {"kernels": build.found().name}
+    run.train_generator()
+    assert "kernels" not in caplog.text
+    (tmp_path / "run" / "kernels.json").write_text('{"kernels": "others"}')
+    Run.open(tmp_path / "run").retrain(run.space.sample(np.random.default_rng(0)))
+    assert f"was begun with the kernels others, here {noted['kernels']} ({build.found().said})" in caplog.text
+    assert json.loads((tmp_path / "run" / "kernels.json").read_text()) == {"kernels": "others"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kernels"', "{}"])
+def test_a_damaged_note_of_kernels_decides_nothing(text: str, recipe_file: Path, tmp_path: Path) -> None:
+    run = open_run(recipe_file, tmp_path / "run")
+    (tmp_path / "run" / "kernels.json").write_text(text)
+    run.train_supernet()

@@ -26,6 +26,7 @@ from anybudget.runs.data_loading import check_fit, load_files, placed, reading, 
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
 from anybudget.runs.generators import build_generator, load_generator
 from anybudget.runs.judging import evaluator_settings, scored_data
+from anybudget.runs.kernels import compare_kernels, note_kernels
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import Work, as_memory_error
 from anybudget.runs.workers import choose_workers, note_workers
@@ -359,7 +360,9 @@ class RunContext:
                 seconds=self.recipe.checkpoint_seconds,
                 common=TrainingContext(progress=self.progress, choose_threads=threads.choose),
             )
+            compare_kernels(self.folder, self.device)
             yield work
+            note_kernels(self.folder, self.device)
             if self.folder.writes:
                 work.clear(last=not within)
             if work.shared:

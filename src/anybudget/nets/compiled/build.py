@@ -37,6 +37,8 @@ class Kernels(NamedTuple):
 
     library: ctypes.CDLL | None
     said: str
+    name: str = "PyTorch's"
+    """Tells kernels that may round otherwise: those of another compiler, processor or version have another name."""
 
 
 def plain_operators() -> bool:
@@ -56,13 +58,18 @@ def found() -> Kernels:
         return Kernels(None, f"PyTorch's, as {SWITCH} says")
     try:
         path = _compiled()
-        return Kernels(ctypes.CDLL(str(path)), f"compiled, {path}")
+        return Kernels(ctypes.CDLL(str(path)), f"compiled, {path}", path.stem)
     except _NoKernelsError as error:
         why = str(error)
     except OSError as error:
         why = f"the compiled ones cannot be loaded ({error})"
     log.info("training computes with PyTorch's own kernels: %s", why)
     return Kernels(None, f"PyTorch's: {why}")
+
+
+def looked_for() -> bool:
+    """Whether this process has asked for the kernels."""
+    return found.cache_info().currsize > 0
 
 
 class _NoKernelsError(Exception):
