@@ -129,4 +129,5 @@ def test_three_steps_of_every_stage(name: str, plain: bool, photographs: Path, t
     assert found["architecture"] == answer["architecture"]
     optimiser = "sgd" if plain else load_recipe(RECIPES / f"{name}.toml").retrain.optimiser
     assert found["settings"].get("optimiser", "sgd") == optimiser
+    assert found["settings"].get("data", "train") == recipe.retrain.data
     assert (path / "report.html").exists()
