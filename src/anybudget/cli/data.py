@@ -1,4 +1,4 @@
-"""The command `data`: what a data set holds, before an hour is spent on it."""
+"""The commands `data`: what a data set holds, before an hour is spent on it, and packing it into tar files."""
 
 from __future__ import annotations
 
@@ -70,6 +70,32 @@ def overview(
             out.print(f"contact sheet: {sheet}", markup=False)
     if shown.refused:
         sys.exit(2)
+
+
+@data.command("pack")
+def pack_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of class folders of images.")],
+    out_folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the tar files.")],
+    side: Annotated[
+        int | None,
+        typer.Option(
+            min=8, max=2**14, metavar="PIXELS", help="Scale the shorter side of larger images to this, as JPEGs."
+        ),
+    ] = None,
+    megabytes: Annotated[
+        int, typer.Option(min=1, max=10**6, metavar="MB", help="About how large a tar file becomes.")
+    ] = 256,
+) -> None:
+    """Pack a folder of images into a few tar files, which are read like the folder: `anybudget data pack FOLDER OUT`.
+
+    Without --side they hold the very files, and a run that was begun with the folder goes on with them (--data OUT).
+    """
+    from anybudget.cli.terminal import RichProgress
+    from anybudget.data.packing import pack
+
+    packed = pack(folder, out_folder, side=side, shard_bytes=megabytes * 10**6, progress=RichProgress())
+    said = f"{packed.images:,} images, {packed.size / 2**20:,.1f} MiB, in {packed.shards} tar file(s)"
+    out.print(f"{said}: {printable(str(out_folder))}", markup=False)
 
 
 def print_overview(shown: Overview) -> None:

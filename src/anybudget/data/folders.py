@@ -47,6 +47,17 @@ def list_folder(root: Path) -> Listing:
     return listing_of_files(root, tuple(listed["train"]), files)
 
 
+def listed_files(root: Path) -> dict[str, dict[str, list[Path]]]:
+    """The image files of each class of each part, by the name of the part's folder: "" where there is one part.
+
+    Raises:
+        DataError: as in `list_folder`.
+    """
+    folders, listed, _ = _listed(root, FolderSettings())
+    names = {part: "" if folder == root else folder.name for part, folder in folders.items()}
+    return {names[part]: classes for part, classes in listed.items()}
+
+
 @dataclass(frozen=True)
 class _InFolders(Listed):
     """Files in class folders."""

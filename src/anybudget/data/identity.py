@@ -100,9 +100,13 @@ class Draw:
 
 def listing_of_files(root: Path, classes: Sequence[str], files: Iterator[tuple[Path, str]]) -> Listing:
     """The listing of image files below `root`, each with the name of its class."""
-    entries = [Entry(_normal(file.relative_to(root).as_posix()), _size(file), _normal(name)) for file, name in files]
-    entries.sort(key=lambda entry: (_bytes(entry.name), entry))
-    return Listing("files", tuple(map(_normal, classes)), tuple(entries))
+    entries = [Entry(normal(file.relative_to(root).as_posix()), _size(file), normal(name)) for file, name in files]
+    return Listing("files", tuple(map(normal, classes)), in_byte_order(entries))
+
+
+def in_byte_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Entries as a listing has them: sorted by the bytes of their names."""
+    return tuple(sorted(entries, key=lambda entry: (_bytes(entry.name), entry)))
 
 
 def listing_of_arrays(classes: Sequence[str], parts: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> Listing:
@@ -173,14 +177,14 @@ def in_order(entries: Iterable[Path]) -> list[Path]:
 
     Splits are drawn from this order, and `Path` itself ignores case on Windows.
     """
-    return sorted(entries, key=lambda entry: (_bytes(_normal(entry.name)), entry.name))
+    return sorted(entries, key=lambda entry: (_bytes(normal(entry.name)), entry.name))
 
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
     """Text in the form that is the same on every system: macOS takes letters with accents apart."""
     return unicodedata.normalize("NFC", text)
 

@@ -122,8 +122,13 @@ def header(file: ImageFile) -> tuple[str, str]:
         raise UndecodableError(file, error) from error
 
 
+def is_deep(mode: str) -> bool:
+    """Whether a mode of Pillow is grey of more than 8 bits."""
+    return mode in DEEP_MODES or mode.startswith("I;16")
+
+
 def _kind(mode: str) -> Kind | None:
-    if mode in DEEP_MODES or mode.startswith("I;16"):
+    if is_deep(mode):
         return "deep"
     if mode in GREY_MODES:
         return "grey"

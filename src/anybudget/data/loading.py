@@ -10,11 +10,12 @@ from anybudget.data.folders import list_folder, open_folder
 from anybudget.data.identity import Listing
 from anybudget.data.layout import has_class_folders
 from anybudget.data.protocol import DataSource
+from anybudget.data.shards import has_shards, list_shards, open_shards
 from anybudget.data.sources import FASHION_MNIST_SUBSET, SOURCES, DataSettings, FolderSettings, Reading, Source
 from anybudget.data.splits import DataSplits, split_source
 from anybudget.errors import DataError, MissingDataError, reason, shown
 
-SourceKind = Literal["folder", "idx", "npz"]
+SourceKind = Literal["folder", "shards", "idx", "npz"]
 
 
 def fashion_mnist_subset(settings: DataSettings) -> DataSplits:
@@ -36,15 +37,16 @@ def load_splits(
 ) -> DataSource:
     """Load a data set and split it into training, validation and test images.
 
-    `source` is the path of a folder of class folders of images, of an `.npz` archive, or of a folder with the idx files
-    of MNIST, or the name of a registered source, such as "fashion-mnist-subset", which is embedded. Parts that the
-    source ships are used as they are. A missing test or validation part is drawn from the training part: of each class
-    the given fraction, rounded, at least one image. The same seed draws the same images, and the test images do not
-    depend on `validation_fraction`; images keep their order. With `image_size`, the shorter side is scaled to that many
-    pixels, antialiased, and the centre square is cut; without, all images must have the same size. Of class folders,
-    up to `skip_unreadable` images that cannot be decoded are left out, with a warning for each; splits are drawn as if
-    these were not there. `folders` says more on how folders are read, and where their images are while they are used.
-    What a user should know though the data can be used, such as files that are not read, is logged as a warning.
+    `source` is the path of a folder of class folders of images, of a folder of tar files with images, of an `.npz`
+    archive, or of a folder with the idx files of MNIST, or the name of a registered source, such as
+    "fashion-mnist-subset", which is embedded. Parts that the source ships are used as they are. A missing test or
+    validation part is drawn from the training part: of each class the given fraction, rounded, at least one image. The
+    same seed draws the same images, and the test images do not depend on `validation_fraction`; images keep their
+    order. With `image_size`, the shorter side is scaled to that many pixels, antialiased, and the centre square is cut;
+    without, all images must have the same size. Of image files, up to `skip_unreadable` that cannot be decoded are left
+    out, with a warning for each; splits are drawn as if these were not there. `folders` says more on how files are
+    read, and where their images are while they are used. What a user should know though the data can be used, such as
+    files that are not read, is logged as a warning.
 
     Raises:
         DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
@@ -63,6 +65,8 @@ def load_splits(
     kind, path = _located(source)
     if kind == "folder":
         opened = open_folder(path, image_size, skip_unreadable, folders)
+    elif kind == "shards":
+        opened = open_shards(path, image_size, skip_unreadable, folders or FolderSettings())
     else:
         opened = _open_arrays(kind, path, image_size)
     return split_source(source, opened, settings, lambda: identify(source, image_size))
@@ -78,7 +82,9 @@ def identify(source: str, image_size: int | None = None) -> Listing:
     if source in SOURCES:
         return SOURCES[source](DataSettings(image_size=image_size)).listing()
     kind, path = _located(source)
-    return list_folder(path) if kind == "folder" else _open_arrays(kind, path, image_size).listing()
+    if kind in ("folder", "shards"):
+        return list_folder(path) if kind == "folder" else list_shards(path)
+    return _open_arrays(kind, path, image_size).listing()
 
 
 def kind_of(source: str) -> tuple[SourceKind | Literal["registered"], Path]:
@@ -112,9 +118,11 @@ def _located(source: str) -> tuple[SourceKind, Path]:
             return "idx", path
         if has_class_folders(path):
             return "folder", path
+        if has_shards(path):
+            return "shards", path
     elif path.suffix.lower() == ".npz":
         return "npz", path
     raise DataError(
-        f"{source}: not recognised as a data set: give a folder with one folder of images per class, a folder with "
-        "train-images-idx3-ubyte and its labels, or an .npz file with the arrays x and y"
+        f"{source}: not recognised as a data set: give a folder with one folder of images per class, a folder of tar "
+        "files with images, a folder with train-images-idx3-ubyte and its labels, or an .npz file with arrays x and y"
     )
