@@ -180,6 +180,11 @@ def in_order(entries: Iterable[Path]) -> list[Path]:
     return sorted(entries, key=lambda entry: (_bytes(normal(entry.name)), entry.name))
 
 
+def names_in_order(names: Iterable[str]) -> list[str]:
+    """Names of classes in the order that folders of these names have, see `in_order`."""
+    return sorted(names, key=lambda name: (_bytes(_normal(name)), name))
+
+
 def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
