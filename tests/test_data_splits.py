@@ -43,8 +43,8 @@ def embedded() -> DataSplits:
 def test_sources_that_do_not_exist(tmp_path: Path) -> None:
     fails(tmp_path / "nowhere", "nowhere", "no such file or folder", "fashion-mnist-subset")
     fails("", "no such file or folder")
-    (tmp_path / "data.csv").write_text("1,2")
-    fails(tmp_path / "data.csv", "data.csv", "not recognised as a data set")
+    (tmp_path / "data.tsv").write_text("1,2")
+    fails(tmp_path / "data.tsv", "data.tsv", "not recognised as a data set")
 
 
 def test_a_path_may_start_at_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

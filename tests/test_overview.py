@@ -14,6 +14,7 @@ from PIL import Image
 from anybudget.data import DataSettings, FolderSettings, load_splits
 from anybudget.data.overview import look_at, overview_of, write_sheet
 from anybudget.data.overview.sheet import GAP, LABEL, TILE
+from anybudget.data.packing import pack
 from anybudget.errors import AnyBudgetError, DataError
 from conftest import call
 from data_sets import class_folders, cycle, numbered, save_image, save_npz
@@ -223,3 +224,12 @@ def test_a_large_image_and_a_grey_one(tmp_path: Path) -> None:
     shown = overview_of(look_at(str(root)))
     assert shown.modes == {"RGB": 8, "L": 1}
     assert any("several kinds" in said for said in shown.warnings)
+
+
+def test_shards_look_like_the_folder_they_were_packed_from(messy: Path, tmp_path: Path) -> None:
+    (messy / "train" / "cat" / "broken.png").unlink()
+    pack(messy, tmp_path / "packed")
+    folder, shards = (overview_of(look_at(str(path))) for path in (messy, tmp_path / "packed"))
+    assert shards.kind == "shards"
+    for name in ("images", "classes", "counts", "sizes", "modes", "formats", "duplicates", "refused"):
+        assert getattr(shards, name) == getattr(folder, name), name

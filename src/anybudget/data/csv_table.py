@@ -15,7 +15,7 @@ from anybudget.reading import UnreadableError, read_text
 
 COLUMNS = ("path", "label", "split", "group")
 
-NAMED = 5
+NAMED = 10
 """Problems that a message has in full; the others are counted."""
 
 
@@ -105,12 +105,13 @@ def _records(path: Path) -> tuple[Sequence[str], Iterator[tuple[int, dict[str, s
 
 def _numbered(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str]]]:
     while True:
+        before = reader.line_num
         try:
             record = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise DataError(f"{path}: line {reader.line_num}: {reason(error)}: mend its quotes") from None
+            raise DataError(f"{path}: line {before + 1}: {reason(error)}: mend its quotes") from None
         yield reader.line_num, record
 
 

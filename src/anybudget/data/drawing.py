@@ -22,6 +22,13 @@ PAIRS = 400
 """Up to so many groups, pairs are exchanged too: the time grows with the square of their number."""
 
 
+def draw_parts(labels: Tensor, groups: Tensor | None, fractions: Sequence[float], seed: int) -> list[Tensor]:
+    """Parts `by_group` where there are groups and parts to draw, else `stratified`."""
+    if groups is None or not fractions:
+        return stratified(labels, fractions, seed)
+    return by_group(labels, groups.unique(return_inverse=True)[1], fractions, seed)
+
+
 def stratified(labels: Tensor, fractions: Sequence[float], seed: int) -> list[Tensor]:
     """Disjoint indices, ascending, for each fraction of every class in turn, and at last for the remainder.
 

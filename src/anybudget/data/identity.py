@@ -182,7 +182,7 @@ def in_order(entries: Iterable[Path]) -> list[Path]:
 
 def names_in_order(names: Iterable[str]) -> list[str]:
     """Names of classes in the order that folders of these names have, see `in_order`."""
-    return sorted(names, key=lambda name: (_bytes(_normal(name)), name))
+    return sorted(names, key=lambda name: (_bytes(normal(name)), name))
 
 
 def _bytes(text: str) -> bytes:

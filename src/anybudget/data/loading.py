@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from anybudget.data.archives import has_idx_files, open_embedded, open_idx, open_npz
+from anybudget.data.csv_files import list_csv, open_csv
 from anybudget.data.folders import list_folder, open_folder
 from anybudget.data.identity import Listing
 from anybudget.data.layout import has_class_folders
@@ -15,7 +16,7 @@ from anybudget.data.sources import FASHION_MNIST_SUBSET, SOURCES, DataSettings, 
 from anybudget.data.splits import DataSplits, split_source
 from anybudget.errors import DataError, MissingDataError, reason, shown
 
-SourceKind = Literal["folder", "shards", "idx", "npz"]
+SourceKind = Literal["folder", "csv", "shards", "idx", "npz"]
 
 
 def fashion_mnist_subset(settings: DataSettings) -> DataSplits:
@@ -37,16 +38,17 @@ def load_splits(
 ) -> DataSource:
     """Load a data set and split it into training, validation and test images.
 
-    `source` is the path of a folder of class folders of images, of a folder of tar files with images, of an `.npz`
-    archive, or of a folder with the idx files of MNIST, or the name of a registered source, such as
-    "fashion-mnist-subset", which is embedded. Parts that the source ships are used as they are. A missing test or
-    validation part is drawn from the training part: of each class the given fraction, rounded, at least one image. The
-    same seed draws the same images, and the test images do not depend on `validation_fraction`; images keep their
-    order. With `image_size`, the shorter side is scaled to that many pixels, antialiased, and the centre square is cut;
-    without, all images must have the same size. Of image files, up to `skip_unreadable` that cannot be decoded are left
-    out, with a warning for each; splits are drawn as if these were not there. `folders` says more on how files are
-    read, and where their images are while they are used. What a user should know though the data can be used, such as
-    files that are not read, is logged as a warning.
+    `source` is the path of a folder of class folders of images, of a `.csv` file that lists images, of a folder of tar
+    files with images, of an `.npz` archive, or of a folder with the idx files of MNIST, or the name of a registered
+    source, such as "fashion-mnist-subset", which is embedded. Parts that the source ships are used as they are. A
+    missing test or validation part is drawn from the training part: of each class the given fraction, rounded, at least
+    one image; of groups that a CSV names, whole ones, as near to that as they come. The same seed draws the same
+    images, and without groups the test images do not depend on `validation_fraction`; images keep their order. With
+    `image_size`, the shorter side is scaled to that many pixels, antialiased, and the centre square is cut; without,
+    all images must have the same size. Of image files, up to `skip_unreadable` that cannot be decoded are left out,
+    with a warning for each; splits are drawn as if these were not there. `folders` says more on how files are read, and
+    where their images are while they are used. What a user should know though the data can be used, such as files that
+    are not read, is logged as a warning.
 
     Raises:
         DataError: the source does not exist, is damaged or cannot be used; the message names the file, key or class.
@@ -65,6 +67,8 @@ def load_splits(
     kind, path = _located(source)
     if kind == "folder":
         opened = open_folder(path, image_size, skip_unreadable, folders)
+    elif kind == "csv":
+        opened = open_csv(path, image_size, skip_unreadable, folders)
     elif kind == "shards":
         opened = open_shards(path, image_size, skip_unreadable, folders or FolderSettings())
     else:
@@ -82,8 +86,10 @@ def identify(source: str, image_size: int | None = None) -> Listing:
     if source in SOURCES:
         return SOURCES[source](DataSettings(image_size=image_size)).listing()
     kind, path = _located(source)
-    if kind in ("folder", "shards"):
-        return list_folder(path) if kind == "folder" else list_shards(path)
+    if kind == "folder":
+        return list_folder(path)
+    if kind in ("csv", "shards"):
+        return list_csv(path) if kind == "csv" else list_shards(path)
     return _open_arrays(kind, path, image_size).listing()
 
 
@@ -103,7 +109,7 @@ def _open_arrays(kind: SourceKind, path: Path, image_size: int | None) -> Source
 
 def _located(source: str) -> tuple[SourceKind, Path]:
     """Which kind of source this is, and where it lies."""
-    way_out = f"give the path of a folder or .npz file, or {' or '.join(map(repr, SOURCES))}"
+    way_out = f"give the path of a folder, .npz or .csv file, or {' or '.join(map(repr, SOURCES))}"
     try:
         path = Path(source).expanduser()
         there = bool(source) and path.exists()
@@ -120,9 +126,10 @@ def _located(source: str) -> tuple[SourceKind, Path]:
             return "folder", path
         if has_shards(path):
             return "shards", path
-    elif path.suffix.lower() == ".npz":
-        return "npz", path
+    elif path.suffix.lower() in (".npz", ".csv"):
+        return ("npz" if path.suffix.lower() == ".npz" else "csv"), path
     raise DataError(
         f"{source}: not recognised as a data set: give a folder with one folder of images per class, a folder of tar "
-        "files with images, a folder with train-images-idx3-ubyte and its labels, or an .npz file with arrays x and y"
+        "files with images, a folder with train-images-idx3-ubyte and its labels, an .npz file with arrays x and y, or "
+        "a .csv file with the columns path and label"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -45,6 +45,8 @@ class Listed(ABC):
 
     parts: dict[str, dict[str, list[Any]]]
     notices: tuple[str, ...]
+    groups: Mapping[Any, str] | None = None
+    """The group of each file, where images of one group belong into one split."""
 
     @abstractmethod
     def __str__(self) -> str:
@@ -112,7 +114,14 @@ def source_of_files(listed: Listed, image_size: int | None, skip_unreadable: int
         found.notices,
         found,
         index,
+        None if listed.groups is None else numbered(listed.groups[file] for file in rest),
     )
+
+
+def numbered(groups: Iterable[str]) -> torch.Tensor:
+    """Groups as numbers from 0, in the order in which they come first: int64 [N]."""
+    number: dict[str, int] = {}
+    return torch.tensor([number.setdefault(group, len(number)) for group in groups])
 
 
 def _all(parts: dict[str, dict[str, list[Any]]]) -> Iterator[Any]:

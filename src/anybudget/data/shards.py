@@ -65,7 +65,7 @@ def open_shards(root: Path, image_size: int | None, skip_unreadable: int, settin
     Raises:
         DataError: a shard is damaged, an image has no class, parts have different classes, or as in `open_folder`.
     """
-    return source_of_files(_in_shards(root, settings.val), image_size, skip_unreadable, settings)
+    return source_of_files(in_shards(root, settings.val), image_size, skip_unreadable, settings)
 
 
 def list_shards(root: Path) -> Listing:
@@ -76,7 +76,7 @@ def list_shards(root: Path) -> Listing:
     Raises:
         DataError: as in `open_shards`.
     """
-    return _in_shards(root, "test").listing()
+    return in_shards(root).listing()
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _prefix(shard: Path) -> str:
     return re.sub(r"[-_]?\d*$", "", shard.stem)
 
 
-def _in_shards(root: Path, val: Literal["test", "validation"]) -> _InShards:
+def in_shards(root: Path, val: Literal["test", "validation"] = "test") -> _InShards:
     """All images of the shards of a folder, class by class in each part."""
     shards = [entry for entry in entries(root) if _is_shard(entry)]
     meanings = {name: part for part, names in PART_FOLDERS.items() for name in names}

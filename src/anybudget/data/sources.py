@@ -153,7 +153,7 @@ class Source:
     `listing` says what tells the data set from others; `left_out` are the files that could not be decoded, relative to
     it. `value_range` are the stored values that became 0 and 255, None if they had 8 bits; `notices` say what else a
     user should know. `found` is what looking at the images has found, and `index` where that is kept, for those that
-    are not in memory already.
+    are not in memory already. `groups` are int64 [N] of `images`, where images of a group belong into one split.
     """
 
     class_names: tuple[str, ...]
@@ -167,6 +167,7 @@ class Source:
     notices: tuple[str, ...] = ()
     found: Findings | None = None
     index: DataIndex | None = None
+    groups: Tensor | None = None
 
     @property
     def labels(self) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anybudget.data.drawing import stratified
+from anybudget.data.drawing import draw_parts
 from anybudget.data.identity import Draw, Listing
 from anybudget.data.preparation import SHORTER_SIDE, UNCHANGED, Preparation
 from anybudget.data.protocol import DataSource, Split
@@ -76,7 +76,9 @@ def split_source(name: str, opened: Source, settings: DataSettings, listed: Call
         if part is None
     ]
     _check_classes(name, opened, [split for split, _ in drawn])
-    indices = stratified(opened.labels, [fraction for _, fraction in drawn], settings.seed)
+    groups = None if opened.groups is None else opened.groups[opened.train]
+    indices = draw_parts(opened.labels, groups, [fraction for _, fraction in drawn], settings.seed)
+    _check_drawn(name, opened, [split for split, _ in drawn], indices)
     draw = _described(opened, [split for split, _ in drawn], indices)
     chosen = {split: opened.train[part] for (split, _), part in zip(drawn, indices, strict=False)}
     chosen |= {
@@ -122,6 +124,18 @@ def _check_classes(source: str, opened: Source, drawn: Sequence[str]) -> None:
             raise DataError(
                 f"{source}: class {name!r} has {count} training image(s) but needs {len(drawn) + 1}, one each for "
                 f"{', '.join(('training', *drawn))}: add images or remove the class"
+            )
+
+
+def _check_drawn(source: str, opened: Source, drawn: Sequence[str], indices: Sequence[Tensor]) -> None:
+    """Require every class in every split: whole groups may leave one without."""
+    for split, chosen in zip((*drawn, "train"), indices, strict=True):
+        counts = torch.bincount(opened.labels[chosen], minlength=len(opened.class_names))
+        if not counts.all():
+            name = opened.class_names[int(counts.argmin())]
+            raise DataError(
+                f"{source}: class {name!r} is in so few groups that none of its images is left for the split {split}, "
+                "since a group is in one split only: add images of other groups, or say the splits in the column split"
             )
 
 

@@ -6,20 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from anybudget.data import looking as loader
 from anybudget.data.folders import list_folder
-from anybudget.data.images import is_image
+from anybudget.data.images import ImageFile, is_image
 from anybudget.data.layout import entries, part_folders
 from anybudget.data.overview.contents import SPLITS
 from anybudget.errors import DataError
 
 
 class ListedFile(NamedTuple):
-    """An image file: where it is, what it is called, its class by number, and the part it is shipped in."""
+    """An image file: where it is, what it is called, its class by number, the part it is shipped in, and its group."""
 
-    path: Path
+    file: ImageFile
     name: str
     label: int
     part: str
+    group: str | None = None
 
 
 @dataclass
@@ -53,6 +55,17 @@ def listed_folder(root: Path) -> Listed:
                 continue
             for file in entries(entry):
                 _add(listed, root, file, names.index(entry.name), part)
+    return listed
+
+
+def listed_files(found: loader.Listed) -> Listed:
+    """The files that a CSV lists, or that shards hold, as the loader has found them."""
+    listed = Listed(tuple(found.parts["train"]), tuple(found.parts), notices=list(found.notices))
+    for part, classes in found.parts.items():
+        for label, files in enumerate(classes.values()):
+            for file in files:
+                group = None if found.groups is None else found.groups[file]
+                listed.files.append(ListedFile(file, found.relative(file), label, part, group))
     return listed
 
 

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from anybudget.data.drawing import stratified
-from anybudget.data.images import Survey, UndecodableError, bounded, common_target, image_formats
+from anybudget.data.csv_files import in_csv
+from anybudget.data.drawing import draw_parts
+from anybudget.data.images import ImageFile, Survey, UndecodableError, bounded, common_target, image_formats
 from anybudget.data.loading import kind_of, load_splits
+from anybudget.data.looking import numbered
 from anybudget.data.overview.contents import SPLITS, Contents, ImageFacts, Item
-from anybudget.data.overview.listing import Listed, listed_folder
+from anybudget.data.overview.listing import Listed, ListedFile, listed_files, listed_folder
 from anybudget.data.protocol import READ, DataSource, Split
+from anybudget.data.shards import in_shards
 from anybudget.data.sources import DataSettings
 from anybudget.errors import DataError
 from anybudget.runtime.progress import Progress, SilentProgress
@@ -46,6 +49,9 @@ def look_at(source: str, settings: DataSettings | None = None, progress: Progres
     kind, path = kind_of(source)
     if kind == "folder":
         return _look_at_files(source, kind, listed_folder(path), settings, progress)
+    if kind in ("csv", "shards"):
+        listed = listed_files(in_csv(path) if kind == "csv" else in_shards(path))
+        return _look_at_files(source, kind, listed, settings, progress)
     data = load_splits(
         source,
         seed=settings.seed,
@@ -61,7 +67,7 @@ def _look_at_files(source: str, kind: str, listed: Listed, settings: DataSetting
     found.notices += listed.notices
     survey, facts = Survey(), []
     with progress.task("look at images", len(listed.files)) as task, bounded(), ThreadPoolExecutor() as pool:
-        for fact in pool.map(_fact_of, (file.path for file in listed.files)):
+        for fact in pool.map(_fact_of, (file.file for file in listed.files)):
             facts.append(fact)
             task.advance()
     kept = []
@@ -70,23 +76,23 @@ def _look_at_files(source: str, kind: str, listed: Listed, settings: DataSetting
             found.broken.append((file.name, fact.why))
             continue
         try:
-            survey.note(file.path, fact.mode)
+            survey.note(file.file, fact.mode)
         except DataError as error:
             found.refused.append(str(error))
         kept.append((file, fact))
-    splits = _drawn_splits(found, listed, [file.label for file, _ in kept], [file.part for file, _ in kept], settings)
+    splits = _drawn_splits(found, listed, [file for file, _ in kept], settings)
     for (file, fact), split in zip(kept, splits, strict=True):
         found.items.append(Item(file.name, file.label, split, fact))
     found.refused += _refusals(source, listed, survey, found)
-    paths = [file.path for file, _ in kept]
-    found.open_image = lambda place: _opened(paths[place])
+    files = [file.file for file, _ in kept]
+    found.open_image = lambda place: _opened(files[place])
     return found
 
 
-def _fact_of(file: Path) -> ImageFacts | UndecodableError:
+def _fact_of(file: ImageFile) -> ImageFacts | UndecodableError:
     """What is known of an image file once it has been decoded."""
     try:
-        with Image.open(file, formats=image_formats()) as image:
+        with file.open("rb") as stream, Image.open(stream, formats=image_formats()) as image:
             image.load()
             return _facts(image, image.format or "")
     except Exception as error:  # Pillow's plugins fail on damaged files in many ways
@@ -99,28 +105,28 @@ def _facts(image: Image.Image, said: str) -> ImageFacts:
     return ImageFacts(image.width, image.height, image.mode, said, digest.digest())
 
 
-def _opened(file: Path) -> Image.Image:
-    with bounded(), Image.open(file, formats=image_formats()) as image:
+def _opened(file: ImageFile) -> Image.Image:
+    with bounded(), file.open("rb") as stream, Image.open(stream, formats=image_formats()) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def _drawn_splits(
-    found: Contents, listed: Listed, labels: Sequence[int], parts: Sequence[str], settings: DataSettings
-) -> list[str]:
+def _drawn_splits(found: Contents, listed: Listed, files: Sequence[ListedFile], settings: DataSettings) -> list[str]:
     """The split of each image: its part, or what is drawn of the training part as a run draws it."""
-    splits = list(parts)
+    splits = [file.part for file in files]
     fractions = {"test": settings.test_fraction, "validation": settings.validation_fraction}
     missing = [split for split in fractions if split not in listed.parts]
-    places = [place for place, part in enumerate(parts) if part == "train"]
-    answers = torch.tensor([labels[place] for place in places], dtype=torch.int64)
-    counts = torch.bincount(answers, minlength=len(found.class_names))
+    training = [(place, file) for place, file in enumerate(files) if file.part == "train"]
+    labels = torch.tensor([file.label for _, file in training], dtype=torch.int64)
+    counts = torch.bincount(labels, minlength=len(found.class_names))
     found.drawn = tuple(missing)
-    if not missing or not len(answers) or int(counts.min()) <= len(missing):
+    if not missing or not training or int(counts.min()) <= len(missing):
         return splits  # which the loader refuses
-    drawn = stratified(answers, [fractions[split] for split in missing], settings.seed)
+    groups = [file.group for _, file in training]
+    numbers = None if None in groups else numbered(group for group in groups if group is not None)
+    drawn = draw_parts(labels, numbers, [fractions[split] for split in missing], settings.seed)
     for split, indices in zip([*missing, "train"], drawn, strict=True):
         for index in indices.tolist():
-            splits[places[index]] = split
+            splits[training[index][0]] = split
     return splits
 
 
