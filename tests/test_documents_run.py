@@ -46,6 +46,7 @@ SHORTER = {
     "run": [part for text in FEW_STEPS for part in ("--set", text)],
     "rank": ["--paths", "4", "--images", "9"],
     "worth": ["--random", "2", "--seeds", "1", "--scored", "3"],
+    "estimate": ["--seconds", "1"],
 }
 OTHER_TABLES = """
 [supernet]
@@ -97,7 +98,7 @@ def shown() -> Iterator[Any]:
     for path in DOCUMENTS:
         for command in commands(path):
             if not PLACEHOLDERS & set(command):
-                marks = [pytest.mark.slow] if command[0] == "run" or "ray" in command else []
+                marks = [pytest.mark.slow] if command[0] in ("run", "init", "estimate") or "ray" in command else []
                 yield pytest.param(command, marks=marks, id=f"{path.stem}: {' '.join(command)}")
 
 
@@ -108,6 +109,7 @@ def test_a_command_that_is_shown_runs(command: list[str], workshop: Path) -> Non
     (workshop / "runs").mkdir()
     (workshop / "demo").rename(workshop / "runs" / "demo")
     (workshop / "recipes").symlink_to(ROOT / "recipes")
+    (workshop / "mine.toml").write_text((ROOT / "recipes" / "demo.toml").read_text())
     rng = np.random.default_rng(0)
     for place in range(100):
         folder = workshop / "path" / "to" / "images" / f"class{place % 5}"

@@ -20,8 +20,10 @@ from anybudget.cli.instant import ANSWERS, answer_instantly, judging
 from anybudget.cli.opening import (
     budgets_of,
     counts_of,
+    create_planned_run,
     create_run,
     engine_of,
+    is_data,
     once,
     open_or_create,
     open_run,
@@ -45,6 +47,7 @@ from anybudget.cli.options import (
     TargetArgument,
     WorkersOption,
 )
+from anybudget.cli.planning import estimate, init
 from anybudget.cli.streams import err, out
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shown
 
@@ -96,7 +99,9 @@ def begin(
 
 @app.command()
 def run(
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE|DATA", help="A recipe, or a data set, for which a recipe is planned.")
+    ],
     out_dir: OutOption = None,
     overrides: SetOption = None,
     engine: EngineOption = "local",
@@ -106,7 +111,11 @@ def run(
 ) -> None:
     """Run all stages: supernet, generator if it is asked, search, random baseline, retraining, report."""
     with engine_of(engine, address, workers) as evaluating:
-        opened = create_run(recipe, out_dir, with_source(overrides, data), all_stages=True)
+        changes = with_source(overrides, data)
+        if is_data(recipe):
+            opened = create_planned_run(recipe, out_dir, changes)
+        else:
+            opened = create_run(recipe, out_dir, changes, all_stages=True)
         with_engine(opened, evaluating, workers).run_all(err.print)
     from anybudget.cli.tables import print_results
 
@@ -371,5 +380,7 @@ def report(target: RunArgument) -> None:
 
 
 app.add_typer(data_app, name="data")
+app.command()(init)
+app.command()(estimate)
 app.command()(doctor)
 app.command()(bench)

@@ -8,28 +8,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anybudget.cli.streams import out
-from anybudget.errors import ConfigError, shown
+from anybudget.cli.streams import err, out
+from anybudget.errors import ConfigError, DataError, shown
 
 if TYPE_CHECKING:
     from anybudget.architecture import Architecture
     from anybudget.budgets import BudgetSet
     from anybudget.evaluation.engines import Factory
+    from anybudget.recipe import Recipe
     from anybudget.runs.run import Run
+
+PLANNED = "planned.toml"
+"""The file in a run folder that has the recipe that was planned for its data, with the reasons."""
 
 
 def create_run(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | None, *, all_stages: bool = False) -> Run:
     """Start or resume a run; what is wrong with the data, the device or the budgets leaves no folder behind."""
     from anybudget.recipe import load_recipe
-    from anybudget.storage.run_folder import RunFolder
 
     loaded = load_recipe(recipe, overrides or ())
-    folder = RunFolder(out_dir or Path("runs") / recipe.stem)
+    return begin_run(loaded, out_dir or Path("runs") / recipe.stem, all_stages=all_stages)
+
+
+def begin_run(loaded: Recipe, path: Path, *, all_stages: bool) -> Run:
+    """Start the run of a recipe at `path`, or resume the one that is there."""
     from anybudget.cli.terminal import RichProgress
     from anybudget.runs.checks import check_recipe
     from anybudget.runs.context import RunContext
     from anybudget.runs.run import Run
+    from anybudget.storage.run_folder import RunFolder
 
+    folder = RunFolder(path)
     if folder.exists():
         return Run.create(loaded, folder.path, RichProgress())
     planned = RunContext(folder, loaded, RichProgress())
@@ -38,6 +47,41 @@ def create_run(recipe: Path, out_dir: Path | None, overrides: Sequence[str] | No
     _ = planned.device, planned.data
     planned.begin()
     return Run(planned)
+
+
+def create_planned_run(data: Path, out_dir: Path | None, overrides: Sequence[str]) -> Run:
+    """Start or resume a run on a data set, by a recipe that is planned for it and kept in the run folder."""
+    from anybudget.cli.terminal import RichProgress
+    from anybudget.recipe import settled_recipe
+    from anybudget.runs.planning import Asked, name_of, plan
+    from anybudget.storage.files import write_whole
+    from anybudget.storage.toml import read_toml
+
+    folder = out_dir or Path("runs") / name_of(str(data))
+    kept = folder / PLANNED
+    if kept.is_file():
+        text = kept.read_text(encoding="utf-8")
+    else:
+        err.print(f"{data}: a data set; a recipe is planned for it, as anybudget init does, for one hour", markup=False)
+        text = plan(str(data), Asked(), RichProgress()).text
+    opened = begin_run(settled_recipe(read_toml(text, kept), kept, overrides), folder, all_stages=True)
+    if not kept.is_file():
+        write_whole(kept, text.encode())
+        err.print(f"recipe: {kept}, every value with its reason", markup=False)
+    return opened
+
+
+def is_data(target: Path) -> bool:
+    """Whether what `run` was given is a data set, and neither a recipe nor a run folder."""
+    if target.suffix == ".toml" or (target / "recipe.toml").is_file():
+        return False
+    from anybudget.data.loading import kind_of
+
+    try:
+        kind_of(str(target))
+    except DataError:
+        return False
+    return True
 
 
 def text_of(data: Path | None) -> str | None:

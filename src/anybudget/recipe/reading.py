@@ -127,7 +127,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
             + (
                 f"this is a run folder; to resume the run: anybudget run {path / 'recipe.toml'} --out {path}"
                 if run
-                else "Is a directory; give a TOML file such as recipes/demo.toml"
+                else "Is a directory; give a TOML file such as recipes/demo.toml, or a data set"
             )
         ) from None
     except (OSError, UnreadableError) as error:
