@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from anybudget.planning.timing import StepTimes, Time
+from anybudget.planning.workload import Images
 from anybudget.recipe import load_recipe, resolved
 from anybudget.runs import planning
 from anybudget.runs.context import RunContext
 from anybudget.runs.estimate import estimate
 from anybudget.runs.planning import Asked, plan
-from anybudget.runs.probe import Part
+from anybudget.runs.probe import Part, Probe
 from anybudget.storage.run_folder import RunFolder
 from conftest import call
 from mistakes import missing
@@ -45,16 +46,26 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "pictures"
 
 
-@pytest.fixture(autouse=True)
-def _short_probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(planning, "FIRST_SECONDS", 0.05)
-    monkeypatch.setattr(planning, "SECONDS", 0.1)
-    return None
+@pytest.fixture
+def a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every probe finds the same times, at once."""
+
+    def found(run: RunContext, seconds: float) -> Probe:
+        del seconds
+        networks = tuple(Time(0.02, 0.02) for _ in run.recipe.search.budgets)
+        one = Time(0.1, 0.1)
+        data = run.data
+        counts = Images(len(data.train), len(data.validation), len(data.test()))
+        return Probe(StepTimes(one, one, one, one, one, networks, one), counts, 2**28, 0, 1, 1)
+
+    monkeypatch.setattr(planning, "probe", found)
 
 
 def test_three_commands_lead_from_a_folder_to_a_network(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(planning, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(planning, "SECONDS", 0.1)
     code, out, err = call(capsys, "init", "pictures", "--hours", 2, "--device", "cpu")
     assert code == 0, err
     assert "anybudget run pictures.toml" in out
@@ -82,6 +93,7 @@ def test_three_commands_lead_from_a_folder_to_a_network(
     assert json.loads((network / "result.json").read_text())["costs"]["macs"] <= 2e6
 
 
+@pytest.mark.usefixtures("a_clock")
 def test_a_plan_is_what_is_written(pictures: Path, tmp_path: Path) -> None:
     planned = plan(str(pictures), Asked(hours=2.0, like="mobilenetv2 x0.5"))
     (tmp_path / "written.toml").write_text(planned.text)
@@ -91,6 +103,7 @@ def test_a_plan_is_what_is_written(pictures: Path, tmp_path: Path) -> None:
     assert planned.estimate.total.seconds <= 2 * 3600
 
 
+@pytest.mark.usefixtures("a_clock")
 def test_a_folder_is_run_as_it_is(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     del pictures
     code, _, err = call(capsys, "run", "pictures", *QUICK)
@@ -104,6 +117,15 @@ def test_a_folder_is_run_as_it_is(pictures: Path, tmp_path: Path, capsys: pytest
     assert "retrain: finished before, kept" in err
 
 
+def test_a_data_set_is_not_run_into_another_run(
+    pictures: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, "run", pictures, "--out", finished)
+    assert code == 2
+    assert not missing("run: --out", err)
+
+
+@pytest.mark.usefixtures("a_clock")
 def test_a_recipe_is_not_replaced_unasked(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     del pictures
     (tmp_path / "pictures.toml").write_text("mine")
@@ -116,6 +138,7 @@ def test_a_recipe_is_not_replaced_unasked(pictures: Path, tmp_path: Path, capsys
     assert load_recipe(tmp_path / "pictures.toml").name == "pictures"
 
 
+@pytest.mark.usefixtures("a_clock")
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
@@ -155,6 +178,7 @@ def test_what_cannot_be_planned_is_said(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("a_clock")
 def test_an_estimate_counts_workers_and_writes_nothing(pictures: Path, tmp_path: Path) -> None:
     planned = plan(str(pictures), Asked(hours=2.0))
     before = sorted(tmp_path.rglob("*"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anybudget.cli.streams import err, out
-from anybudget.errors import ConfigError, DataError, shown
+from anybudget.errors import ConfigError, DataError, RunError, shown
 
 if TYPE_CHECKING:
     from anybudget.architecture import Architecture
@@ -55,10 +55,13 @@ def create_planned_run(data: Path, out_dir: Path | None, overrides: Sequence[str
     from anybudget.recipe import settled_recipe
     from anybudget.runs.planning import Asked, name_of, plan
     from anybudget.storage.files import write_whole
+    from anybudget.storage.run_folder import RunFolder
     from anybudget.storage.toml import read_toml
 
     folder = out_dir or Path("runs") / name_of(str(data))
     kept = folder / PLANNED
+    if RunFolder(folder).exists() and not kept.is_file():
+        raise RunError(f"{folder}: holds a run whose recipe was not planned for a data set; choose another --out")
     if kept.is_file():
         text = kept.read_text(encoding="utf-8")
     else:

@@ -58,7 +58,7 @@ def input_size(side: int, steps: Mapping[int, float], hours: float) -> Choice[in
         return Choice(
             affordable[-1], f"images have {side} pixels; the most that {ENOUGH_STEPS} steps each fit into {hours:g} h"
         )
-    return Choice(fitting[0], f"images have {side} pixels; the smallest, as {hours:g} h are short")
+    return Choice(fitting[0], f"images have {side} pixels, and {hours:g} h leave no time for larger ones")
 
 
 def split_fraction(split: str, images: int) -> Choice[float]:

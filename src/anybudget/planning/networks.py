@@ -13,7 +13,7 @@ SPACE = Choice("mbconv", "the demo's, in whose networks architecture was measure
 
 OPERATIONS = Choice(
     ["skip", "k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e6"],
-    "the demo's: skip lets depth be searched, which decides most at a given cost",
+    "the demo's; skip lets depth be searched",
 )
 
 REPEATS = 3
