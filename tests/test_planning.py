@@ -260,6 +260,13 @@ def test_pieces_go_to_whoever_is_idle_first() -> None:
     assert side_by_side([], 2) == Time(0, 0)
 
 
+def test_retraining_on_validation_images_too_has_more_steps() -> None:
+    data = plain(a_draft().tables())
+    data["retrain"]["data"] = "train+validation"
+    work = workload_of(parse_recipe(data, "planned"), Images(2804, 1137, 945))
+    assert (work.supernet_steps, work.retrain_steps) == (50 * 43, 20 * (3941 // 64))
+
+
 def test_a_strategy_without_a_generator_trains_none() -> None:
     tables = a_draft().tables()
     data = plain(tables)

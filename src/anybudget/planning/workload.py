@@ -77,6 +77,7 @@ def workload_of(recipe: Recipe, images: Images) -> Workload:
     judged = JUDGED.get(search.strategy)
     settings = search.settings_of(recipe.strategy, search.strategy)
     batch = min(retrain.batch_size, images.train)
+    retrained = images.train + (images.validation if retrain.data == "train+validation" else 0)
     return Workload(
         supernet_steps=steps,
         supernet_images=steps * paths * min(supernet.batch_size, images.train),
@@ -86,7 +87,7 @@ def workload_of(recipe: Recipe, images: Images) -> Workload:
         baseline=budgets * search.random_baseline,
         race=halving(search.race.candidates, budgets) if search.race.enabled else (),
         round_steps=max(1, round(search.race.epochs_per_round * per_epoch(images.train, retrain.batch_size))),
-        retrain_steps=retrain.epochs * per_epoch(images.train, retrain.batch_size),
+        retrain_steps=retrain.epochs * per_epoch(retrained, retrain.batch_size),
         batch=batch,
         picks=tuple(pick - 1 for pick in retrain.picks),
         compared=_compared(recipe),

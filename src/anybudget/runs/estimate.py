@@ -13,6 +13,7 @@ from anybudget.nets import build_network, build_supernet
 from anybudget.planning.timing import Time, stage_times
 from anybudget.planning.workload import Workload, workload_of
 from anybudget.recipe import Recipe
+from anybudget.runs.checks import check_recipe
 from anybudget.runs.context import RunContext
 from anybudget.runs.probe import Probe, probe
 
@@ -70,7 +71,7 @@ def estimate(run: RunContext, seconds: float = 30.0) -> Estimate:
         BudgetError: a budget cannot be met.
         DataError: the data cannot be used.
     """
-    run.check_recipe()
+    check_recipe(run)
     return estimated(run, probe(run, seconds))
 
 

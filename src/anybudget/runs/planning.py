@@ -25,6 +25,7 @@ from anybudget.planning.profile import DataProfile, profile_of
 from anybudget.planning.workload import per_epoch
 from anybudget.planning.writing import commented
 from anybudget.recipe import Recipe, parse_recipe
+from anybudget.runs.checks import check_recipe
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_loading import placed
 from anybudget.runs.estimate import Estimate, estimated, times
@@ -101,7 +102,7 @@ def plan(source: str, asked: Asked, progress: Progress | None = None) -> Plan:
     profile = profile_of(overview_of(look_at(source, progress=progress)))
     draft = _Drafting(source, asked, profile, progress).draft()
     first = _context(draft, progress)
-    first.check_recipe()
+    check_recipe(first)
     found = probe(first, SECONDS)
     draft = draft.with_lengths(
         longest(lambda lengths: _seconds(draft, lengths, found), asked.hours, _steps_per_epoch(draft))
@@ -138,7 +139,7 @@ class _Drafting:
         texts = draft.budgets.value
         alone = replace(draft, budgets=Choice([texts[len(texts) // 2]], ""))
         run = _context(alone, self._progress)
-        run.check_recipe()
+        check_recipe(run)
         found = probe(run, FIRST_SECONDS)
         return replace(found, steps=replace(found.steps, train=found.steps.train * len(texts)))
 
