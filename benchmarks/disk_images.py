@@ -44,15 +44,13 @@ validation_fraction = 0.02
 test_fraction = 0.02
 
 [space]
-name = "mbconv"
+name = "shufflenet"
 input_size = {side}
 input_channels = 3
 classes = {classes}
 stem_width = 8
 stem_stride = 2
-first_width = 0
 stages = [
-    {{ width = 8, repeats = 1, stride = 2 }},
     {{ width = 16, repeats = 1, stride = 2 }},
     {{ width = 16, repeats = 1, stride = 2 }},
     {{ width = 32, repeats = 1, stride = 2 }},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,15 @@ from anybudget.errors import DataError, reason, shorten, shown
 Array = np.ndarray[Any, np.dtype[Any]]
 
 AT_ONCE = 256  # images whose values are held as float64 at a time
+
+ArrayLike = Tensor | Array | Sequence[Any]
+"""A tensor, a NumPy array, or what NumPy makes an array of."""
+
+
+def as_array(values: ArrayLike) -> Array:
+    """Values as a NumPy array."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
 
 PartName = Literal["training", "validation", "test"]
 
@@ -55,13 +64,7 @@ def source_from_arrays(
     stored = list(parts.values())  # the training part is the first
     value_range, notices = _value_range(name, stored)
     images = [_as_images(part, value_range) for part in stored]
-    names = class_names
-    if stored[0].labels.dtype.kind in "US":
-        names = class_names or tuple(np.unique(_as_text(stored[0])).tolist())
-    labels = [
-        _as_labels(part.label_name, _numbered(part, names), len(part_images))
-        for part, part_images in zip(stored, images, strict=True)
-    ]
+    names, labels = labels_of_parts(name, stored, [len(part) for part in images], class_names)
     shapes = [(part.shape[1], image_size or part.shape[2], image_size or part.shape[3]) for part in images]
     other = next((place for place, shape in enumerate(shapes) if shape != shapes[0]), None)
     if other is not None:
@@ -70,15 +73,6 @@ def source_from_arrays(
             f"{'×'.join(map(str, shapes[0]))}: use the same channels in both, and set the image size if sizes differ"
         )
     check_memory(name, sum(len(part) for part in images), shapes[0])
-    classes = int(labels[0].max()) + 1
-    for part, part_labels in zip(stored, labels, strict=True):
-        _check_gaps(part.label_name, part_labels, classes)
-    names = names or tuple(str(label) for label in range(classes))
-    if len(names) != classes:
-        raise DataError(
-            f"{name}: has {len(names)} class names, but the labels in {stored[0].label_name} run from 0 to "
-            f"{classes - 1}: give {classes} names, in the order of the labels"
-        )
     arrays: dict[str, tuple[Array, Array]] = {
         part: (stored_part.images, part_labels.numpy())
         for (part, stored_part), part_labels in zip(parts.items(), labels, strict=True)
@@ -95,6 +89,32 @@ def source_from_arrays(
         value_range=value_range,
         notices=tuple(notices),
     )
+
+
+def labels_of_parts(
+    name: str, stored: Sequence[StoredPart], counts: Sequence[int], class_names: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], list[Tensor]]:
+    """The names of the classes, and the labels of each part as int64 [N]; see `source_from_arrays`.
+
+    Raises:
+        DataError: labels have the wrong dtype, shape, length or values, or the parts do not match.
+    """
+    names = class_names
+    if stored[0].labels.dtype.kind in "US":
+        names = class_names or tuple(np.unique(_as_text(stored[0])).tolist())
+    labels = [
+        _as_labels(part.label_name, _numbered(part, names), count) for part, count in zip(stored, counts, strict=True)
+    ]
+    classes = int(labels[0].max()) + 1
+    for part, part_labels in zip(stored, labels, strict=True):
+        _check_gaps(part.label_name, part_labels, classes)
+    names = names or tuple(str(label) for label in range(classes))
+    if len(names) != classes:
+        raise DataError(
+            f"{name}: has {len(names)} class names, but the labels in {stored[0].label_name} run from 0 to "
+            f"{classes - 1}: give {classes} names, in the order of the labels"
+        )
+    return names, labels
 
 
 def _value_range(name: str, stored: list[StoredPart]) -> tuple[Range | None, list[str]]:

@@ -123,6 +123,14 @@ def listing_of_arrays(classes: Sequence[str], parts: Mapping[str, tuple[NDArray[
     return Listing("arrays", tuple(classes), tuple(sorted(entries)))
 
 
+def digest_of_images(shape: Sequence[int], chunks: Iterable[NDArray[np.uint8]]) -> str:
+    """What an array of uint8 images of this shape [N, C, H, W] has as its mark in a listing, from its parts in turn."""
+    found = hashlib.sha256(json.dumps(["|u1", list(shape)]).encode())
+    for chunk in chunks:
+        found.update(np.ascontiguousarray(chunk).data)
+    return found.hexdigest()
+
+
 def what_differs(before: Listing, after: Listing) -> str:
     """In what a data set differs from what it was, in words; "" if in nothing."""
     if before.kind != after.kind:

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from anybudget.data.arrays import Array, PartName, StoredPart, source_from_arrays
-from anybudget.data.images import COLOUR_MODES, GREY_MODES, Target, to_mode
-from anybudget.data.preparation import resize
+from anybudget.data.arrays import Array, ArrayLike, PartName, StoredPart, as_array, source_from_arrays
+from anybudget.data.datasets import MapDataset, TableDataset, as_map, pair, pixels_of
+from anybudget.data.on_datasets import source_of_datasets, stays
 from anybudget.data.sources import DataSettings
 from anybudget.data.splits import DataSplits, split_source
 from anybudget.errors import DataError
-
-ArrayLike = Tensor | Array | Sequence[Any]
-"""A tensor, a NumPy array, or what NumPy makes an array of."""
-
-
-class MapDataset(Protocol):
-    """A map-style data set, such as torch's and torchvision's: a length, and (image, label) for every index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Any: ...
 
 
 def from_tensors(
@@ -65,7 +52,7 @@ def from_tensors(
     pairs: dict[PartName, tuple[ArrayLike, ArrayLike] | None]
     pairs = {"training": (images, labels), "validation": validation, "test": test}
     stored = {
-        part: StoredPart(f"{part} images", _array(pair[0]), f"{part} labels", _array(pair[1]), channels_first=True)
+        part: StoredPart(f"{part} images", as_array(pair[0]), f"{part} labels", as_array(pair[1]), channels_first=True)
         for part, pair in pairs.items()
         if pair is not None
     }
@@ -77,14 +64,14 @@ def from_tensors(
 
 
 def from_dataset(
-    dataset: MapDataset,
+    dataset: MapDataset | TableDataset,
     *,
-    validation: MapDataset | None = None,
-    test: MapDataset | None = None,
+    validation: MapDataset | TableDataset | None = None,
+    test: MapDataset | TableDataset | None = None,
     class_names: Sequence[str] | None = None,
     settings: DataSettings | None = None,
 ) -> DataSplits:
-    """A data source of a map-style data set, such as a `torch.utils.data.Dataset`: read once, and kept in memory.
+    """A data source of a map-style data set, such as those of torch, torchvision and Hugging Face's `datasets`.
 
     >>> import torch
     >>> from torch.utils.data import TensorDataset
@@ -93,10 +80,13 @@ def from_dataset(
     >>> from_dataset(TensorDataset(images, labels), class_names=["a", "b", "c"]).class_names
     ('a', 'b', 'c')
 
-    Random transforms belong to training, not into `dataset`: images are read once, and augmented in every epoch.
+    Random transforms belong to training, not into `dataset`: an item has to be the same whenever it is read. Images are
+    kept in memory where there is room, or as `settings.reading` says; others are read item by item when they are
+    wanted, by processes that are forked.
 
     Args:
-        dataset: gives (image, label) for every index: the image is a PIL image, or an array or tensor as in
+        dataset: gives (image, label) for every index, or is a loaded `datasets.Dataset` with the columns "image" and
+            "label": the image is a PIL image, or an array or tensor as in
             `from_tensors` without its first dimension; the label is a number from 0, or a name.
         validation: the validation split; drawn from `dataset` if None.
         test: the test split; drawn from `dataset` if None.
@@ -107,20 +97,23 @@ def from_dataset(
         DataError: an item is no image with a label, images differ in shape, or as in `from_tensors`.
     """
     settings = settings or DataSettings()
-    names = getattr(dataset, "classes", None) if class_names is None else class_names
-    images, labels = _collected("training", dataset, settings.image_size)
-    others = (
-        None if part is None else _collected(name, part, settings.image_size)
-        for name, part in (("validation", validation), ("test", test))
-    )
-    validation_pair, test_pair = others
+    given: dict[PartName, MapDataset | TableDataset | None]
+    given = {"training": dataset, "validation": validation, "test": test}
+    parts = {part: as_map(found) for part, found in given.items() if found is not None}
+    names = getattr(parts["training"], "classes", None) if class_names is None else class_names
+    if stays(parts, settings):
+        opened = source_of_datasets(parts, settings, None if names is None else tuple(names))
+        return split_source("from_dataset", opened, settings, opened.listing)
+    pairs = {part: _collected(part, found, settings.image_size) for part, found in parts.items()}
+    images, labels = pairs["training"]
     return from_tensors(
-        images, labels, validation=validation_pair, test=test_pair, class_names=names, settings=settings
+        images,
+        labels,
+        validation=pairs.get("validation"),
+        test=pairs.get("test"),
+        class_names=names,
+        settings=settings,
     )
-
-
-def _array(values: ArrayLike) -> Array:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _collected(part: str, dataset: MapDataset, image_size: int | None) -> tuple[Array, Array]:
@@ -129,11 +122,8 @@ def _collected(part: str, dataset: MapDataset, image_size: int | None) -> tuple[
     labels = []
     for index in range(len(dataset)):
         where = f"{part} item {index}"
-        try:
-            image, label = dataset[index]
-        except (TypeError, ValueError):
-            raise DataError(f"{where}: is no pair of an image and a label: give a data set of such pairs") from None
-        images.append(_image(where, image, image_size))
+        image, label = pair(part, dataset, index)
+        images.append(pixels_of(where, image, image_size))
         if images[-1].shape != images[0].shape or images[-1].dtype != images[0].dtype:
             raise DataError(
                 f"{where}: has an image of {list(images[-1].shape)} {images[-1].dtype}, item 0 of "
@@ -144,23 +134,3 @@ def _collected(part: str, dataset: MapDataset, image_size: int | None) -> tuple[
     if not images:
         raise DataError(f"the {part} data set is empty: give one with images")
     return torch.stack(images).numpy(), np.asarray(labels)
-
-
-def _image(where: str, image: Any, image_size: int | None) -> Tensor:
-    """One image as [C, H, W]; of 8 bits it is scaled here, so that images may have different sizes."""
-    if isinstance(image, Image.Image):
-        channels = 3 if image.mode in COLOUR_MODES else 1
-        deep = image.mode not in COLOUR_MODES | GREY_MODES  # more than 8 bits, scaled by the range of all images
-        converted = np.asarray(image, np.float32) if deep else np.array(to_mode(image, Target(channels, None)))
-        pixels = torch.from_numpy(converted)
-    elif isinstance(image, Tensor | np.ndarray):
-        pixels = torch.as_tensor(image)
-    else:
-        raise DataError(f"{where}: its image is a {type(image).__name__}: give a PIL image, an array or a tensor")
-    if pixels.ndim == 3 and pixels.shape[2] in (1, 3) and pixels.shape[0] not in (1, 3):
-        pixels = pixels.permute(2, 0, 1)
-    if pixels.ndim == 2:
-        pixels = pixels.unsqueeze(0)
-    if pixels.ndim != 3:
-        raise DataError(f"{where}: its image has shape {list(pixels.shape)}: give [C, H, W] or [H, W]")
-    return resize(pixels.unsqueeze(0), image_size)[0] if pixels.dtype == torch.uint8 else pixels
