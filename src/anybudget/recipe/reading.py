@@ -18,7 +18,7 @@ from anybudget.recipe.problems import problems
 from anybudget.recipe.sections import Recipe
 from anybudget.storage.toml import read_toml, read_value
 
-RUNTIME_KEYS = ("threads", "device", "devices", "nodes", "deterministic", "checkpoint_seconds")
+RUNTIME_KEYS = ("threads", "device", "devices", "nodes", "deterministic", "checkpoint_seconds", "logger")
 """Keys that say how a run is carried out, not what it does: it may be resumed under others."""
 
 

@@ -229,7 +229,8 @@ class Recipe(Settings):
 
     Training runs in `devices` processes on each of `nodes` machines, in `precision` (32-true, bf16-mixed or 16-mixed),
     and saves itself every `checkpoint_seconds`; 0 after every step. With `deterministic`, PyTorch computes with
-    algorithms alone that give the same bits every time: GPUs resume exactly only so.
+    algorithms alone that give the same bits every time: GPUs resume exactly only so. `logger` names where metrics of
+    every epoch go besides CSV files.
 
     Example:
         >>> from pathlib import Path
@@ -239,7 +240,7 @@ class Recipe(Settings):
         (0, 729)
     """
 
-    UNSAID: ClassVar[frozenset[str]] = frozenset({"deterministic"})
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"deterministic", "logger"})
 
     name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -250,6 +251,7 @@ class Recipe(Settings):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: bool = False
     checkpoint_seconds: NonNegative = 300.0
+    logger: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default=[])
     data: DataSection = DataSection()
     space: SpaceSettings
     costs: CostsSection = CostsSection()

@@ -8,6 +8,7 @@ from anybudget.evaluation.metrics import check_metric
 from anybudget.generator.interval import TrainedInterval
 from anybudget.recipe import Recipe
 from anybudget.runs.context import RunContext
+from anybudget.runs.loggers import check_loggers
 from anybudget.runs.teaching import largest
 from anybudget.spaces.blocks import InvertedBottleneckSpec
 from anybudget.training.distillation import check_teacher
@@ -31,6 +32,7 @@ def check_recipe(run: RunContext) -> None:
             interval.position(terms, run.cost.name, budget_set)
     check_metric(recipe.search.metric, run.space.classes)
     check_trainings(recipe)
+    check_loggers(recipe.logger)
     _check_drop_path(run)
 
 

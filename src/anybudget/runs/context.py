@@ -27,6 +27,7 @@ from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
 from anybudget.runs.generators import build_generator, load_generator
 from anybudget.runs.judging import evaluator_settings, scored_data
 from anybudget.runs.kernels import compare_kernels, note_kernels
+from anybudget.runs.loggers import opened
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.work import Work, as_memory_error
 from anybudget.runs.workers import choose_workers, note_workers
@@ -358,7 +359,11 @@ class RunContext:
                 request,
                 processes=lambda: self.processes,
                 seconds=self.recipe.checkpoint_seconds,
-                common=TrainingContext(progress=self.progress, choose_threads=threads.choose),
+                common=TrainingContext(
+                    progress=self.progress,
+                    choose_threads=threads.choose,
+                    loggers=opened(self.recipe.logger, self.folder.path),
+                ),
             )
             compare_kernels(self.folder, self.device)
             yield work

@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,15 @@ def no_log(_row: Row) -> None:
     """Keep no metrics."""
 
 
+OpenLoggers = Callable[[str], AbstractContextManager[Log]]
+"""Opens what else receives rows, for a training by its name, until it ends."""
+
+
+def no_loggers(_name: str) -> AbstractContextManager[Log]:
+    """Open none."""
+    return nullcontext(no_log)
+
+
 ChooseThreads = Callable[[Callable[[], float]], None]
 """Decides with how many threads torch computes, given work that can be timed: it returns the seconds that it took."""
 
@@ -52,7 +61,8 @@ class TrainingContext:
     `choose_threads` is given a step of a training that begins, on the CPU and in one process, before it does.
     `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
     learning rate; 0 stops at the first. `notices` says whether a training tells where it resumes and that it is no
-    better than guessing; one of many short ones does not.
+    better than guessing, and whether `loggers` are opened, by its name, which get its rows as `log` does; one of many
+    short ones does not.
     """
 
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
@@ -62,6 +72,7 @@ class TrainingContext:
     rollbacks: int = 0
     choose_threads: ChooseThreads = keep_threads
     notices: bool = True
+    loggers: OpenLoggers = no_loggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,35 +167,49 @@ class EpochLoop:
         elif self.context.processes.count == 1 and self.context.processes.device.type == "cpu":
             with suppress(TrainingError):  # training will meet it again, and says more about it
                 self.context.choose_threads(self._trial(step))
-        for done in self._rows:
-            self.context.log(done)
-        with self.context.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
-            task.advance((self.epoch - 1) * self.steps_per_epoch + self._step)
-            # One that has ended early within an epoch still has that epoch's metrics to give.
-            while self.epoch <= self.epochs and (self._step or not finished()):
-                if self.context.rollbacks and not self._step:
-                    self._epoch_start = copy.deepcopy(self._state())
-                try:
-                    self._epoch(step, task, finished)
-                except TrainingError as error:
-                    task.advance(-self._step)
-                    self._roll_back(error)
-                    continue
-                self._rows.append(
-                    {
-                        **row(self.epoch, self._sums),
-                        "seconds": self._seconds,
-                        WAITING: round(self._waits.seconds, 3),
-                    }
-                )
-                self.context.log(self._rows[-1])
-                self._sums, self._seconds, self._step, self._waits = {}, 0.0, 0, Waits()
-                self.epoch += 1
-            # What follows may be interrupted, too, and then begins with a finished training.
-            self._save()
+        with self._opened_log() as log:
+            for done in self._rows:
+                log(done)
+            with self.context.progress.task(self.name, self.epochs * self.steps_per_epoch) as task:
+                task.advance((self.epoch - 1) * self.steps_per_epoch + self._step)
+                # One that has ended early within an epoch still has that epoch's metrics to give.
+                while self.epoch <= self.epochs and (self._step or not finished()):
+                    if self.context.rollbacks and not self._step:
+                        self._epoch_start = copy.deepcopy(self._state())
+                    try:
+                        self._epoch(step, task, finished)
+                    except TrainingError as error:
+                        task.advance(-self._step)
+                        self._roll_back(error)
+                        continue
+                    self._rows.append(
+                        {
+                            **row(self.epoch, self._sums),
+                            "seconds": self._seconds,
+                            WAITING: round(self._waits.seconds, 3),
+                        }
+                    )
+                    log(self._rows[-1])
+                    self._sums, self._seconds, self._step, self._waits = {}, 0.0, 0, Waits()
+                    self.epoch += 1
+                # What follows may be interrupted, too, and then begins with a finished training.
+                self._save()
         self._compare_with_guessing(loss)
         if self.context.processes.main and self.context.notices:
             say_if_long(self.name, self._rows)
+
+    @contextmanager
+    def _opened_log(self) -> Iterator[Log]:
+        """What gets the rows of this training."""
+        context = self.context
+        opened = context.loggers if context.notices and context.processes.main else no_loggers
+        with opened(self.name) as also:
+
+            def log(row: Row) -> None:
+                context.log(row)
+                also(row)
+
+            yield log
 
     def _compare_with_guessing(self, loss: str) -> None:
         """Say so if the last epoch was no better than guessing: all that builds on it would be in vain."""
