@@ -17,6 +17,7 @@ from anybudget.nets import build_network
 from anybudget.nets.compiled.build import SWITCH
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
+from anybudget.runtime.device import moved
 from anybudget.training.retrain import train_network
 from conftest import open_run, stop_after
 
@@ -103,3 +104,11 @@ def test_a_graph_trains_the_same_network(recipe_file: Path, tmp_path: Path, monk
         states.append(network.state_dict())
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_batches_arrive_whole() -> None:
+    """Copies from pinned memory do not wait, and are not overtaken by what is written there afterwards."""
+    batches = [torch.full((512, 3, 32, 32), float(number)) for number in range(20)]
+    arrived = [moved(batch, torch.device(DEVICE)) for batch in batches]
+    assert all(bool((batch == number).all()) for number, batch in enumerate(arrived))
+    assert moved(batches[0], torch.device("cpu")) is batches[0]

@@ -16,6 +16,7 @@ from anybudget.data.mixing import BatchDraw, Mixing, RandomErasing, with_partner
 from anybudget.data.protocol import DataSource, Split
 from anybudget.data.random import Keys, Use, epoch_order, image_keys, uniform
 from anybudget.errors import DataError
+from anybudget.runtime.device import moved
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ class TrainingBatches:
         read = [indices[places] for indices, (places, _) in zip(batches, wanted, strict=True)]
         reading = self._reading(epoch, read)
         for number, (indices, (_, partners), images) in enumerate(zip(read, wanted, reading, strict=True), start):
-            batch = self._finished(images.to(device), indices, epoch)
-            labels = self.images.labels[indices].to(device)
+            batch = self._finished(moved(images, device), indices, epoch)
+            labels = moved(self.images.labels[indices], device)
             if self.mixing is not None:
                 draw = BatchDraw(self.seed, epoch, number)
                 batch, labels = self.mixing.mixed(batch, labels, partners.to(device), draw)

@@ -30,6 +30,7 @@ from anybudget.nets.norms import calibrating, restore, statistics
 from anybudget.nets.prefix_tree import Node, build_prefix_tree, run_prefix_tree
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.batch_parts import FEWEST
+from anybudget.runtime.device import moved
 from anybudget.runtime.progress import SILENT, Task
 from anybudget.runtime.workers import Piece, Workers
 from anybudget.storage.journal import Journal
@@ -369,4 +370,4 @@ def among_highest(logits: Tensor, labels: Tensor) -> Tensor:
 def prepare(batch: Tensor, data: DataSource, network: nn.Module) -> Tensor:
     """Images uint8 `[N, C, H, W]` as a network takes them: normalised, channels last, on its device."""
     device = next(network.parameters()).device
-    return data.normalise(batch.to(device)).contiguous(memory_format=torch.channels_last)
+    return data.normalise(moved(batch, device)).contiguous(memory_format=torch.channels_last)

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from anybudget.runtime.device import moved
+
 
 class Batches(Protocol):
     """The batches of every epoch, as a function of the epoch's number, so that a training can be resumed within one."""
@@ -60,4 +62,4 @@ class ListedBatches:
         for number in order[start:].tolist():
             images, labels = self._batches[number]
             mine = share(torch.arange(len(labels)))
-            yield images[mine].to(device), labels[mine].to(device)
+            yield moved(images[mine], device), moved(labels[mine], device)

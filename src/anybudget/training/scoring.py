@@ -15,6 +15,7 @@ from anybudget.nets import Supernet
 from anybudget.nets.modes import scoring
 from anybudget.nets.prefix_tree import forward_many
 from anybudget.runtime.accounting import TrainingSpending
+from anybudget.runtime.device import moved
 from anybudget.runtime.distributed import Processes
 from anybudget.spaces import PathEncoding
 
@@ -47,8 +48,8 @@ class PathScorer:
         device, spent = next(self._supernet.parameters()).device, self._spent
         batch = self._data.validation.sample(self._images, self._seed + self._calls, balanced=True)
         self._calls += 1
-        x = self._data.normalise(batch.images.to(device)).contiguous(memory_format=torch.channels_last)
-        labels = batch.labels.to(device)
+        x = self._data.normalise(moved(batch.images, device)).contiguous(memory_format=torch.channels_last)
+        labels = moved(batch.labels, device)
         with scoring(self._supernet), self._processes.precision():
             losses = [float(F.cross_entropy(logits, labels)) for logits in forward_many(self._supernet, paths, x)]
         seconds = time.perf_counter() - started
