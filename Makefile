@@ -74,5 +74,5 @@ $(TRAIN_READY): pyproject.toml constraints.txt constraints-train.txt
 	$(PYTHON) -m venv $(TRAIN)
 	grep -v '^torch==' constraints.txt > $(TRAIN)/constraints.txt
 	$(TRAIN)/bin/python -m pip install --quiet --constraint $(TRAIN)/constraints.txt --constraint constraints-train.txt \
-		--editable '.[train]' hypothesis pytest pytest-xdist
+		--editable '.[ray,train]' hypothesis pytest pytest-xdist
 	touch $(TRAIN_READY)
