@@ -195,9 +195,14 @@ class _Watch:
         return TrainingContext(processes=Processes(self.run.device), log=self.rows.append, notices=False)
 
 
-def _counted(first: float, seconds: float) -> int:
-    """How many steps are counted, where one takes `first` seconds and there are so many."""
-    return int(min(MOST, max(FEWEST, seconds / max(first, 1e-6))))
+def _counted(first: Time, seconds: float) -> int:
+    """How many steps are counted, where one takes `first` and there are so many seconds."""
+    return int(min(MOST, max(FEWEST, seconds / max(_effort(first), 1e-6))))
+
+
+def _effort(took: Time) -> float:
+    """What of the probe's seconds is used up: on a machine that others use, too, only what was computed."""
+    return min(took.seconds, took.processor_seconds or took.seconds)
 
 
 def _path(run: RunContext, supernet: Supernet, data: DataSource, seconds: float) -> tuple[Time, Time]:
@@ -216,9 +221,9 @@ def _path(run: RunContext, supernet: Supernet, data: DataSource, seconds: float)
 
     chosen = replace(watch.context(), choose_threads=_choose_threads(run))
     first, statistics = train(WARMING, chosen)
-    if WARMING * first.seconds > seconds:
+    if WARMING * _effort(first) > seconds:
         return first, statistics
-    return train(_counted(first.seconds, seconds), watch.context())
+    return train(_counted(first, seconds), watch.context())
 
 
 def _choose_threads(run: RunContext) -> Callable[[Callable[[], float]], None]:
@@ -243,8 +248,9 @@ def _mixture(run: RunContext, supernet: Supernet, data: DataSource, seconds: flo
         train_generator(generator, loss, run.cost.terms, batches, short, seed=run.recipe.seed, context=watch.context())
         return clock.read() / batches.per_epoch
 
-    first = train(1)
-    return first if first.seconds > seconds else train(_counted(first.seconds, seconds))
+    train(1)  # which takes memory and prepares kernels
+    second = train(1)
+    return second if _effort(second) > seconds else train(_counted(second, seconds))
 
 
 def _judge(run: RunContext, supernet: Supernet, networks: Sequence[Architecture], seconds: float) -> Time:
@@ -265,8 +271,8 @@ def _judge(run: RunContext, supernet: Supernet, networks: Sequence[Architecture]
     calibrated = min(settings.calibration_images, len(whole.train))
     more = (calibrated + len(whole.validation)) / (calibrated + len(part.validation))
     found, least = score(2 * workers.count), 2 * workers.count
-    if 2 * found.seconds < seconds:  # networks that are scored together share their beginnings: many, if there is time
-        found = score(max(least, _counted(found.seconds / workers.count, seconds)))
+    if 2 * _effort(found) < seconds:  # networks that are scored together share their beginnings: many, if there is time
+        found = score(max(least, _counted(found / workers.count, seconds)))
     return found * more
 
 
@@ -314,8 +320,8 @@ def _alone(run: RunContext, data: DataSource, architecture: Architecture, second
 
     train(1)
     step = train(WARMING)
-    if WARMING * step.seconds < 0.7 * seconds:
-        step = train(_counted(step.seconds, 0.7 * seconds))
+    if WARMING * _effort(step) < 0.7 * seconds:
+        step = train(_counted(step, 0.7 * seconds))
     part = Part(data, len(data.train), SCORED)
     with _timed() as found:
         calibration = data.train.sample(run.recipe.search.calibration_images, run.recipe.seed)
