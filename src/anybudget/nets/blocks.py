@@ -13,6 +13,7 @@ from anybudget.errors import ConfigError, shown
 from anybudget.nets.depthwise import DepthwiseConv2d
 from anybudget.nets.expand_depthwise import expand_depthwise
 from anybudget.nets.norm_activation import Norm, is_hooked, norm_activation, trains_plainly
+from anybudget.nets.pointwise import PointwiseConv2d
 from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec, SkipSpec
 from anybudget.spaces.blocks import ActivationName
 
@@ -174,6 +175,8 @@ def make_block(spec: BlockSpec) -> nn.Module:
 
 @make_block.register
 def _(spec: ConvSpec) -> nn.Module:
+    if spec.kernel == 1:
+        return ConvNormActivation(PointwiseConv2d(spec.in_channels, spec.out_channels, spec.stride), spec.activation)
     conv = nn.Conv2d(spec.in_channels, spec.out_channels, spec.kernel, spec.stride, spec.kernel // 2, bias=False)
     return ConvNormActivation(conv, spec.activation)
 
@@ -182,7 +185,7 @@ def _(spec: ConvSpec) -> nn.Module:
 def _(spec: SkipSpec) -> nn.Module:
     if spec.identity:
         return nn.Identity()
-    conv = nn.Conv2d(spec.in_channels, spec.out_channels, 1, spec.stride, bias=False)
+    conv = PointwiseConv2d(spec.in_channels, spec.out_channels, spec.stride)
     return ConvNormActivation(conv, None)
 
 

@@ -16,6 +16,7 @@ from anybudget.nets.blocks import activation, initialise, make_block
 from anybudget.nets.choice import SHARED_LAYERS, ChoiceLayer
 from anybudget.nets.mixture import weighted_sum
 from anybudget.nets.norm_activation import norm_activation
+from anybudget.nets.pointwise import strided_pointwise
 from anybudget.spaces.blocks import BlockSpec, Convolution
 from anybudget.spaces.resnet_bits import BasicBlockSpec, MaxPoolSpec
 
@@ -166,6 +167,8 @@ class QuantisedConv2d(nn.Conv2d):
         return quantise(x, self.steps[f"a{bits}"], levels, scale)
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.kernel_size[0] == 1 and self.stride[0] > 1:
+            return strided_pointwise(x, weight, None, self.stride[0])
         return F.conv2d(x, weight, None, self.stride, self.padding)
 
 
