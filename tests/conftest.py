@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import shlex
 import shutil
 import sys
@@ -278,6 +279,8 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
     """Run the command line in this process: exit code, standard output, standard error."""
     code = 0
     before = sys.argv
+    logger = logging.getLogger("anybudget")
+    heard = logger.handlers, logger.propagate, logger.level
     sys.argv = ["anybudget", *map(str, arguments)]
     try:
         cli.main()
@@ -285,6 +288,8 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
         code = int(stop.code or 0)
     finally:
         sys.argv = before
+        logger.handlers, logger.propagate, level = heard  # a command has its process to itself, and tests do not
+        logger.setLevel(level)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

@@ -217,7 +217,7 @@ TABLES = [
 ]
 
 MISSING = {"generator": "RUN", "generate": "RUN", "search": "RUN", "compare": "RUN", "rank": "RUN", "report": "RUN"}
-MISSING |= {"run": "RECIPE", "space": "RECIPE", "supernet": "RUN|RECIPE", "retrain": "RUN"}
+MISSING |= {"run": "RECIPE|DATA", "space": "RECIPE", "supernet": "RUN|RECIPE", "retrain": "RUN"}
 FLAGS = [
     *(mistake(f"{name}-alone", name, f"Missing argument '{what}'") for name, what in MISSING.items()),
     *(mistake(f"{name}-unknown-flag", f"{name} x --nope", "No such option: --nope") for name in MISSING),

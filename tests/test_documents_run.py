@@ -60,7 +60,7 @@ epochs = 1
 batch_size = 16
 learning_rate = 0.1
 """
-PLACEHOLDERS = {"RUN", "RECIPE"}
+PLACEHOLDERS = {"RUN", "RECIPE", "FOLDER"}
 
 
 def python_blocks(path: Path) -> list[str]:

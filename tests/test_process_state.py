@@ -129,7 +129,7 @@ def test_deterministic_algorithms_are_asked_for_within_a_block(wanted: bool) -> 
     before = process_state()
     with deterministic(wanted):
         assert torch.are_deterministic_algorithms_enabled() == wanted
-        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == wanted
+        assert "CUBLAS_WORKSPACE_CONFIG" in os.environ or not wanted
     assert process_state() == before
 
 

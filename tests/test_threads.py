@@ -66,7 +66,7 @@ def contents(run: Run) -> dict[str, bytes]:
     rows = list(run.folder.path.rglob("*.csv"))
     timeless = {
         str(path.relative_to(run.folder.path)): "\n".join(
-            line.rpartition(",")[0] for line in path.read_text().splitlines()
+            line.rsplit(",", 2)[0] for line in path.read_text().splitlines()
         ).encode()
         for path in rows
     }

@@ -169,10 +169,10 @@ def test_a_listing_that_is_lost_leaves_the_digest(place: Path) -> None:
 
 
 def test_the_same_data_in_other_splits_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anybudget.data import splits
+    from anybudget.data import drawing
 
-    draw = splits.stratified
-    monkeypatch.setattr(splits, "stratified", lambda labels, fractions, seed: draw(labels, fractions, seed + 1))
+    draw = drawing.stratified
+    monkeypatch.setattr(drawing, "stratified", lambda labels, fractions, seed: draw(labels, fractions, seed + 1))
     with pytest.raises(RunError, match="the same data, but in other splits"):
         _ = Run.open(place / "run").data
 

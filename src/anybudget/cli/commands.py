@@ -206,11 +206,14 @@ def search(
     """Answer budgets with any strategy; never over any of them."""
     if instant:
         otherwise = judging(race, engine, address, workers, data)
-        answer_instantly(target, budget, as_json=as_json, strategy=strategy or ANSWERS, otherwise=otherwise)
+        answer_instantly(
+            target, budget, as_json=as_json, strategy=ANSWERS if strategy is None else strategy, otherwise=otherwise
+        )
         return
     with engine_of(engine, address, workers) as evaluating:
         opened = with_engine(open_run(target, data), evaluating, workers)
-        answers = opened.search_with(strategy or opened.recipe.search.strategy, budgets_of(opened, budget), race=race)
+        asked = opened.recipe.search.strategy if strategy is None else strategy
+        answers = opened.search_with(asked, budgets_of(opened, budget), race=race)
     candidates = [found.to_dict() for found in answers]
     if as_json:
         out.print_json(json.dumps(candidates))

@@ -14,7 +14,7 @@ from anybudget.data.images import GREY_MODES, REDUCED, Target, bounded, header, 
 from anybudget.data.shards import CLASSES, LABEL
 from anybudget.errors import DataError, reason
 from anybudget.runtime.progress import Progress, SilentProgress
-from anybudget.storage.files import UNFINISHED
+from anybudget.storage.files import UNFINISHED, write_whole
 
 SHARD_BYTES = 256 * 10**6
 """About how large a tar file becomes."""
@@ -74,7 +74,7 @@ def pack(
                 writer.close()
                 shards, size = shards + writer.count, size + writer.size
         names = next(iter(parts.values()))
-        (out / CLASSES).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", errors="surrogateescape")
+        write_whole(out / CLASSES, "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise DataError(f"{error.filename or out}: cannot be packed ({reason(error)}): look at the disk") from None
     return Packed(total, shards, size)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from anybudget.nets.blocks import ConvNormActivation, InvertedBottleneck, KernelBranch
 from anybudget.nets.depthwise import DepthwiseConv2d
 from anybudget.nets.norms import folded
+from anybudget.nets.pointwise import PointwiseConv2d
 
-_PLAIN = (nn.Conv2d, DepthwiseConv2d)
+_PLAIN = (nn.Conv2d, DepthwiseConv2d, PointwiseConv2d)
 """Convolutions that are nothing but a convolution in evaluation mode; one that quantises its weights is not."""
 
 

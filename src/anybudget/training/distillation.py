@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -56,7 +56,7 @@ def timm_teacher(settings: TeacherSettings, data: DataSource) -> nn.Module:
         model: nn.Module = create(settings.model, num_classes=data.classes, checkpoint_path=settings.weights)
     except OSError as error:
         problem = f"cannot be read: {error.strerror or 'no such file'}"
-    except (pickle.UnpicklingError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (UnpicklingError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         problem = f"does not hold the weights of {settings.model} for {data.classes} classes: {_first_line(error)}"
     if problem:
         raise ConfigError(f"retrain.teacher.weights: {settings.weights} {problem}")
