@@ -155,18 +155,7 @@ class EpochLoop:
             TrainingError: the loss is not finite, and no rollback is left.
             Stopped: training was asked to stop, and has been saved.
         """
-        checkpoint = self.context.checkpoint
-        self.context.processes.check_batch(self.batches.size)
-        self._model = model
-        self._parts |= {"model": model, **parts}
-        saved = checkpoint.load()
-        if saved is not None and not self._is_beyond(saved):
-            self._load(saved)
-            if self.context.notices:
-                logger.info("%s: resumes from %s", self.name, self.where)
-        elif self.context.processes.count == 1 and self.context.processes.device.type == "cpu":
-            with suppress(TrainingError):  # training will meet it again, and says more about it
-                self.context.choose_threads(self._trial(step))
+        self._begin(model, parts, step)
         with self._opened_log() as log:
             for done in self._rows:
                 log(done)
@@ -182,21 +171,35 @@ class EpochLoop:
                         task.advance(-self._step)
                         self._roll_back(error)
                         continue
-                    self._rows.append(
-                        {
-                            **row(self.epoch, self._sums),
-                            "seconds": self._seconds,
-                            WAITING: round(self._waits.seconds, 3),
-                        }
-                    )
-                    log(self._rows[-1])
-                    self._sums, self._seconds, self._step, self._waits = {}, 0.0, 0, Waits()
-                    self.epoch += 1
+                    log(self._end_epoch(row))
                 # What follows may be interrupted, too, and then begins with a finished training.
                 self._save()
         self._compare_with_guessing(loss)
         if self.context.processes.main and self.context.notices:
             say_if_long(self.name, self._rows)
+
+    def _begin(self, model: nn.Module, parts: Mapping[str, Stateful], step: Step) -> None:
+        """Resume where there is something to resume, or else choose the number of threads."""
+        context = self.context
+        context.processes.check_batch(self.batches.size)
+        self._model = model
+        self._parts |= {"model": model, **parts}
+        saved = context.checkpoint.load()
+        if saved is not None and not self._is_beyond(saved):
+            self._load(saved)
+            if context.notices:
+                logger.info("%s: resumes from %s", self.name, self.where)
+        elif context.processes.count == 1 and context.processes.device.type == "cpu":
+            with suppress(TrainingError):  # training will meet it again, and says more about it
+                context.choose_threads(self._trial(step))
+
+    def _end_epoch(self, row: Callable[[int, Mapping[str, float]], Row]) -> Row:
+        """The metrics of the epoch that is done; the next one begins."""
+        waited = round(self._waits.seconds, 3)
+        self._rows.append({**row(self.epoch, self._sums), "seconds": self._seconds, WAITING: waited})
+        self._sums, self._seconds, self._step, self._waits = {}, 0.0, 0, Waits()
+        self.epoch += 1
+        return self._rows[-1]
 
     @contextmanager
     def _opened_log(self) -> Iterator[Log]:
