@@ -67,3 +67,10 @@ def test_times(tmp_path: Path) -> None:
     assert "4 min 0 s" in times.find("tfoot")[0].text()
     widths = [rect.number("width") for rect in times.find("rect")]
     assert widths[0] == pytest.approx(3 * widths[1], rel=0.02)
+
+
+def test_waiting_for_images_is_shown_where_it_was_measured(tmp_path: Path) -> None:
+    header, *lines = TRAINING_CSV.splitlines()
+    waited = "\n".join([f"{header},waiting_seconds", *(f"{line},{0.25 * number}" for number, line in enumerate(lines))])
+    training = section(report(tmp_path, {"supernet.csv": waited}), "training")
+    assert rows(training)[2] == ["3", "0.5", "75", "0.01", "3", "0.5"]

@@ -35,6 +35,8 @@ STAGES = {
 
 TRAINING_COLUMNS = ("epoch", "loss", "train_top1_percent", "learning_rate", "seconds")
 GENERATOR_COLUMNS = ("epoch", "cross_entropy", "budget_gap_percent", "temperature", "seconds")
+LATER_COLUMNS = ("waiting_seconds",)
+"""What runs from before lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ def read_run(run: Path) -> RunContents:
         recipe=recipe,
         provenance=_read_provenance(run / "provenance.json"),
         stages=_read_stages(folder),
-        supernet=read_curve(run / "supernet.csv", TRAINING_COLUMNS),
-        generator=read_curve(run / "generator.csv", GENERATOR_COLUMNS),
+        supernet=read_curve(run / "supernet.csv", TRAINING_COLUMNS, LATER_COLUMNS),
+        generator=read_curve(run / "generator.csv", GENERATOR_COLUMNS, LATER_COLUMNS),
         answers=tuple(read_records(run / "candidates.jsonl", Answer)),
         random=tuple(read_records(run / "random.jsonl", Measured)),
         comparison=read_record(run / "compare.json", Comparison),
@@ -124,7 +126,7 @@ def _read_retrained(folder: Path) -> tuple[tuple[RetrainedNetwork, ...], tuple[s
     for path in folders:
         result = read_record(path / "result.json", Retrained)
         if result is not None:
-            curve = read_curve(path / "retrain.csv", TRAINING_COLUMNS)
+            curve = read_curve(path / "retrain.csv", TRAINING_COLUMNS, LATER_COLUMNS)
             finished.append(RetrainedNetwork(path.name, result, curve))
         elif (path / "retrain.csv").exists():
             unfinished.append(path.name)

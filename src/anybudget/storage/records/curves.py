@@ -26,8 +26,8 @@ class Curve:
         return tuple(zip(*self.columns.values(), strict=True))
 
 
-def read_curve(path: Path, names: Sequence[str]) -> Curve | None:
-    """The columns `names` of a CSV file; None where the file is missing or has no row yet.
+def read_curve(path: Path, names: Sequence[str], also: Sequence[str] = ()) -> Curve | None:
+    """The columns `names` of a CSV file, and those of `also` that it has; None where it is missing or has no row yet.
 
     A value may be nan or infinite: a report of a training that went astray is worth having.
     """
@@ -45,7 +45,8 @@ def read_curve(path: Path, names: Sequence[str]) -> Curve | None:
         raise RunError(f'{path}, line 1: lacks the column "{missing[0]}"; found {shorten(", ".join(header))}')
     if not rows:
         return None
-    return Curve({name: tuple(row[name] for row in rows) for name in names})
+    shown = [*names, *(name for name in also if name in header)]
+    return Curve({name: tuple(row[name] for row in rows) for name in shown})
 
 
 def _csv_row(where: str, header: Sequence[str], row: Sequence[str]) -> dict[str, float]:
