@@ -59,13 +59,11 @@ def main() -> None:
     parser.add_argument("--precision", default="32-true", help="one or several, with commas between")
     arguments = parser.parse_args()
     console = Console(width=120)
-    found = {
-        precision: measured(arguments.device, precision, arguments.images, arguments.steps)
-        for precision in arguments.precision.split(",")
-    }
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     console.print(f"measured ({where}, {machine()}), batches of {arguments.images} images of 224 pixels:")
-    for precision, figures in found.items():
+    found: dict[str, Measured] = {}
+    for precision in arguments.precision.split(","):
+        found[precision] = figures = measured(arguments.device, precision, arguments.images, arguments.steps)
         console.print(
             f"{precision}: {figures.paths:,.1f} images/s for a path of {figures.macs / 1e6:.0f} M MACs on average, "
             f"{figures.mixtures:,.1f} images/s for a generator's mixture; gradients of a path "
