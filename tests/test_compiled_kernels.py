@@ -330,3 +330,4 @@ def test_a_damaged_note_of_kernels_decides_nothing(text: str, recipe_file: Path,
     run = open_run(recipe_file, tmp_path / "run")
     (tmp_path / "run" / "kernels.json").write_text(text)
     run.train_supernet()
+    assert run.folder.finished("supernet")
