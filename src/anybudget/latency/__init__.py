@@ -1,0 +1,1 @@
+"""Milliseconds of networks on a device: measuring them, a model of them, and what may be promised."""
