@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation, Overflow
 from difflib import get_close_matches
@@ -13,10 +13,13 @@ from anybudget.errors import BudgetError, shorten, shown
 
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _TERM = re.compile(
-    r"^(?P<cost>[A-Za-z_]\w*)\s*(?P<relation>[<>=≤≥]+)\s*"
-    r"(?P<number>[^A-Za-z\s<>=≤≥]+(?:[eE][+-]?\d+)?)\s*(?P<suffix>[A-Za-z]*)$"
+    r"^(?P<cost>[A-Za-z_]\w*(?:\.\w+)?)\s*(?P<relation>[<>=≤≥]+)\s*"
+    r"(?P<number>[^A-Za-z\s<>=≤≥%]+(?:[eE][+-]?\d+)?)\s*(?P<suffix>[A-Za-z]*|%)$"
 )
 _SUFFIX_LIST = "suffixes are k (thousand), M (million), G or B (10^9) and T (10^12)"
+Ranges = Callable[[str], tuple[float, float]]
+"""The least and the greatest value that the networks of a space have of a cost."""
+
 _EXAMPLE = 'write budgets like "macs<=2M" or "macs<=2M, params<=100k"'
 
 
@@ -88,12 +91,15 @@ class BudgetSet:
         return {budget.cost: budget.limit - costs[budget.cost] for budget in self.budgets}
 
     @classmethod
-    def parse(cls, text: str, known: Collection[str] | None = None) -> BudgetSet:
+    def parse(cls, text: str, known: Collection[str] | None = None, ranges: Ranges | None = None) -> BudgetSet:
         """Read `"macs<=300M, params<=4M"`; suffixes k, M, G (or B) and T are powers of ten.
+
+        `latency_ms<=40%` is a limit that lies at 40% of the interval that the networks of a space reach.
 
         Args:
             text: one budget, or several separated by commas.
             known: the names of the costs that may be limited; any if None.
+            ranges: what is reached, for limits in percent; they are refused if None.
 
         Raises:
             BudgetError: a term is malformed, a limit is not a positive finite number, a cost is not known or comes
@@ -104,10 +110,10 @@ class BudgetSet:
             raise BudgetError(f"empty budget; {_EXAMPLE}")
         if "" in terms:
             raise BudgetError(f"budget {shown(text)}: nothing stands before or after a comma; {_EXAMPLE}")
-        return cls(tuple(_parse_term(term, text, known) for term in terms))
+        return cls(tuple(_parse_term(term, text, known, ranges) for term in terms))
 
 
-def _parse_term(term: str, text: str, known: Collection[str] | None) -> Budget:
+def _parse_term(term: str, text: str, known: Collection[str] | None, ranges: Ranges | None) -> Budget:
     match = _TERM.match(term)
     if match is None:
         within = "" if term == text.strip() else f" in {shown(text)}"
@@ -129,8 +135,13 @@ def _parse_term(term: str, text: str, known: Collection[str] | None) -> Budget:
         problems.append(unknown_cost(cost, known, limit))
     if relation not in ("<=", "≤"):
         problems.append(f"a budget is an upper limit, so write <= instead of {relation}")
-    if suffix not in _SUFFIXES:
-        if cost.endswith(f"_{suffix}"):
+    if suffix == "%":
+        if ranges is None:
+            problems.append("a share of what a space reaches is known where a recipe is read; give a number")
+        elif limit > 100:
+            problems.append("expected at most 100%, which every network meets")
+    elif suffix not in _SUFFIXES:
+        if cost.partition(".")[0].endswith(f"_{suffix}"):
             meant = f"a limit on {cost} is in {suffix} already, so write {cost}<={match['number']}"
         elif suffix.upper() in _SUFFIXES:
             meant = f"did you mean {suffix.upper()}?"
@@ -139,7 +150,17 @@ def _parse_term(term: str, text: str, known: Collection[str] | None) -> Budget:
         problems.append(f"unknown suffix {shown(suffix)}: {meant}; {_SUFFIX_LIST}")
     if problems:
         raise BudgetError(f"budget {shown(term)}: {'; '.join(problems)}")
-    return Budget(cost, limit)
+    return Budget(cost, _between(limit / 100, *ranges(cost)) if suffix == "%" and ranges else limit)
+
+
+def _between(share: float, low: float, high: float) -> float:
+    """Where in an interval a share of it lies, rounded down to four digits where that is still within."""
+    limit = low + share * (high - low)
+    if limit <= 0:
+        return limit
+    step = 10.0 ** (math.floor(math.log10(limit)) - 3)
+    rounded = float(f"{math.floor(limit / step) * step:.4g}")
+    return rounded if rounded >= low else limit
 
 
 def unknown_cost(cost: str, known: Collection[str], limit: float | None = None) -> str:
@@ -151,7 +172,7 @@ def unknown_cost(cost: str, known: Collection[str], limit: float | None = None) 
         if limit is not None:
             half, same = Budget("macs", limit / 2), Budget("macs", limit)
             hint += f", so write {half}, or {same} if multiply-adds were meant, which many papers call FLOPs"
-    elif name.startswith("latency") or name.endswith(("_ms", "_us", "_s")):
+    elif name.startswith("latency") or name.partition(".")[0].endswith(("_ms", "_us", "_s")):
         hint = "; what was measured on a device is a cost where a recipe has a table of it, such as [costs.latency_ms]"
     elif close:
         hint = f"; did you mean {close[0]}?"

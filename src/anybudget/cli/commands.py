@@ -128,14 +128,13 @@ def space(
     recipe: RecipeArgument, budget: BudgetOption = None, overrides: SetOption = None, as_json: JsonOption = False
 ) -> None:
     """Show the size of a search space, what its networks cost, and whether budgets are reachable."""
-    from anybudget.budgets import BudgetSet
-    from anybudget.decoding.reachability import space_summary
+    from anybudget.decoding.reachability import parse_budgets, space_summary
     from anybudget.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     searched = loaded.build_space()
     costs = loaded.build_costs(searched, recipe.parent)
-    given = [BudgetSet.parse(text, costs) for text in budget] if budget else loaded.budget_sets()
+    given = [parse_budgets(text, costs) for text in budget] if budget else loaded.budget_sets()
     summary = space_summary(searched, costs, given, seed=loaded.seed)
     if as_json:
         out.print_json(json.dumps(summary))

@@ -60,11 +60,11 @@ def answer_instantly(
     given = ", ".join(name for name, value in otherwise.items() if value is not None)
     if given:
         raise ConfigError(f"--instant: judges and trains nothing, and reads no data, so leave out {given}")
-    from anybudget.budgets import BudgetSet
+    from anybudget.decoding.reachability import parse_budgets
     from anybudget.runs.instant import open_instantly
 
     recipe, generator = open_instantly(target)
-    asked = [BudgetSet.parse(text, generator.costs) for text in budgets] if budgets else recipe.budget_sets()
+    asked = [parse_budgets(text, generator.costs) for text in budgets] if budgets else recipe.budget_sets()
     rows = [proposal.to_dict() for proposal in generator.propose(asked)]
     if as_json:
         out.print_json(json.dumps(rows))

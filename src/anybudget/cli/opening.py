@@ -139,9 +139,9 @@ def open_or_create(target: Path, out_dir: Path | None, overrides: Sequence[str] 
 
 def budgets_of(opened: Run, texts: Sequence[str] | None) -> list[BudgetSet]:
     """The budgets that were given, or the recipe's."""
-    from anybudget.budgets import BudgetSet
+    from anybudget.decoding.reachability import parse_budgets
 
-    return [BudgetSet.parse(text, opened.costs) for text in texts] if texts else opened.recipe.budget_sets()
+    return [parse_budgets(text, opened.costs) for text in texts] if texts else opened.recipe.budget_sets()
 
 
 def counts_of(text: str) -> list[int]:

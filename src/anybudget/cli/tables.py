@@ -47,6 +47,9 @@ def print_space(summary: Mapping[str, Any]) -> None:
     for name, row in summary["costs"].items():
         table.add_row(name, *(exact_quantity(float(f"{row[key]:.12g}")) for key in ("min", "median", "max")))
     show(table)
+    for name, row in summary["costs"].items():
+        if "note" in row:
+            out.print(f"{name}: {row['note']}", markup=False)
     table = new_table("budgets", ("budgets", "reachable"))
     for row in summary["budgets"]:
         table.add_row(row["text"], "yes" if row["reachable"] else f"no: {row['reason']}")

@@ -21,6 +21,7 @@ COSTS: Registry[type[CostModel]] = Registry(
         "conv_macs": "anybudget.costs.counted:ConvMacs",
         "bitops": "anybudget.costs.counted:BitOps",
         "table": "anybudget.costs.table:TableCost",
+        "latency": "anybudget.costs.latency:LatencyCost",
     },
 )
 """Every registered cost by name."""
@@ -79,11 +80,17 @@ def unit_of(cost: str) -> str:
     """What follows a number, where only the cost's name is known: that of the class, or what the name ends with."""
     if cost in COSTS:
         return COSTS[cost].unit
+    cost = cost.partition(".")[0]
     return cost.rpartition("_")[2] if "_" in cost else cost
 
 
 def title_of(cost: str) -> str:
-    """A cost in words, with its unit, where only its name is known: `MACs (multiply-adds)`, `latency (ms)`."""
+    """A cost in words, with its unit, where only its name is known: `MACs (multiply-adds)`, `latency (ms)`.
+
+    Example:
+        >>> title_of("latency_ms.phone")
+        'latency, phone (ms)'
+    """
     if cost in COSTS:
         return COSTS[cost].title or _title(cost, COSTS[cost].unit)
     return _title(cost, unit_of(cost))
@@ -95,7 +102,8 @@ def shown_costs(costs: Iterable[str]) -> list[str]:
 
 
 def _title(name: str, unit: str) -> str:
-    words = name.removesuffix(f"_{unit}").replace("_", " ")
+    kind, _, which = name.partition(".")
+    words = ", ".join(filter(None, (kind.removesuffix(f"_{unit}").replace("_", " "), which.replace("_", " "))))
     return words if words == unit else f"{words} ({unit})"
 
 

@@ -40,7 +40,9 @@ class CostModel(ABC):
     """
 
     name: str
-    """What budgets call it; a name with an underscore ends with the unit, as `latency_ms` does."""
+    """What budgets call it; a name with an underscore ends with the unit, as `latency_ms` does.
+
+    What follows a dot tells several of one kind apart: `latency_ms.phone` and `latency_ms.server`."""
     unit: str
     """What follows a number: MACs, ms."""
     title: str = ""
@@ -63,6 +65,11 @@ class CostModel(ABC):
             ConfigError: the settings, or a file that they name, do not fit the space.
         """
         return cls(context.space)
+
+    @property
+    def note(self) -> str:
+        """What is said of the numbers below a table, such as how they were measured; nothing by default."""
+        return ""
 
     @abstractmethod
     def cost(self, architecture: Architecture) -> float:

@@ -68,7 +68,7 @@ class CostTable(BaseModel):
         try:
             return cls.model_validate(found)
         except ValidationError as error:
-            said = "; ".join(map(_problem, error.errors(include_url=False)[:5]))
+            said = "; ".join(map(problem_of, error.errors(include_url=False)[:5]))
             raise ConfigError(f"file: {path}: {said}; {way_out}") from None
 
     @classmethod
@@ -102,8 +102,8 @@ class CostTable(BaseModel):
             pairs=pairs,
         )
 
-    def terms(self, space: SearchSpace) -> CostTerms:
-        """The table as terms of the costs of `space`.
+    def terms(self, space: SearchSpace, scale: float = 1.0) -> CostTerms:
+        """The table as terms of the costs of `space`, every number times `scale`.
 
         Raises:
             ConfigError: it is a table of another space, or a decision or choice is missing or unknown.
@@ -130,7 +130,11 @@ class CostTable(BaseModel):
             pairwise[d, e] = np.stack(
                 [_row(pair.values[name], second, f"{where}.values.{name}") for name in first.choice_names]
             )
-        return _with_exact_sums(self.constant, unary, pairwise)
+        return _with_exact_sums(
+            scale * self.constant,
+            [scale * row for row in unary],
+            {pair: scale * values for pair, values in pairwise.items()},
+        )
 
 
 class TableSettings(CostSettings):
@@ -159,12 +163,12 @@ class TableCost(CostModel):
     def __init__(self, space: SearchSpace, name: str, table: CostTable) -> None:
         super().__init__(space)
         self.name, self.unit = name, table.unit
-        if not name.endswith(f"_{table.unit}"):
+        if not name.partition(".")[0].endswith(f"_{table.unit}"):
             raise ConfigError(
                 f"the table is in {table.unit}, so the cost's name has to end with it, as latency_{table.unit} does"
             )
         self._terms = table.terms(space)
-        _check_canonical(self)
+        check_canonical(self)
 
     @classmethod
     def from_context(cls, context: CostContext) -> Self:
@@ -188,7 +192,7 @@ class TableCost(CostModel):
         return self._terms
 
 
-def _problem(details: Any) -> str:
+def problem_of(details: Any) -> str:
     """One problem that pydantic found, in words of JSON."""
     location = ".".join(map(str, details["loc"]))
     if details["type"] == "missing":
@@ -230,7 +234,7 @@ def _with_exact_sums(
     )
 
 
-def _check_canonical(model: TableCost) -> None:
+def check_canonical(model: CostModel) -> None:
     """Check that the canonical form of a network costs no more than other choices that give the same network.
 
     Raises:

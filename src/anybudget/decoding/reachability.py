@@ -24,6 +24,15 @@ def reachable(terms: Mapping[str, CostTerms], cost: str) -> tuple[float, float]:
     return extremes(terms[cost])
 
 
+def parse_budgets(text: str, costs: Mapping[str, CostModel]) -> BudgetSet:
+    """Budgets as they are typed, on these costs; also as shares of what they reach, such as `latency_ms<=40%`.
+
+    Raises:
+        BudgetError: see `BudgetSet.parse`.
+    """
+    return BudgetSet.parse(text, costs, lambda cost: extremes(costs[cost].terms))
+
+
 def extremes(target: CostTerms) -> tuple[float, float]:
     """The smallest and the largest value of a cost over all choices."""
     low, high = map(target.cost, extreme_choices(target))
@@ -148,7 +157,10 @@ def space_summary(
         "size": space.size(),
         "networks": space.networks(),
         "decisions": len(space.decisions),
-        "costs": {name: _range(terms, name, sampled) for name in terms},
+        "costs": {
+            name: {**_range(terms, name, sampled), **({"note": model.note} if model.note else {})}
+            for name, model in costs.items()
+        },
         "budgets": [_reach(terms, budget_set) for budget_set in budgets],
     }
 

@@ -30,9 +30,33 @@ def costs_section(value: Any) -> type[CostsSection]:
     if not isinstance(value, Mapping):
         return CostsSection
     for name in value:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-            raise ConfigError(f"costs: {shown(name)}: a budget cannot name it; use letters, digits and _")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)?", name):
+            raise ConfigError(
+                f"costs: {shown(name)}: a budget cannot name it; use letters, digits and _, and one dot to tell costs "
+                "of one kind apart, such as latency_ms.phone"
+            )
     return _with_tables(**{name: _table(name, table) for name, table in value.items()})
+
+
+def with_whole_names(data: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as plain data in which `[costs.latency_ms.phone]` is the table of the cost `latency_ms.phone`.
+
+    A table within a table of `[costs]` is one of its own, unless the settings of the outer one have such a key.
+    """
+    found: dict[str, Any] = {}
+    for name, table in _tables(data).items():
+        inner = {key: value for key, value in table.items() if isinstance(value, dict) and not _has(name, table, key)}
+        found |= {f"{name}.{key}": value for key, value in inner.items()}
+        if len(inner) < len(table) or not inner:
+            found[name] = {key: value for key, value in table.items() if key not in inner}
+    others = {name: table for name, table in (data.get("costs") or {}).items() if not isinstance(table, dict)}
+    return {**data, "costs": {**others, **found}} if found else data
+
+
+def _has(name: str, table: Mapping[str, Any], key: str) -> bool:
+    """Whether a table `[costs.NAME]` has this key by its settings."""
+    kind = _kind(name, table)
+    return kind in COSTS and key in COSTS[kind].settings_type.model_fields
 
 
 @cache

@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from anybudget.costs import CostModel
 from anybudget.data.sources import READING_KEYS
 from anybudget.errors import BudgetError, ConfigError, reason, shown
 from anybudget.reading import UnreadableError, read_text, resolved_path, unreadable_as
 from anybudget.recipe.assembly import TABLES, recipe_type, registered_settings
-from anybudget.recipe.costs import place_files
+from anybudget.recipe.costs import place_files, with_whole_names
 from anybudget.recipe.problems import problems
 from anybudget.recipe.sections import Recipe
 from anybudget.storage.toml import read_toml, read_value
@@ -61,10 +62,23 @@ def settled_recipe(data: dict[str, Any], path: Path, overrides: Sequence[str] = 
     place_files(data, path.parent, data)
     recipe = parse_recipe(data, str(path))
     try:
-        recipe.build_costs(recipe.build_space(), path.parent)
+        costs = recipe.build_costs(recipe.build_space(), path.parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return recipe
+    return _with_limits(recipe, costs, path)
+
+
+def _with_limits(recipe: Recipe, costs: Mapping[str, CostModel], path: Path) -> Recipe:
+    """The recipe with a limit in the cost's unit for each budget in percent of what the space reaches."""
+    if not any("%" in text for text in recipe.search.budgets):
+        return recipe
+    from anybudget.decoding.reachability import parse_budgets  # which needs SciPy
+
+    try:
+        limits = [str(parse_budgets(text, costs)) if "%" in text else text for text in recipe.search.budgets]
+    except BudgetError as error:
+        raise BudgetError(f"{path}: search.budgets: {error}") from None
+    return recipe.model_copy(update={"search": recipe.search.model_copy(update={"budgets": limits})})
 
 
 def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
@@ -82,7 +96,7 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
     except ValidationError as error:
         raise ConfigError(f"{source}: {'; '.join(problems(error, kind))}") from None
     try:
-        recipe.budget_sets()
+        recipe.budget_sets(lambda _cost: (1.0, 2.0))  # what percentages come to is known with the costs
         recipe.build_space()
     except BudgetError as error:
         raise BudgetError(f"{source}: search.budgets: {error}") from None
@@ -134,7 +148,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: cannot read the recipe: {reason(error)}; give a TOML file such as recipes/demo.toml"
         ) from None
-    return read_toml(text, path)
+    return with_whole_names(read_toml(text, path))
 
 
 def _likely_recipe(path: Path) -> str:
@@ -176,6 +190,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
     """Set one key of plain data as `--set` says it; the type of the key decides how the value is read."""
     key, separator, text = override.partition("=")
     path = [part.strip() for part in key.split(".")]
+    if path[0] == "costs" and ".".join(path[1:3]) in _costs(data):
+        path[1:3] = [".".join(path[1:3])]
     if not separator or not all(path):
         raise ConfigError(f"--set {shown(override)}: write key=value, such as supernet.epochs=3")
     try:
@@ -190,6 +206,11 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise ConfigError(f"--set {shown(override)}: {shown(part)} is a value, not a table")
     data[path[-1]] = value
+
+
+def _costs(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = data.get("costs")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _kind(path: Sequence[str], data: Mapping[str, Any]) -> Any:

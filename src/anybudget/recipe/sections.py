@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from anybudget.budgets import BudgetSet, unknown_cost
+from anybudget.budgets import BudgetSet, Ranges, unknown_cost
 from anybudget.costs import COSTS, CostModel, CostSettings, build_costs, cost_names
 from anybudget.data.sources import MOST_READERS, READING_KEYS, Keep, Reading
 from anybudget.errors import shown
@@ -291,9 +291,9 @@ class Recipe(Settings):
         """The strategy that answers the budgets of `[search]`."""
         return STRATEGIES[self.search.strategy]
 
-    def budget_sets(self) -> list[BudgetSet]:
-        """The budgets of `[search]`, parsed."""
-        return [BudgetSet.parse(text, self.cost_names()) for text in self.search.budgets]
+    def budget_sets(self, ranges: Ranges | None = None) -> list[BudgetSet]:
+        """The budgets of `[search]`, parsed; `ranges` says what those in percent come to (see `BudgetSet.parse`)."""
+        return [BudgetSet.parse(text, self.cost_names(), ranges) for text in self.search.budgets]
 
     def contradictions(self) -> Iterator[str]:
         """What the settings say against each other, each with the keys and what would do."""
