@@ -71,7 +71,9 @@ def test_neither_the_order_of_rows_nor_of_columns_matters(listed: Path, tmp_path
     assert splits(loaded[0]) == splits(loaded[1])  # type: ignore[arg-type]
 
 
-def test_splits_that_it_says_are_used_as_they_are(listed: Path, tmp_path: Path) -> None:
+def test_splits_that_it_says_are_used_as_they_are(
+    listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     paths = [line.split(",")[0] for line in listed.read_text().splitlines()[1:]]
     words = ["train", "Training", "TRAIN", "train", "val", "valid", "test", "testing"] * 3
     rows = [f"{path},{path[6]},{word}" for path, word in zip(paths, words, strict=True)]
@@ -83,7 +85,8 @@ def test_splits_that_it_says_are_used_as_they_are(listed: Path, tmp_path: Path) 
         )  # fmt: skip
     no_test = write(tmp_path / "drawn.csv", "path,label,split", *(row for row in rows if ",test" not in row))
     data = load_splits(str(no_test), seed=0)
-    assert values(data.validation) == [4, 5, 14, 15, 24, 25]  # unlike a folder val, which papers take for the test
+    assert values(data.validation) == [4, 5, 14, 15, 24, 25]
+    assert "drawn.csv: no row has the split test, so test images are drawn from those for training" in caplog.text
     assert [value // 10 for value in values(data.test())] == [0, 1, 2]
     before, after = identify(str(table)), identify(str(no_test))
     assert "6 images are missing" in what_differs(before, after)

@@ -42,19 +42,19 @@ def loaded_parts(loaded: DataSplits) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("val", ["val", "Val", "valid", "VALIDATION"])
-def test_imagenets_layout_tests_on_val_and_draws_validation_from_train(
+def test_val_stays_validation_unless_it_is_to_be_the_test(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, val: str
 ) -> None:
     part(tmp_path / "train", 10)
     part(tmp_path / val, 20)
     loaded = load_splits(str(tmp_path), seed=0)
-    assert loaded_parts(loaded) == [{10}, {10}, {20}]
-    assert f"there is no test folder, so {val} is the test split" in said(caplog)
-    assert 'data.val = "validation"' in said(caplog)
+    assert loaded_parts(loaded) == [{10}, {20}, {10}]
+    assert f"test images are drawn from train; {val} stays the validation split" in said(caplog)
+    assert 'data.val = "test"' in said(caplog)
     caplog.clear()
-    turned = load_splits(str(tmp_path), seed=0, folders=FolderSettings(val="validation"))
-    assert loaded_parts(turned) == [{10}, {20}, {10}]
-    assert not caplog.records
+    turned = load_splits(str(tmp_path), seed=0, folders=FolderSettings(val="test"))
+    assert loaded_parts(turned) == [{10}, {10}, {20}]
+    assert f"{val} is the test split, as data.val says, and validation images are drawn" in said(caplog)
 
 
 @pytest.mark.parametrize("names", [("Train", "Val", "TEST"), ("training", "validation", "testing")])

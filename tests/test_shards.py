@@ -25,7 +25,7 @@ from test_on_disk import Cropped
 SIDE = 8
 
 
-def load(path: Path, keep: str = "disk", readers: int = 0, val: str = "test", **more: object) -> DataSource:
+def load(path: Path, keep: str = "disk", readers: int = 0, val: str = "validation", **more: object) -> DataSource:
     settings = FolderSettings(val, reading=Reading(keep, readers))
     return load_splits(str(path), seed=1, image_size=SIDE, folders=settings, **more)
 
@@ -125,8 +125,10 @@ def test_shards_of_others_have_their_class_in_a_member_or_a_folder(tmp_path: Pat
     shard(tmp_path / "folders" / "train-0.tar", inside)
     shard(tmp_path / "folders" / "val-0.tar", inside)
     shard(tmp_path / "folders" / "other-0.tar", {})
-    data = load(tmp_path / "folders", val="validation")
-    assert (data.class_names, len(data.validation)) == (("a", "b"), 12)
+    data = load(tmp_path / "folders")
+    assert (data.class_names, len(data.validation), len(data.test())) == (("a", "b"), 12, 2)
+    papers = load(tmp_path / "folders", val="test")
+    assert (len(papers.validation), len(papers.test())) == (2, 12)
 
 
 def test_what_is_wrong_with_shards_is_named(tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ def test_what_is_wrong_with_shards_is_named(tmp_path: Path) -> None:
     )
     shard(tmp_path / "6" / "train-0.tar", good)
     shard(tmp_path / "6" / "val-0.tar", {"a/1.png": picture(1)})
-    fails(tmp_path / "6", "the validation part has no image of class 'b'", folders=FolderSettings("validation"))
+    fails(tmp_path / "6", "the validation part has no image of class 'b'")
     fails(shard(tmp_path / "7" / "x.tar", {**good, "a/0.cls": b" "}).parent, "a/0.cls: is empty")
     shard(tmp_path / "8" / "x.tar", {**good, "a/0.cls": b"7"})
     (tmp_path / "8" / "classes.txt").write_text("a\nb\n")

@@ -78,12 +78,20 @@ def rows_of(table: CsvTable) -> dict[str, dict[str, list[Row]]]:
     return found
 
 
+def _without_test(table: CsvTable) -> str:
+    return (
+        f"{table.path}: no row has the split test, so test images are drawn from those for training; say test of some "
+        "to test on these"
+    )
+
+
 class _InCsv(Listed):
     """The files that a CSV lists."""
 
     def __init__(self, table: CsvTable) -> None:
-        self.table, self.notices = table, table.notices
         found = rows_of(table)
+        said = () if "test" in found or "validation" not in found else (_without_test(table),)
+        self.table, self.notices = table, (*table.notices, *said)
         self.parts = {
             part: {name: [row.file for row in rows] for name, rows in of.items()} for part, of in found.items()
         }

@@ -53,9 +53,8 @@ class Columns:
 
     def __init__(self, table: TableDataset) -> None:
         self._table = table
-        self._image, self._label = (
-            _column(table, names, what) for names, what in ((IMAGE_COLUMNS, "images"), (LABEL_COLUMNS, "labels"))
-        )
+        self._image = column_of(table, IMAGE_COLUMNS, "images", "Image")
+        self._label = column_of(table, LABEL_COLUMNS, "labels", "ClassLabel")
         names = getattr(table.features[self._label], "names", None)
         self.classes = None if names is None else list(names)
         self.targets = list(table[self._label])
@@ -68,8 +67,16 @@ class Columns:
         return row[self._image], row[self._label]
 
 
-def _column(table: TableDataset, names: Sequence[str], what: str) -> str:
+def column_of(table: TableDataset, names: Sequence[str], what: str, feature: str) -> str:
+    """The first column of one of some names; else the only one of this kind of feature.
+
+    Raises:
+        DataError: there is none.
+    """
     found = next((name for name in names if name in table.column_names), None)
+    if found is None:
+        alike = [name for name in table.column_names if type(table.features.get(name)).__name__ == feature]
+        found = alike[0] if len(alike) == 1 else None
     if found is None:
         raise DataError(
             f"the data set has the columns {shown(table.column_names)}, and none of {what}: call it {names[0]!r}, as "

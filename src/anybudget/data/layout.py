@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from anybudget.data.identity import in_order
 from anybudget.errors import DataError, reason
@@ -20,7 +20,50 @@ PART_FOLDERS = {
 """What a folder of class folders is called, in any case of letters."""
 
 ValRole = Literal["test", "validation"]
-"""What the folder `val` is where there is no `test`."""
+"""What the part `val` is where there is no `test`."""
+
+T = TypeVar("T")
+
+
+def part_named(name: str) -> str | None:
+    """The part that a folder, a shard or a split of this name is; None if it is the name of none."""
+    return next((part for part, names in PART_FOLDERS.items() if name.lower() in names), None)
+
+
+def settle_val(found: dict[str, T], val: ValRole, where: str, names: Mapping[str, str]) -> list[str]:
+    """Make `val` the test part where there is none and the settings say so; gives notices.
+
+    Args:
+        found: what was found of each part, which is changed.
+        val: what the settings say.
+        where: the data set, in messages.
+        names: what each part is called.
+    """
+    if "test" in found or "validation" not in found:
+        return []
+    if val == "validation":
+        return [
+            f"{where}: there is no test part, so test images are drawn from {names['train']}; {names['validation']} "
+            'stays the validation split, and data.val = "test" makes it the test split, as papers do with ImageNet'
+        ]
+    found["test"] = found.pop("validation")
+    return [
+        f"{where}: {names['validation']} is the test split, as data.val says, and validation images are drawn from "
+        f"{names['train']}"
+    ]
+
+
+def check_classes(where: str, parts: Mapping[str, Mapping[str, object]]) -> None:
+    """Require the classes of the training part in every part.
+
+    Raises:
+        DataError: a part lacks one, or has another.
+    """
+    for part, classes in parts.items():
+        for name in sorted(set(classes) ^ set(parts["train"])):
+            lacking = part if name not in classes else "train"
+            said = f"the {lacking} part has no image of class {name!r}"
+            raise DataError(f"{where}: {said}: give each part the same classes")
 
 
 @dataclass
@@ -76,17 +119,16 @@ def entries(folder: Path) -> list[Path]:
 def part_folders(root: Path, val: ValRole) -> tuple[dict[str, Path], list[str]]:
     """The folder of each part that is shipped, and notices; `root` itself as "train" if it holds the class folders.
 
-    With `train` and `val` but no `test`, `val` is the test part, as papers use the validation images of ImageNet, and
-    validation images are drawn from `train`; `val` = "validation" turns this around.
+    With `train` and `val` but no `test`, test images are drawn from `train`. With `val` = "test", `val` is the test
+    part, as papers use the validation images of ImageNet, and validation images are drawn.
 
     Raises:
         DataError: two folders are the same part.
     """
-    meanings = {name: part for part, names in PART_FOLDERS.items() for name in names}
     found: dict[str, Path] = {}
     folders = [entry for entry in entries(root) if entry.is_dir()]
     for folder in folders:
-        part = meanings.get(folder.name.lower())
+        part = part_named(folder.name)
         if part is None or not has_class_folders(folder):
             continue
         if part in found:
@@ -103,12 +145,7 @@ def part_folders(root: Path, val: ValRole) -> tuple[dict[str, Path], list[str]]:
             f"{root}: not used beside {found['train'].name}: {', '.join(map(repr, unused))}; parts are folders of "
             "class folders named train, val and test"
         )
-    if "test" not in found and val == "test":
-        found["test"] = found.pop("validation")
-        notices.append(
-            f"{root}: there is no test folder, so {found['test'].name} is the test split and validation images are "
-            f'drawn from {found["train"].name}, as papers do; data.val = "validation" makes it the validation split'
-        )
+    notices += settle_val(found, val, str(root), {part: folder.name for part, folder in found.items()})
     return found, notices
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +15,11 @@ from anybudget.data.protocol import DataSource
 from anybudget.data.shards import has_shards, list_shards, open_shards
 from anybudget.data.sources import FASHION_MNIST_SUBSET, SOURCES, DataSettings, FolderSettings, Reading, Source
 from anybudget.data.splits import DataSplits, split_source
+from anybudget.data.table_files import find_tables
+from anybudget.data.tables import list_tables, open_tables
 from anybudget.errors import DataError, MissingDataError, reason, shown
 
-SourceKind = Literal["folder", "csv", "shards", "idx", "npz"]
+SourceKind = Literal["folder", "csv", "shards", "tables", "idx", "npz"]
 
 
 def fashion_mnist_subset(settings: DataSettings) -> DataSplits:
@@ -39,8 +42,9 @@ def load_splits(
     """Load a data set and split it into training, validation and test images.
 
     `source` is the path of a folder of class folders of images, of a `.csv` file that lists images, of a folder of tar
-    files with images, of an `.npz` archive, or of a folder with the idx files of MNIST, or the name of a registered
-    source, such as "fashion-mnist-subset", which is embedded. Parts that the source ships are used as they are. A
+    files with images, of a data set of Hugging Face (what `save_to_disk` wrote, or parquet files), of an `.npz`
+    archive, or of a folder with the idx files of MNIST, or the name of a registered source, such as
+    "fashion-mnist-subset", which is embedded. Parts that the source ships are used as they are. A
     missing test or validation part is drawn from the training part: of each class the given fraction, rounded, at least
     one image; of groups that a CSV names, whole ones, as near to that as they come. The same seed draws the same
     images, and without groups the test images do not depend on `validation_fraction`; images keep their order. With
@@ -71,6 +75,8 @@ def load_splits(
         opened = open_csv(path, image_size, skip_unreadable, folders)
     elif kind == "shards":
         opened = open_shards(path, image_size, skip_unreadable, folders or FolderSettings())
+    elif kind == "tables":
+        opened = open_tables(path, image_size, skip_unreadable, folders or FolderSettings())
     else:
         opened = _open_arrays(kind, path, image_size)
     return split_source(source, opened, settings, lambda: identify(source, image_size))
@@ -86,10 +92,14 @@ def identify(source: str, image_size: int | None = None) -> Listing:
     if source in SOURCES:
         return SOURCES[source](DataSettings(image_size=image_size)).listing()
     kind, path = _located(source)
-    if kind == "folder":
-        return list_folder(path)
-    if kind in ("csv", "shards"):
-        return list_csv(path) if kind == "csv" else list_shards(path)
+    lists: dict[SourceKind, Callable[[Path], Listing]] = {
+        "folder": list_folder,
+        "csv": list_csv,
+        "shards": list_shards,
+        "tables": list_tables,
+    }
+    if kind in lists:
+        return lists[kind](path)
     return _open_arrays(kind, path, image_size).listing()
 
 
@@ -109,7 +119,7 @@ def _open_arrays(kind: SourceKind, path: Path, image_size: int | None) -> Source
 
 def _located(source: str) -> tuple[SourceKind, Path]:
     """Which kind of source this is, and where it lies."""
-    way_out = f"give the path of a folder, .npz or .csv file, or {' or '.join(map(repr, SOURCES))}"
+    way_out = f"give the path of a folder, .npz, .csv or .parquet file, or {' or '.join(map(repr, SOURCES))}"
     try:
         path = Path(source).expanduser()
         there = bool(source) and path.exists()
@@ -122,14 +132,18 @@ def _located(source: str) -> tuple[SourceKind, Path]:
     if path.is_dir():
         if has_idx_files(path):
             return "idx", path
+        if find_tables(path):
+            return "tables", path
         if has_class_folders(path):
             return "folder", path
         if has_shards(path):
             return "shards", path
-    elif path.suffix.lower() in (".npz", ".csv"):
-        return ("npz" if path.suffix.lower() == ".npz" else "csv"), path
+    kinds: dict[str, SourceKind] = {".npz": "npz", ".csv": "csv", ".parquet": "tables"}
+    if not path.is_dir() and path.suffix.lower() in kinds:
+        return kinds[path.suffix.lower()], path
     raise DataError(
         f"{source}: not recognised as a data set: give a folder with one folder of images per class, a folder of tar "
-        "files with images, a folder with train-images-idx3-ubyte and its labels, an .npz file with arrays x and y, or "
-        "a .csv file with the columns path and label"
+        "files with images, what save_to_disk of Hugging Face's datasets wrote, a folder of parquet files, a folder "
+        "with train-images-idx3-ubyte and its labels, an .npz with arrays x and y, or a .csv with the columns path "
+        "and label"
     )

@@ -16,7 +16,7 @@ import numpy as np
 from anybudget.data.files import ImageFiles, PackedNames, check_file
 from anybudget.data.identity import Entry, Listing, in_byte_order, normal
 from anybudget.data.images import ImageFile, is_image
-from anybudget.data.layout import PART_FOLDERS, entries
+from anybudget.data.layout import ValRole, check_classes, entries, part_named, settle_val
 from anybudget.data.looking import Listed, source_of_files
 from anybudget.data.sources import FolderSettings, Source
 from anybudget.errors import DataError, reason, shown
@@ -158,11 +158,10 @@ def _prefix(shard: Path) -> str:
     return re.sub(r"[-_]?\d*$", "", shard.stem)
 
 
-def in_shards(root: Path, val: Literal["test", "validation"] = "test") -> _InShards:
+def in_shards(root: Path, val: ValRole = "validation") -> _InShards:
     """All images of the shards of a folder, class by class in each part."""
     shards = [entry for entry in entries(root) if _is_shard(entry)]
-    meanings = {name: part for part, names in PART_FOLDERS.items() for name in names}
-    part_of = {shard: meanings.get(_prefix(shard).lower()) for shard in shards}
+    part_of = {shard: part_named(_prefix(shard)) for shard in shards}
     notices = []
     if "train" not in part_of.values():
         part_of, prefixes = dict.fromkeys(shards, "train"), {_prefix(shard): "" for shard in shards}
@@ -171,25 +170,16 @@ def in_shards(root: Path, val: Literal["test", "validation"] = "test") -> _InSha
         if unused:
             notices.append(f"{root}: not used beside the shards of parts: {', '.join(unused)}")
         prefixes = {_prefix(shard): _prefix(shard) for shard in shards}
-        if val == "test" and "test" not in part_of.values() and "validation" in part_of.values():
-            part_of = {shard: "test" if part == "validation" else part for shard, part in part_of.items()}
-            notices.append(
-                f"{root}: there are no shards of a test part, so those of val are the test split and validation images "
-                'are drawn from train, as papers do; data.val = "validation" makes them the validation split'
-            )
     names = _class_names(root)
     found: dict[str, list[tuple[str, Member]]] = {}
     for shard, part in part_of.items():
         if part is not None:
             found.setdefault(part, []).extend(_images(shard, names))
+    notices += settle_val(found, val, str(root), {"train": "train", "validation": "val"})
     parts = {
         part: _by_class(images, names) for part, images in sorted(found.items(), key=lambda item: item[0] != "train")
     }
-    for part, classes in parts.items():
-        for name in sorted(set(classes) ^ set(parts["train"])):
-            lacking = part if name not in classes else "train"
-            said = f"the {lacking} part has no image of class {name!r}"
-            raise DataError(f"{root}: {said}: give each part the same classes")
+    check_classes(str(root), parts)
     if not parts["train"]:
         raise DataError(f"{root}: its tar files hold no image that Pillow opens")
     return _InShards(root, parts, tuple(notices), prefixes)

@@ -134,11 +134,11 @@ One with settings of its own has their class as `settings_type`; they come as `D
 class FolderSettings:
     """How folders of images are read.
 
-    `val` says what a folder `val` is where there is no `test`; `channels` is how many the network takes, if known: with
+    `val` says what the part `val` is where there is no `test`; `channels` is how many the network takes, if known: with
     3, grey images among coloured ones are converted. `reading` says where images are while they are used.
     """
 
-    val: Literal["test", "validation"] = "test"
+    val: Literal["test", "validation"] = "validation"
     channels: int | None = None
     reading: Reading = Reading()
 

@@ -70,8 +70,9 @@ class DataSection(Settings):
     """`[data]`: where the images come from and how they are split.
 
     `skip_unreadable` is how many images of class folders may be left out because they cannot be decoded; each is named
-    in a warning. `val` says what a folder `val` beside `train` is where there is no `test`: the test split, with
-    validation images drawn from `train`, or the validation split. Both have no effect on other sources.
+    in a warning. `val` says what a folder `val` beside `train` is where there is no `test`: the validation split, with
+    test images drawn from `train`, or "test", with validation images drawn. It holds for tar files and tables of
+    Hugging Face, too; a CSV says itself what its images are. Both have no effect on other sources.
 
     The others change no result, and may be changed at any time; see `Reading`. `keep` says whether images are kept in
     memory, read from disk when they are wanted, or the one or the other as there is room; `readers` how many processes
@@ -84,7 +85,7 @@ class DataSection(Settings):
     validation_fraction: Fraction = 0.15
     test_fraction: Fraction = 0.15
     skip_unreadable: Natural = 0
-    val: Literal["test", "validation"] = "test"
+    val: Literal["test", "validation"] = "validation"
     keep: Keep = "auto"
     readers: Annotated[int | Literal["auto"], PlainValidator(_readers)] = "auto"
     patience: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Reading.patience

@@ -11,6 +11,7 @@ from anybudget.data.folders import list_folder
 from anybudget.data.images import ImageFile, is_image
 from anybudget.data.layout import entries, part_folders
 from anybudget.data.overview.contents import SPLITS
+from anybudget.data.sources import FolderSettings
 from anybudget.errors import DataError
 
 
@@ -43,7 +44,7 @@ def listed_folder(root: Path) -> Listed:
         list_folder(root)
     except DataError as error:
         refused.append(str(error))
-    shipped, notices = part_folders(root, "test")
+    shipped, notices = part_folders(root, FolderSettings.val)
     folders = {split: shipped[split] for split in SPLITS if split in shipped}
     inside = {part: [entry for entry in entries(folder) if entry.is_dir()] for part, folder in folders.items()}
     names = sorted({folder.name for found in inside.values() for folder in found}, key=str.encode)

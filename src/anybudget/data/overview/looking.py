@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from anybudget.data import looking as loader
 from anybudget.data.csv_files import in_csv
 from anybudget.data.drawing import draw_parts
 from anybudget.data.images import ImageFile, Survey, UndecodableError, bounded, common_target, image_formats
@@ -21,8 +22,12 @@ from anybudget.data.overview.listing import Listed, ListedFile, listed_files, li
 from anybudget.data.protocol import READ, DataSource, Split
 from anybudget.data.shards import in_shards
 from anybudget.data.sources import DataSettings
+from anybudget.data.tables import in_tables
 from anybudget.errors import DataError
 from anybudget.runtime.progress import Progress, SilentProgress
+
+_FOUND: dict[str, Callable[[Path], loader.Listed]] = {"csv": in_csv, "shards": in_shards, "tables": in_tables}
+"""What finds the images of a kind of data set, where they are not in class folders."""
 
 
 def look_at(source: str, settings: DataSettings | None = None, progress: Progress | None = None) -> Contents:
@@ -49,9 +54,8 @@ def look_at(source: str, settings: DataSettings | None = None, progress: Progres
     kind, path = kind_of(source)
     if kind == "folder":
         return _look_at_files(source, kind, listed_folder(path), settings, progress)
-    if kind in ("csv", "shards"):
-        listed = listed_files(in_csv(path) if kind == "csv" else in_shards(path))
-        return _look_at_files(source, kind, listed, settings, progress)
+    if kind in _FOUND:
+        return _look_at_files(source, kind, listed_files(_FOUND[kind](path)), settings, progress)
     data = load_splits(
         source,
         seed=settings.seed,
