@@ -223,7 +223,7 @@ def _pairs(space: SearchSpace, tying: Tying) -> list[FeatureBlock]:
 def _helps(fit: RidgeFit, richer: RidgeFit) -> bool:
     """Whether the richer fit leaves less error by more than a standard error of the difference."""
     gained = fit.errors**2 - richer.errors**2
-    return float(gained.mean()) > float(gained.std(ddof=1)) / len(gained) ** 0.5
+    return bool(gained.mean() > gained.std(ddof=1) / np.sqrt(len(gained)))
 
 
 def _read(tables: Sequence[Array], pairs: Sequence[FeatureBlock], fit: RidgeFit, space: SearchSpace) -> CostTerms:
