@@ -25,10 +25,8 @@ from anybudget.runs.run import Run
 from anybudget.spaces import SearchSpace
 from anybudget.spaces.mbconv import MBConvSettings
 from anybudget.storage.files import write_whole
+from anybudget.zoo.searched import MOBILENETV2_OPERATION as OPERATION
 from fashion import ROOT
-
-OPERATION = "k3_e6"
-"""MobileNetV2's inverted bottleneck: kernel 3, expansion 6."""
 
 
 def main() -> None:

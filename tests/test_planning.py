@@ -14,7 +14,7 @@ from anybudget.data.overview import Contents, overview_of
 from anybudget.data.overview.contents import ImageFacts, Item
 from anybudget.errors import BudgetError, ConfigError, DataError
 from anybudget.planning import images, networks
-from anybudget.planning.budgets import factor_for, given, like_mobilenet, spread
+from anybudget.planning.budgets import factor_for, given, like_network, spread
 from anybudget.planning.choice import Choice
 from anybudget.planning.draft import Draft, plain
 from anybudget.planning.lengths import (
@@ -28,7 +28,7 @@ from anybudget.planning.lengths import (
     generator_epochs,
     longest,
 )
-from anybudget.planning.mobilenet import multiply_adds, read_like
+from anybudget.planning.like import multiply_adds, read_like
 from anybudget.planning.networks import FACTORS, Outline
 from anybudget.planning.profile import DataProfile, profile_of
 from anybudget.planning.timing import StepTimes, Time, side_by_side, stage_times
@@ -62,7 +62,7 @@ CHOICES: list[tuple[Callable[..., Any], tuple[Any, ...], Any, str]] = [
     (networks.factor, (dict.fromkeys(FACTORS, 1.0), 2.0), 1, "narrowest"),
     (spread, (1e4, 1e6), ["macs<=100k", "macs<=173k", "macs<=316k"], "from 10k to 1M"),
     (given, (("macs<=2M",),), ["macs<=2M"], "asked"),
-    (like_mobilenet, (0.5, 97_131_840.0), ["macs<=97.1M"], "97.13M"),
+    (like_network, ("MobileNetV2 times 0.5", 97_131_840.0), ["macs<=97.1M"], "97.13M"),
     (factor_for, (1e6, {1: 1.9e6, 2: 7e6, 3: 1e7, 4: 2e7}), 2, "1M"),
     (factor_for, (15e6, {1: 1.9e6, 2: 7e6, 3: 1e7, 4: 2e7}), 4, "widest"),
 ]
@@ -97,17 +97,24 @@ def test_budgets_lie_within_what_can_be_reached() -> None:
 @pytest.mark.parametrize(("width", "millions"), [(0.35, 59), (0.5, 97), (0.75, 209), (1.0, 301), (1.4, 582)])
 def test_mobilenet_has_its_published_multiply_adds(width: float, millions: int) -> None:
     """Of the authors' table of checkpoints, as torchvision's and timm's networks count, too."""
-    assert round(multiply_adds(width, 224, 3, 1000) / 1e6) == millions
+    assert round(multiply_adds(read_like(f"mobilenetv2 x{width}"), 224, 3, 1000) / 1e6) == millions
 
 
 @pytest.mark.parametrize(
-    ("text", "width"), [("mobilenetv2", 1.0), ("MobileNetV2 x0.5", 0.5), ("mobilenet-v2 ×1.4", 1.4)]
+    ("text", "title"),
+    [
+        ("mobilenetv2", "MobileNetV2 1.0"),
+        ("MobileNetV2 x0.5", "MobileNetV2 times 0.5"),
+        ("mobilenet-v2 ×1.4", "MobileNetV2 times 1.4"),
+        (" SGNAS-A ", "SGNAS-A"),
+        ("mixnet-m", "MixNet-M"),
+    ],
 )
-def test_a_yardstick_is_read(text: str, width: float) -> None:
-    assert read_like(text) == width
+def test_a_yardstick_is_read(text: str, title: str) -> None:
+    assert read_like(text).title == title
 
 
-@pytest.mark.parametrize("text", ["", "resnet50", "mobilenetv2 x0", "mobilenetv2 x99", "mobilenetv3"])
+@pytest.mark.parametrize("text", ["", "resnet50", "mobilenetv2 x0", "mobilenetv2 x99", "mobilenetv3", "sgnas-a x0.5"])
 def test_what_is_no_yardstick_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--like"):
         read_like(text)

@@ -205,5 +205,5 @@ def test_derived_networks_have_se_and_h_swish() -> None:
 def test_every_block_with_a_choice_of_activation_gets_the_derived_one() -> None:
     space = small_channels()
     specs = space.block_specs(space.sample(np.random.default_rng(0)))
-    found = [getattr(spec, "activation", "none") for spec in derive(specs, activation="hard_swish")]
-    assert found == ["hard_swish"] * (len(specs) - 1) + ["none"]  # the classifier
+    found = [getattr(spec, "activation", None) for spec in derive(specs, activation="hard_swish")]
+    assert found == ["hard_swish"] * (len(specs) - 1) + [None]  # the classifier

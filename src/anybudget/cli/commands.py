@@ -49,6 +49,7 @@ from anybudget.cli.options import (
 )
 from anybudget.cli.planning import estimate, init
 from anybudget.cli.streams import err, out
+from anybudget.cli.zoo import zoo
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shown
 
 app = typer.Typer(
@@ -386,3 +387,4 @@ app.command()(init)
 app.command()(estimate)
 app.command()(doctor)
 app.command()(bench)
+app.command()(zoo)

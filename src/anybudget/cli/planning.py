@@ -31,7 +31,7 @@ def init(
         typer.Option("--budget", "-b", metavar="BUDGETS", help='Hard limits, such as "macs<=2M"; repeatable.'),
     ] = None,
     like: Annotated[
-        str | None, typer.Option("--like", metavar="NETWORK", help='As costly as this, such as "mobilenetv2 x0.5".')
+        str | None, typer.Option("--like", metavar="NETWORK", help='As costly as this: "mobilenetv2 x0.5", sgnas-a.')
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where networks are trained: auto, cpu, cuda.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace a recipe that is there.")] = False,

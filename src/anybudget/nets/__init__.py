@@ -9,6 +9,7 @@ from anybudget.nets.cells import CellSupernet
 from anybudget.nets.choice import ChoiceBlockSupernet
 from anybudget.nets.quantised import QuantisedLayer
 from anybudget.nets.sliced import SlicedSupernet
+from anybudget.nets.split import SplitBottleneck
 from anybudget.nets.unified import UnifiedSupernet
 from anybudget.registry import Registry
 from anybudget.spaces import SearchSpace
@@ -59,6 +60,7 @@ __all__ = [
     "QuantisedLayer",
     "RelaxedSupernet",
     "SlicedSupernet",
+    "SplitBottleneck",
     "Supernet",
     "UnifiedSupernet",
     "build_network",

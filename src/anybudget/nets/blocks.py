@@ -15,7 +15,8 @@ from anybudget.nets.expand_depthwise import expand_depthwise
 from anybudget.nets.norm_activation import Norm, is_hooked, norm_activation, trains_plainly
 from anybudget.nets.pointwise import PointwiseConv2d
 from anybudget.spaces import BlockSpec, Branch, ClassifierSpec, ConvSpec, InvertedBottleneckSpec, SkipSpec
-from anybudget.spaces.blocks import ActivationName
+from anybudget.spaces.blocks import ActivationName, GateName
+from anybudget.spaces.split import SplitBottleneckSpec
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -24,8 +25,13 @@ ACTIVATIONS: dict[ActivationName, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
     "relu6": partial(nn.ReLU6, inplace=True),
     "hard_swish": partial(nn.Hardswish, inplace=True),
+    "silu": partial(nn.SiLU, inplace=True),
 }
 """What makes the layer of every activation, for blocks and mixtures alike."""
+
+
+GATES: dict[GateName, Callable[[], nn.Module]] = {"hard_sigmoid": nn.Hardsigmoid, "sigmoid": nn.Sigmoid}
+"""What makes the layer of every gate of squeeze-and-excitation."""
 
 
 def activation(name: ActivationName) -> nn.Module:
@@ -61,20 +67,32 @@ class ConvNormActivation(nn.Sequential):
 class SqueezeExcite(nn.Module):
     """Channel gates computed from the average of every channel of all branches together.
 
-    Source: MobileNetV3 (hard sigmoid gate), as SGNAS §4.2.2 adds it to derived networks.
+    Source: MobileNetV3 (hard sigmoid gate behind a ReLU), as SGNAS §4.2.2 adds it to derived networks; EfficientNet
+    (sigmoid behind the block's own activation).
     """
 
-    def __init__(self, channels: int, squeezed: int) -> None:
+    def __init__(
+        self, channels: int, squeezed: int, gate: GateName = "hard_sigmoid", act: ActivationName = "relu"
+    ) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, squeezed, 1)
         self.restore = nn.Conv2d(squeezed, channels, 1)
+        self.gate = GATES[gate]()
+        self.act = activation("relu" if gate == "hard_sigmoid" else act)
 
     def forward(self, branches: Sequence[Tensor]) -> list[Tensor]:
         """Scale each `[N, C_b, H, W]` by its gates."""
         pooled = torch.cat([branch.mean((2, 3), keepdim=True) for branch in branches], dim=1)
-        gates = nn.functional.hardsigmoid(self.restore(nn.functional.relu(self.reduce(pooled))))
+        gates = self.gate(self.restore(self.act(self.reduce(pooled))))
         widths = [branch.shape[1] for branch in branches]
         return [branch * gate for branch, gate in zip(branches, gates.split(widths, dim=1), strict=True)]
+
+
+def squeeze_excite(spec: InvertedBottleneckSpec | SplitBottleneckSpec) -> SqueezeExcite | None:
+    """What a block has of it; None where it has none."""
+    if not spec.se_channels:
+        return None
+    return SqueezeExcite(spec.expanded_channels, spec.se_channels, spec.se_gate, spec.activation)
 
 
 def pointwise(in_channels: int, out_channels: int, groups: int = 1) -> nn.Conv2d:
@@ -125,7 +143,7 @@ class InvertedBottleneck(nn.Module):
     def __init__(self, spec: InvertedBottleneckSpec) -> None:
         super().__init__()
         self.branches = nn.ModuleList(KernelBranch(spec, branch) for branch in spec.branches)
-        self.se = SqueezeExcite(spec.expanded_channels, spec.se_channels) if spec.se_channels else None
+        self.se = squeeze_excite(spec)
         self.norm = nn.BatchNorm2d(spec.out_channels)
         self.residual = spec.residual
 
@@ -147,16 +165,19 @@ class InvertedBottleneck(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Global average pooling, dropout and a linear layer."""
+    """Global average pooling, a hidden layer where there is one, dropout and a linear layer."""
 
     def __init__(self, spec: ClassifierSpec) -> None:
         super().__init__()
+        self.hidden: nn.Module = nn.Identity()
+        if spec.activation is not None:
+            self.hidden = nn.Sequential(nn.Linear(spec.in_features, spec.hidden), activation(spec.activation))
         self.dropout = nn.Dropout(spec.dropout)
-        self.linear = nn.Linear(spec.in_features, spec.classes)
+        self.linear = nn.Linear(spec.hidden or spec.in_features, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W]` to logits `[N, classes]`."""
-        return cast(Tensor, self.linear(self.dropout(x.mean((2, 3)))))
+        return cast(Tensor, self.linear(self.dropout(self.hidden(x.mean((2, 3))))))
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anybudget.data.random import Keys, Use, image_keys, uniform
 from anybudget.errors import ConfigError
 from anybudget.nets.blocks import Classifier, InvertedBottleneck
+from anybudget.nets.split import SplitBottleneck
 
 
 class Dropping(AbstractContextManager["Dropping"]):
@@ -40,7 +41,8 @@ class Dropping(AbstractContextManager["Dropping"]):
     def __init__(self, model: nn.Module, dropout: float, drop_path: float, seed: int) -> None:
         self._model, self._dropout, self._seed = model, dropout, seed
         self._classifiers = [layer for layer in model.modules() if isinstance(layer, Classifier)] if dropout else []
-        blocks = [layer for layer in model.modules() if isinstance(layer, InvertedBottleneck) and layer.residual]
+        bottlenecks = [layer for layer in model.modules() if isinstance(layer, InvertedBottleneck | SplitBottleneck)]
+        blocks = [layer for layer in bottlenecks if layer.residual]
         self._blocks = blocks if drop_path else []
         self._rates = [drop_path * (index + 1) / len(blocks) for index in range(len(blocks))]
         if dropout and not self._classifiers:

@@ -32,12 +32,12 @@ def given(budgets: Sequence[str]) -> Choice[list[str]]:
     return Choice(list(budgets), "as asked for")
 
 
-def like_mobilenet(width: float, macs: float) -> Choice[list[str]]:
-    """The budget of what costs as much as MobileNetV2 times a width."""
+def like_network(title: str, macs: float) -> Choice[list[str]]:
+    """The budget of what costs as much as a known network."""
     limit = _three_digits(macs)
     return Choice(
         [str(Budget("macs", limit))],
-        f"as asked for: MobileNetV2 times {width:g} has {format_quantity(macs)} here",
+        f"as asked for: {title} has {format_quantity(macs)} here",
     )
 
 

@@ -19,7 +19,7 @@ from anybudget.planning import networks as network_rules
 from anybudget.planning.choice import Choice
 from anybudget.planning.draft import Draft, plain
 from anybudget.planning.lengths import RACERS, USED, Lengths, longest
-from anybudget.planning.mobilenet import multiply_adds, read_like
+from anybudget.planning.like import multiply_adds, read_like
 from anybudget.planning.networks import FACTORS, Outline
 from anybudget.planning.profile import DataProfile, profile_of
 from anybudget.planning.workload import per_epoch
@@ -50,7 +50,8 @@ MOST_HOURS = 10_000.0
 class Asked:
     """What a recipe is planned for.
 
-    `hours` are those of a whole run; `budgets` as texts, or `like` as a text such as "mobilenetv2 x0.5", or neither.
+    `hours` are those of a whole run; `budgets` as texts, or `like` a network of the zoo or a text such as
+    "mobilenetv2 x0.5", or neither.
 
     Raises:
         ConfigError: the hours or the budgets are none.
@@ -158,10 +159,9 @@ class _Drafting:
         return tuple(self._like(size).value)
 
     def _like(self, size: int) -> Choice[list[str]]:
-        width = read_like(self._asked.like or "")
-        return budget_rules.like_mobilenet(
-            width, multiply_adds(width, size, self._profile.channels, self._profile.classes)
-        )
+        network = read_like(self._asked.like or "")
+        macs = multiply_adds(network, size, self._profile.channels, self._profile.classes)
+        return budget_rules.like_network(network.title, macs)
 
     def _with(self, size: Choice[int], width: Choice[int]) -> Draft:
         if self._asked.like is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from anybudget.errors import ConfigError
 
-ActivationName = Literal["relu", "relu6", "hard_swish"]
+ActivationName = Literal["relu", "relu6", "hard_swish", "silu"]
+GateName = Literal["hard_sigmoid", "sigmoid"]
+"""What ends squeeze-and-excitation: MobileNetV3's gate behind a ReLU, or EfficientNet's behind the activation."""
 
 FLOAT_BITS = 32
 """Bits of weights and activations that are not quantised."""
@@ -125,8 +128,8 @@ class InvertedBottleneckSpec(BlockSpec):
 
     `branches` partitions the expanded channels by kernel size (MixConv). Without `expand` the first pointwise
     convolution is left out, as MobileNetV2's first block does. `se_channels` is the width of the squeeze-and-excitation
-    bottleneck over all expanded channels; 0 means none. With `groups` above 1 both pointwise convolutions are grouped
-    and the channels shuffled after the first (FBNet).
+    bottleneck over all expanded channels, `se_gate` what ends it; 0 means none. With `groups` above 1 both pointwise
+    convolutions are grouped and the channels shuffled after the first (FBNet).
     """
 
     in_channels: int
@@ -138,6 +141,7 @@ class InvertedBottleneckSpec(BlockSpec):
     expand: bool = True
     se_channels: int = 0
     groups: int = 1
+    se_gate: GateName = "hard_sigmoid"
 
     def __post_init__(self) -> None:
         if not self.expand and (len(self.branches) != 1 or self.expanded_channels != self.in_channels):
@@ -176,15 +180,25 @@ class InvertedBottleneckSpec(BlockSpec):
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSpec(BlockSpec):
-    """Global average pooling, dropout and one linear layer."""
+    """Global average pooling, dropout and one linear layer.
+
+    With `hidden` there is a linear layer of so many features, with an activation, behind the pooling (MobileNetV3).
+    """
 
     in_features: int
     classes: int
     dropout: float = 0.0
+    hidden: int = 0
+    activation: ActivationName | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.hidden) != (self.activation is not None):
+            raise ConfigError("a classifier has a hidden layer and its activation, or neither")
 
     def convolutions(self) -> tuple[Convolution, ...]:
-        """The linear layer."""
-        return (Convolution(self.in_features, self.classes, norm=False, bias=True),)
+        """The linear layers."""
+        widths = [self.in_features, *([self.hidden] if self.hidden else []), self.classes]
+        return tuple(Convolution(before, after, norm=False, bias=True) for before, after in pairwise(widths))
 
 
 def strided(resolution: int, stride: int) -> int:

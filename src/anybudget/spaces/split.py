@@ -1,0 +1,68 @@
+"""Inverted bottlenecks whose pointwise convolutions are split into groups and not shuffled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anybudget.errors import ConfigError
+from anybudget.spaces.blocks import ActivationName, BlockSpec, Branch, Convolution, GateName, strided
+
+
+@dataclass(frozen=True, slots=True)
+class SplitBottleneckSpec(BlockSpec):
+    """An inverted bottleneck of several depthwise kernel sizes with split pointwise convolutions (MixNet).
+
+    `branches` partitions the expanded channels, in their order, by kernel size, whatever the groups are: a branch may
+    have channels of both. For the other fields see `InvertedBottleneckSpec`.
+
+    Source: Tan and Le 2019, MixConv, whose networks split 1x1 convolutions as they split depthwise ones.
+    """
+
+    in_channels: int
+    out_channels: int
+    stride: int
+    resolution: int
+    branches: tuple[Branch, ...]
+    activation: ActivationName
+    expand_groups: int = 1
+    project_groups: int = 1
+    se_channels: int = 0
+    se_gate: GateName = "hard_sigmoid"
+
+    def __post_init__(self) -> None:
+        for groups, widths in (
+            (self.expand_groups, (self.in_channels, self.expanded_channels)),
+            (self.project_groups, (self.expanded_channels, self.out_channels)),
+        ):
+            if any(width % groups for width in widths):
+                raise ConfigError(
+                    f"a pointwise convolution of {groups} groups needs channels divisible by it, not {widths}"
+                )
+
+    @property
+    def expanded_channels(self) -> int:
+        """Channels between the two pointwise convolutions."""
+        return sum(branch.channels for branch in self.branches)
+
+    @property
+    def residual(self) -> bool:
+        """Whether the input is added to the output: where shapes allow."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """Expansion, one depthwise convolution per branch, squeeze-and-excitation, projection."""
+        expanded, size, after = self.expanded_channels, self.resolution, strided(self.resolution, self.stride)
+        depthwise = [
+            Convolution(branch.channels, branch.channels, branch.kernel, self.stride, size, groups=branch.channels)
+            for branch in self.branches
+        ]
+        gates = [
+            Convolution(expanded, self.se_channels, norm=False, bias=True),
+            Convolution(self.se_channels, expanded, norm=False, bias=True),
+        ]
+        return (
+            Convolution(self.in_channels, expanded, resolution=size, groups=self.expand_groups),
+            *depthwise,
+            *(gates if self.se_channels else ()),
+            Convolution(expanded, self.out_channels, resolution=after, groups=self.project_groups),
+        )
