@@ -175,3 +175,87 @@ def test_the_table_of_the_page_is_one(tmp_path: Path) -> None:
     )
     model = table_cost(tmp_path, block, space=MBConvSpace(settings))
     assert model.cost(Architecture("mbconv", (0, 2))) == pytest.approx(1.25 + 0.41 + 0.1)
+
+
+LINES = """decision,choice,ms
+constant,,1.25
+layer 1,k3_e3,0.1
+layer 1,k5_e6,0.3
+layer 1,skip,0
+layer 2,k3_e3,0.2
+layer 2,k5_e6,0.7
+layer 2,skip,0.05
+layer 3,k3_e3,0.1
+layer 3,k5_e6,0.3
+layer 3,skip,0
+"""
+COLUMNS = """decision,k3_e3,k5_e6,skip
+constant,1.25
+layer 1,0.1,0.3,0
+layer 2,0.2,0.7,0.05
+
+layer 3,0.1,0.3,0
+"""
+
+
+def csv_cost(folder: Path, text: str, name: str = "latency_ms") -> CostModel:
+    (folder / "phone.csv").write_bytes(text.encode())
+    return build_costs(SPACE, [name], tables={name: ("table", TableSettings(file="phone.csv"))}, folder=folder)[name]
+
+
+@pytest.mark.parametrize("text", [LINES, COLUMNS, "\ufeff" + COLUMNS.replace("\n", "\r\n").replace(",", ", ")])
+@pytest.mark.parametrize("name", ["latency_ms", "latency_ms.phone"])
+def test_a_csv_says_what_json_says(tmp_path: Path, text: str, name: str) -> None:
+    model, same = csv_cost(tmp_path, text, name), table_cost(tmp_path)
+    assert model.unit == "ms"
+    for network in SPACE.enumerate():
+        assert model.cost(network) == same.cost(network)
+
+
+def test_a_cell_may_be_empty_where_a_decision_has_no_such_choice(tmp_path: Path) -> None:
+    space = UnifiedSpace(tiny_macro(stages=stages((4, 2, 1)), kernels=(3,), max_expansion=2, skip_layers=True))
+    first, second = (decision.choice_names for decision in space.decisions)
+    names = list(dict.fromkeys((*first, *second)))
+    lines = [f"decision,{','.join(names)}", "constant,1"]
+    for decision in space.decisions:
+        own = decision.choice_names
+        lines.append(f"{decision.name},{','.join(str(own.index(n)) if n in own else '' for n in names)}")
+    (tmp_path / "phone.csv").write_text("\n".join(lines))
+    tables = {"latency_ms": ("table", TableSettings(file="phone.csv"))}
+    model = build_costs(space, ["latency_ms"], tables=tables, folder=tmp_path)["latency_ms"]
+    assert model.terms.constant + sum(float(row.max()) for row in model.terms.unary) == 1 + len(first) + len(second) - 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ("its first line is ''", "begin the CSV with decision,choice,ms")),
+        ("layer,choice,ms\n", ("'layer,choice,ms'", "begin the CSV")),
+        ("decision,choice\nconstant,,1\n", ("2 columns", "begin the CSV")),
+        (LINES.replace(",ms", ",us"), ("in us", "latency_us")),
+        (LINES.replace(",ms", ",m s"), ("unit", "'m s'")),
+        (LINES.replace("constant,,1.25\n", ""), ("no line 'constant'", "constant,,0")),
+        (LINES + "constant,,2\n", ("line 12: constant has a number already",)),
+        (LINES + "layer 3,skip,2\n", ("line 12: layer 3 skip has a number already",)),
+        (LINES.replace("0.7", "-0.7"), ("line 7: '-0.7' for 'layer 2 k5_e6' is no number",)),
+        (LINES.replace("0.7", "fast"), ("line 7: 'fast'",)),
+        (LINES.replace("0.7", "nan"), ("line 7: 'nan'",)),
+        (LINES.replace("0.7", "1e999"), ("line 7: '1e999'",)),
+        (LINES.replace("0.7", "0,7"), ("line 7: has 4 columns, not 3",)),
+        (LINES.replace("k5_e6,0.7", '"k5_e6,0.7'), ("line",)),
+        (LINES.replace("layer 2,k5_e6,0.7\n", ""), ("decisions.layer 2: no number for 'k5_e6'",)),
+        (LINES.replace("layer 2,k5_e6", "layer 2,k5_e5"), ("'k5_e5' is not in this space", "did you mean 'k5_e6'?")),
+        (LINES + "layer 4,skip,0\n", ("'layer 4' is not in this space",)),
+        (COLUMNS.replace("k5_e6", "k3_e3"), ("the column 'k3_e3' twice",)),
+        (COLUMNS.replace("k5_e6", ""), ("a column without a name",)),
+        (COLUMNS.replace("layer 2", "layer 1"), ("line 4: 'layer 1' has a line already",)),
+        (COLUMNS.replace("0.05", "0.05,1"), ("line 4: has 4 numbers for 3 choices",)),
+        (COLUMNS.replace("1.25", "1.25,3"), ("line 2: '' for 'constant' is no number",)),
+        (COLUMNS.replace("0.7", ""), ("decisions.layer 2: no number for 'k5_e6'",)),
+        (COLUMNS.replace("layer 3,0.1,0.3,0", "layer 3"), ("decisions.layer 3: no number for 'k3_e3'",)),
+    ],
+)
+def test_what_is_wrong_with_a_csv_is_named(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        csv_cost(tmp_path, text)
+    assert all(word in str(caught.value) for word in ("costs.latency_ms: file: ", "phone.csv", *words))

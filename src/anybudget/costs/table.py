@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anybudget.architecture import Architecture
 from anybudget.costs.base import CostContext, CostModel
+from anybudget.costs.csv_numbers import read_csv_numbers
 from anybudget.costs.settings import CostSettings, FilePath
 from anybudget.costs.terms import CostTerms, Pair, separated
 from anybudget.errors import ConfigError, shown
@@ -62,7 +63,7 @@ class CostTable(BaseModel):
         Raises:
             ConfigError: the file cannot be read, or holds something else; names the key and the value.
         """
-        way_out = "give a JSON file as docs/commands.md describes under [costs]"
+        way_out = "give a JSON file, or a .csv, as docs/commands.md describes under [costs]"
         with unreadable_as(ConfigError, f"file: {path}", "cannot read the table", way_out):
             found = parse_object(read_text(path))
         try:
@@ -70,6 +71,25 @@ class CostTable(BaseModel):
         except ValidationError as error:
             said = "; ".join(map(problem_of, error.errors(include_url=False)[:5]))
             raise ConfigError(f"file: {path}: {said}; {way_out}") from None
+
+    @classmethod
+    def from_csv(cls, path: Path, space: str, unit: str) -> Self:
+        """The table in a CSV file (`read_csv_numbers`), which has no pairs.
+
+        Args:
+            path: the file.
+            space: the name of the space that its decisions are of.
+            unit: of the numbers, where the file does not say.
+
+        Raises:
+            ConfigError: the file cannot be read, or holds something else; names the lines.
+        """
+        found = read_csv_numbers(path)
+        try:
+            return cls(space=space, unit=found.unit or unit, constant=found.constant, decisions=found.decisions)
+        except ValidationError as error:
+            said = "; ".join(map(problem_of, error.errors(include_url=False)[:5]))
+            raise ConfigError(f"file: {path}: {said}; name the third column with the unit, such as ms") from None
 
     @classmethod
     def of(cls, model: CostModel, unit: str) -> Self:
@@ -138,7 +158,7 @@ class CostTable(BaseModel):
 
 
 class TableSettings(CostSettings):
-    """`[costs.NAME]` with `kind = "table"`: the JSON file that holds a `CostTable`."""
+    """`[costs.NAME]` with `kind = "table"`: the file that holds a `CostTable`, JSON or CSV (`.csv`)."""
 
     file: FilePath
 
@@ -175,7 +195,10 @@ class TableCost(CostModel):
         """See `CostModel.from_context`."""
         assert isinstance(context.settings, TableSettings)
         path = context.folder / context.settings.file
-        table = CostTable.read(path)
+        if path.suffix.lower() == ".csv":
+            table = CostTable.from_csv(path, context.space.name, context.name.partition(".")[0].rpartition("_")[2])
+        else:
+            table = CostTable.read(path)
         try:
             return cls(context.space, context.name, table)
         except ConfigError as error:
