@@ -102,7 +102,7 @@ def block_table(data: Path, benchmark: Benchmark, device: str) -> str:
     bits = np.abs(sums.astype(np.float32).view(np.int32) - ms.astype(np.float32).view(np.int32))
     return (
         f"{device}: {len(ms)} networks from {sum(map(len, blocks))} blocks and {constant:.6g} ms: "
-        f"{np.mean(bits == 0):.1%} equal as 32-bit floats, the others off by {bits.max()} unit in the last place at most; "
+        f"{np.mean(bits == 0):.1%} equal as 32-bit floats, the others by {bits.max()} unit in the last place; "
         f"largest relative difference {np.abs(sums / ms - 1).max():.1e}"
     )
 
