@@ -48,6 +48,7 @@ from anybudget.cli.options import (
     WorkersOption,
 )
 from anybudget.cli.planning import estimate, init
+from anybudget.cli.retraining import retrain
 from anybudget.cli.streams import err, out
 from anybudget.cli.zoo import zoo
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shown
@@ -306,32 +307,6 @@ def health(
 
 
 @app.command()
-def retrain(
-    target: RunArgument,
-    architecture: Annotated[Path, typer.Argument(metavar="ARCH.json", help="An architecture, or generate's JSON.")],
-    inherit: Annotated[
-        bool | None, typer.Option("--inherit/--scratch", help="Start from the supernet's weights, or afresh.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the recipe's if not given.")] = None,
-    as_json: JsonOption = False,
-    workers: WorkersOption = None,
-    data: DataOption = None,
-) -> None:
-    """Train architectures on their own and measure them on the test split."""
-    opened = with_engine(open_run(target, data), None, workers)
-    from anybudget.spaces.files import read_architectures
-
-    found = read_architectures(architecture, opened.space)
-    results = opened.retrain_each(found, inherit=inherit, epochs=epochs)
-    if as_json:
-        out.print_json(json.dumps(results))
-    else:
-        from anybudget.cli.tables import print_retrained
-
-        print_retrained(results)
-
-
-@app.command()
 def worth(
     target: RunArgument,
     budget: BudgetOption = None,
@@ -345,7 +320,7 @@ def worth(
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option("--reference", metavar="NAME=ARCH.json", help="A network to compare with; repeatable."),
+        typer.Option("--reference", metavar="NAME=ARCH.json", help="Or NAME of the zoo: compare with; repeatable."),
     ] = None,
     strategy: Annotated[
         str | None, typer.Option(metavar="NAME", help="Answers of search/NAME.jsonl, not the run's own.")
@@ -388,3 +363,4 @@ app.command()(estimate)
 app.command()(doctor)
 app.command()(bench)
 app.command()(zoo)
+app.command()(retrain)

@@ -156,21 +156,42 @@ def counts_of(text: str) -> list[int]:
 
 
 def references_of(opened: Run, texts: Sequence[str] | None) -> list[tuple[str, Architecture]]:
-    """The architectures of files that are given as NAME=FILE, each with its name.
+    """The architectures of files that are given as NAME=FILE, or networks of the zoo by name, each with its name.
 
     Raises:
-        ConfigError: a text is not of this form.
+        ConfigError: a text is neither, or a network of the zoo is not in the run's space.
     """
     from anybudget.spaces.files import read_architectures
+    from anybudget.zoo import ZOO
 
     found = []
     for text in texts or ():
+        if text in ZOO:
+            found.append((text, _of_zoo(opened, text)))
+            continue
         name, equals, file = text.partition("=")
         if not (name.strip() and equals and file.strip()):
-            raise ConfigError(f"--reference {shown(text)}: write NAME=FILE, such as mobilenet=mobilenet.json")
+            raise ConfigError(
+                f"--reference {shown(text)}: write NAME=FILE, such as mobilenet=mobilenet.json, or a network of the "
+                f"zoo: {', '.join(ZOO)}"
+            )
         read = read_architectures(Path(file.strip()), opened.space)
         found += [(name.strip(), architecture) for architecture in read]
     return found
+
+
+def _of_zoo(opened: Run, name: str) -> Architecture:
+    """A network of the zoo as an architecture of the run's space, at the widths of that."""
+    from anybudget.zoo import ZOO
+
+    published = ZOO[name].found()
+    if published is None or (published[0].name, published[0].decisions) != (opened.space.name, opened.space.decisions):
+        raise ConfigError(
+            f"--reference {name}: is no architecture of this run's space ({opened.space.name}, "
+            f"{len(opened.space.decisions)} decisions); train it beside: anybudget retrain {opened.folder.path} "
+            f"--zoo {name}"
+        )
+    return published[1]
 
 
 def once(opened: Run, stage: str, work: Any) -> None:

@@ -242,17 +242,17 @@ def _tau(correlation: Mapping[str, float] | None) -> str:
 
 
 def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print retrained networks with their test top-1."""
+    """Print retrained networks, of the run or of the zoo, with their test top-1."""
     names = _costs_of(rows)
     top5 = any(row.get("test_top5_percent") is not None for row in rows)
     columns = ("architecture", *names, "epochs", "start", "test top-1", "balanced", *(["top-5"] if top5 else []))
     table = new_table("retrained networks", columns)
     for row in rows:
         table.add_row(
-            _short_id(row),
+            row["zoo"] if "zoo" in row else _short_id(row),
             *(_cost(row["costs"], name) for name in names),
             str(row["epochs"]),
-            "inherited weights" if row["inherited"] else "from scratch",
+            "inherited weights" if row.get("inherited") else "from scratch",
             f"{row['test_top1_percent']:.2f}%",
             _percent(row.get("test_balanced_accuracy_percent")),
             *([_percent(row.get("test_top5_percent"))] if top5 else []),
@@ -286,12 +286,15 @@ def print_results(opened: Run) -> None:
     Raises:
         RunError: a file does not hold what a run writes there.
     """
-    from anybudget.storage.records import Answer, Measured, Retrained, Worth, read_record, read_records
+    from anybudget.storage.records import Answer, Measured, Retrained, Worth, ZooTrained, read_record, read_records
 
     folder = opened.folder
     answers = [row.to_json() for row in read_records(folder.path / "candidates.jsonl", Answer)]
     baseline = [row.to_json() for row in read_records(folder.path / "random.jsonl", Measured)]
-    results = [read_record(path, Retrained) for path in sorted(folder.path.glob("retrain/*/result.json"))]
+    results = [
+        *(read_record(path, Retrained) for path in sorted(folder.path.glob("retrain/*/result.json"))),
+        *(read_record(path, ZooTrained) for path in sorted(folder.path.glob("zoo/*/result.json"))),
+    ]
     rows = [result.to_json() for result in results if result is not None]
     print_candidates(answers, baseline, metric=opened.recipe.search.metric)
     if rows:

@@ -16,6 +16,7 @@ from anybudget.storage.records import (
     Provenance,
     Retrained,
     Worth,
+    ZooTrained,
     read_curve,
     read_record,
     read_records,
@@ -76,6 +77,7 @@ class RunContents:
     worth: Worth | None
     retrained: tuple[RetrainedNetwork, ...]
     retraining: tuple[str, ...]
+    zoo: tuple[ZooTrained, ...] = ()
 
 
 def read_run(run: Path) -> RunContents:
@@ -103,6 +105,7 @@ def read_run(run: Path) -> RunContents:
         worth=read_record(run / "worth.json", Worth),
         retrained=retrained,
         retraining=retraining,
+        zoo=_read_zoo(run / "zoo"),
     )
 
 
@@ -131,6 +134,12 @@ def _read_retrained(folder: Path) -> tuple[tuple[RetrainedNetwork, ...], tuple[s
         elif (path / "retrain.csv").exists():
             unfinished.append(path.name)
     return tuple(finished), tuple(unfinished)
+
+
+def _read_zoo(folder: Path) -> tuple[ZooTrained, ...]:
+    """The published networks that were trained here, as they were trained last."""
+    paths = sorted(path for path in folder.glob("*/result.json") if "." not in path.parent.name)
+    return tuple(record for path in paths if (record := read_record(path, ZooTrained)) is not None)
 
 
 def _kept(run: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from anybudget.report.contents import STAGES, RetrainedNetwork, RunContents, rea
 from anybudget.report.summary import BudgetGroup, Headline, group_budgets, summarise
 from anybudget.search import STRATEGIES
 from anybudget.storage.files import write_whole
-from anybudget.storage.records import Answer, Curve, Retrained
+from anybudget.storage.records import Answer, Curve, Retrained, ZooTrained
 
 
 def write_report(run: Path) -> Path:
@@ -81,6 +81,8 @@ def render(contents: RunContents) -> str:
         worth=compared,
         architectures=_architectures(latest),
         retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
+        zoo=contents.zoo,
+        zoo_costs=shown_costs(_costs(contents.zoo)),
         retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
         training=_training(contents),
         stage_bar=times.draw(contents.stages, "times-bar") if contents.stages else None,
@@ -207,7 +209,7 @@ def _comparisons(groups: Sequence[BudgetGroup]) -> list[dict[str, Any]]:
     ]
 
 
-def _costs(networks: Iterable[Answer | Retrained]) -> list[str]:
+def _costs(networks: Iterable[Answer | Retrained | ZooTrained]) -> list[str]:
     """Every cost that is said of any of the networks."""
     return list(dict.fromkeys(cost for network in networks for cost in network.costs))
 

@@ -21,7 +21,7 @@ from anybudget.runs.environment import environment, free_bytes, size
 from anybudget.runs.opening import open_run
 from anybudget.runs.racing import FOLDER as RACES
 from anybudget.runs.threads import RunThreads
-from anybudget.runs.trained import NETWORK, WEIGHTS
+from anybudget.runs.trained import NETWORK, WEIGHTS, ZOO_FOLDER
 from anybudget.runs.trainings import FOLDER as TRAININGS
 from anybudget.runs.trainings import TRAIN_AGAIN
 from anybudget.runs.unfinished import Check, UnfinishedWork
@@ -40,6 +40,8 @@ from anybudget.storage.records import (
     StageNote,
     TrainedAlone,
     Worth,
+    ZooBuilt,
+    ZooTrained,
     read_curve,
     read_record,
     read_records,
@@ -158,8 +160,8 @@ def _lines(path: Path) -> str:
 
 
 def _entries(path: Path) -> str:
-    raced = path.parent.parent.name == RACES and path.name == "result.json"
-    record = read_record(path, RacedNetwork if raced else SCHEMAS.get(path.name, AnyRecord))
+    schema = NETWORK_SCHEMAS.get((path.parent.parent.name, path.name)) or SCHEMAS.get(path.name, AnyRecord)
+    record = read_record(path, schema)
     return f"{len(record.model_dump())} entries" if record else "0 entries"
 
 
@@ -192,6 +194,14 @@ SCHEMAS: Mapping[str, type[BaseModel]] = {
     "worth.json": Worth,
 }
 """What the objects of a file have to be; any object elsewhere."""
+
+
+NETWORK_SCHEMAS: Mapping[tuple[str, str], type[BaseModel]] = {
+    (RACES, "result.json"): RacedNetwork,
+    (ZOO_FOLDER, "result.json"): ZooTrained,
+    (ZOO_FOLDER, NETWORK): ZooBuilt,
+}
+"""Those of networks that are kept elsewhere than in `retrain`, by folder and file."""
 
 
 class _Examination:
@@ -293,17 +303,22 @@ class _Examination:
         folders = sorted(path for path in self.path.glob("retrain/*") if path.is_dir())
         if not folders and "retrain" in self.stages and self.recipe and self.recipe.retrain.picks:
             yield Check("retrain", "problem", f"no network is there; {self._again('retrain')}")
-        for path in folders:
-            name = f"retrain/{path.name}"
-            if not (path / "result.json").exists():
-                yield Check(name, "note", "retraining has begun and not ended; the same command resumes it")
-                continue
-            wrong = []
-            for file in NETWORK_FILES:
-                other = "result.json" if file == "architecture.json" else "architecture.json"  # either says which it is
-                again = f"run: anybudget retrain {self.path} {path / other}"
-                wrong += [found for found in self._file(f"{name}/{file}", again, required=True) if found.state != "ok"]
-            yield from wrong or [Check(name, "ok", f"{len(NETWORK_FILES)} files are readable")]
+        for path in (*folders, *sorted(path for path in self.path.glob(f"{ZOO_FOLDER}/*") if path.is_dir())):
+            yield from self._network(path, f"{path.parent.name}/{path.name}")
+
+    def _network(self, path: Path, name: str) -> Iterator[Check]:
+        """What a retrained network has left, one of the run or one of the zoo."""
+        if not (path / "result.json").exists():
+            yield Check(name, "note", "retraining has begun and not ended; the same command resumes it")
+            return
+        of_zoo, wrong = path.parent.name == ZOO_FOLDER, []
+        files = [file for file in NETWORK_FILES if not of_zoo or file != "architecture.json"]
+        for file in files:
+            other = "result.json" if file == "architecture.json" else "architecture.json"  # either says which it is
+            which = f"--zoo {path.name.partition('.')[0]}" if of_zoo else path / other
+            again = f"run: anybudget retrain {self.path} {which}"
+            wrong += [found for found in self._file(f"{name}/{file}", again, required=True) if found.state != "ok"]
+        yield from wrong or [Check(name, "ok", f"{len(files)} files are readable")]
 
     def _raced(self) -> Iterator[Check]:
         """What races have left of each network: the rounds of all, weights of those that won."""

@@ -23,7 +23,7 @@ from anybudget.runs.instant import instant_generator
 from anybudget.runs.opening import create_run, open_run
 from anybudget.runs.rivals import Question
 from anybudget.runs.searching import StrategyChoice, make_strategy
-from anybudget.runs.stages import baseline, generator, health, rank, retrain, search, supernet, worth
+from anybudget.runs.stages import baseline, generator, health, rank, retrain, search, supernet, worth, zoo
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Candidate, Strategy
 from anybudget.search.instant import Proposal
@@ -208,6 +208,10 @@ class Run:
     ) -> list[dict[str, Any]]:
         """See `stages.retrain.retrain_each`."""
         return retrain.retrain_each(self.context, architectures, inherit=inherit, epochs=epochs)
+
+    def train_zoo(self, names: Sequence[str], *, epochs: int | None = None) -> list[dict[str, Any]]:
+        """See `stages.zoo.train_zoo`."""
+        return zoo.train_zoo(self.context, names, epochs=epochs)
 
     def worth(self, question: Question) -> Worth:
         """See `stages.worth.worth`."""

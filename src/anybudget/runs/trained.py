@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +20,14 @@ from anybudget.recipe import Recipe
 from anybudget.runs.data_identity import FACTS
 from anybudget.spaces import SPACES, BlockSpec, derive
 from anybudget.spaces.blocks import ActivationName
-from anybudget.storage.records import Network, checked, read_record
+from anybudget.storage.records import Network, ZooBuilt, checked, read_record
 from anybudget.storage.weights import read_weights
+from anybudget.zoo import ZOO, Images
 
 NETWORK, WEIGHTS = "network.json", "weights.safetensors"
+ZOO_FOLDER = "zoo"
+"""Where a run keeps the networks of the zoo that it has trained."""
+
 FORMAT, VERSION = "anybudget network", 1
 
 _AGAIN = "put the file back as it was, or retrain the network: anybudget retrain RUN architecture.json"
@@ -41,12 +46,18 @@ def describe(recipe: Recipe, architecture: Architecture, *, derived: bool = True
     return checked(network, Network, NETWORK).to_json()
 
 
+def describe_zoo(name: str, images: Images) -> dict[str, Any]:
+    """What it takes to build a network of the zoo again, as `network.json` has it."""
+    network = {"format": FORMAT, "version": VERSION, "zoo": name, "images": asdict(images)}
+    return checked(network, ZooBuilt, NETWORK).to_json()
+
+
 def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
     """A retrained or raced network in evaluation mode on the CPU, and what it takes to give it images.
 
     Args:
-        folder: `retrain/ID` or `race/ID` of a run, or a copy of it anywhere; `network.json`, `data.json` and
-            `weights.safetensors` are read, nothing else.
+        folder: `retrain/ID`, `race/ID` or `zoo/NAME` of a run, or a copy of it anywhere; `network.json`, `data.json`
+            and `weights.safetensors` are read, nothing else.
 
     Returns:
         A plain torch module, normalised images `[N, C, H, W]` to logits `[N, classes]`, and the facts of its data:
@@ -75,12 +86,14 @@ def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
 
 def _check_there(path: Path) -> None:
     if (path / "recipe.toml").is_file():
-        networks = [file.parent for kind in ("retrain", "race") for file in sorted(path.glob(f"{kind}/*/{NETWORK}"))]
+        networks = [
+            file.parent for kind in ("retrain", "race", ZOO_FOLDER) for file in sorted(path.glob(f"{kind}/*/{NETWORK}"))
+        ]
         found = next(iter(networks), None)
         way_out = f"give one of its networks, such as {found}" if found else "retrain a network first"
         raise RunError(f"{path}: a run folder, not a network; {way_out}")
     if not path.is_dir():
-        raise RunError(f"{path}: no such folder; give retrain/ID or race/ID of a run, or a copy of it")
+        raise RunError(f"{path}: no such folder; give retrain/ID, race/ID or zoo/NAME of a run, or a copy of it")
     missing = [name for name in (NETWORK, FACTS, WEIGHTS) if not (path / name).is_file()]
     if missing:
         raise RunError(f"{path}: no trained network: lacks {', '.join(missing)}; {_AGAIN}")
@@ -92,12 +105,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _specs(path: Path) -> tuple[BlockSpec, ...]:
-    """The blocks that `describe` described."""
-    network = read_record(path, Network, _AGAIN)
+    """The blocks that `describe` or `describe_zoo` described."""
+    of_zoo = "zoo" in _read(path)
+    network = read_record(path, ZooBuilt, _AGAIN) if of_zoo else read_record(path, Network, _AGAIN)
     assert network is not None  # it has been looked for
     try:
         if (network.format, network.version) != (FORMAT, VERSION):
             raise ConfigError("no network of this version of anybudget")
+        if isinstance(network, ZooBuilt):
+            return ZOO[network.zoo].specs(Images(network.images.channels, network.images.size, network.images.classes))
         settings = dict(network.space)
         kind = SPACES[str(settings.pop("name", ""))]
         space = kind(kind.settings_type.model_validate(settings))

@@ -47,6 +47,7 @@ from anybudget.storage.records.worth import (
     WorthAtBudget,
     WorthSummary,
 )
+from anybudget.storage.records.zoo import ZooBuilt, ZooTrained
 
 __all__ = [
     "LARGEST",
@@ -92,6 +93,8 @@ __all__ = [
     "Worth",
     "WorthAtBudget",
     "WorthSummary",
+    "ZooBuilt",
+    "ZooTrained",
     "checked",
     "read_curve",
     "read_record",

@@ -206,12 +206,10 @@ class Answer(Found):
     answered: str | None = None
 
 
-class Trained(Record):
-    """A network that was trained on its own, measured on the validation and the test split."""
+class TrainedFigures(Record):
+    """What was measured of a network that was trained on its own, on the validation and the test split."""
 
-    architecture: AnArchitecture
     costs: Costs
-    derived: StrictBool = False
     test_top1_percent: Number
     test_balanced_accuracy_percent: Number | None = None
     test_largest_class_percent: Number | None = None
@@ -224,6 +222,13 @@ class Trained(Record):
         """The test figure of a metric, by its registered name; that of top-1 where it was not measured."""
         found = getattr(self, f"test_{metric}", None)
         return self.test_top1_percent if found is None else float(found)
+
+
+class Trained(TrainedFigures):
+    """An architecture of the run's space that was trained on its own."""
+
+    architecture: AnArchitecture
+    derived: StrictBool = False
 
 
 class ClassAnswers(Record):
