@@ -72,7 +72,8 @@ def gains(x: Tensor, kernel: Tensor, stride: int) -> bool:
     """
     size = kernel.shape[-1]
     return (
-        size >= _SMALLEST_KERNEL
+        not torch.compiler.is_compiling()  # asked first: what follows would break the graph
+        and size >= _SMALLEST_KERNEL
         and kernel.requires_grad
         and torch.is_grad_enabled()
         and x.device.type == "cpu"
@@ -82,7 +83,6 @@ def gains(x: Tensor, kernel: Tensor, stride: int) -> bool:
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     )
 

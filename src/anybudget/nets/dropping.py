@@ -31,6 +31,7 @@ class Dropping(AbstractContextManager["Dropping"]):
         drop_path: how often the last residual inverted bottleneck is dropped; those before it less often, in proportion
             to how deep they are.
         seed: draws what is dropped.
+        apart: whether the model may be compiled, which what is drawn here is left out of.
 
     Raises:
         ConfigError: the model has no classifier of ours, whose features were to be dropped.
@@ -38,7 +39,8 @@ class Dropping(AbstractContextManager["Dropping"]):
     Source: Srivastava et al. 2014 (dropout); Huang et al. 2016, "Deep networks with stochastic depth", Eq. 4.
     """
 
-    def __init__(self, model: nn.Module, dropout: float, drop_path: float, seed: int) -> None:
+    def __init__(self, model: nn.Module, dropout: float, drop_path: float, seed: int, *, apart: bool = False) -> None:
+        self._apart = apart
         self._model, self._dropout, self._seed = model, dropout, seed
         self._classifiers = [layer for layer in model.modules() if isinstance(layer, Classifier)] if dropout else []
         bottlenecks = [layer for layer in model.modules() if isinstance(layer, InvertedBottleneck | SplitBottleneck)]
@@ -77,8 +79,8 @@ class Dropping(AbstractContextManager["Dropping"]):
     ) -> None:
         self._handles.close()
 
-    def _hook(self, register: Callable[..., Any], hook: Callable[..., Any], **given: Any) -> None:
-        self._handles.callback(register(hook, **given).remove)
+    def _hook(self, register: Callable[..., Any], hook: Callable[..., Any]) -> None:
+        self._handles.callback(register(torch.compiler.disable(hook) if self._apart else hook).remove)
 
     def _take(self, images: Tensor) -> None:
         """Draw for the images of a forward that begins."""

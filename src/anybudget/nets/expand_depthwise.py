@@ -40,6 +40,8 @@ def expand_depthwise(
     Returns:
         `[N, C, ceil(H / stride), ceil(W / stride)]`, channels last.
     """
+    if torch.compiler.is_compiling():
+        return None
     code = code_of(act)
     if code is None or x.shape[1] > _WIDEST or kernel.shape[-1] not in kernels.SIZES or not kernels.is_dense(x):
         return None

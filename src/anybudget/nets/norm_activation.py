@@ -74,6 +74,8 @@ def trains_plainly(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
 
 def over_batch(x: Tensor, norm: Norm, act: nn.Module | None = None, residual: Tensor | None = None) -> Tensor | None:
     """`act(norm(x)) + residual`, fused; None where it cannot be."""
+    if torch.compiler.is_compiling():
+        return None
     code = code_of(act)
     if code is None or not torch.is_grad_enabled() or not kernels.is_dense(x) or not kernels.rows_of(x):
         return None

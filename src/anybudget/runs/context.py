@@ -21,6 +21,7 @@ from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.recipe import Recipe, reproducibility_settings, resolved, with_copies
+from anybudget.runs.compiling import RunCompiling
 from anybudget.runs.data_identity import IN_PYTHON, DataTie
 from anybudget.runs.data_loading import check_fit, load_files, placed, reading, registered_data
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
@@ -362,6 +363,7 @@ class RunContext:
                 common=TrainingContext(
                     progress=self.progress,
                     choose_threads=threads.choose,
+                    choose_compiled=RunCompiling(self.folder).choose,
                     loggers=opened(self.recipe.logger, self.folder.path),
                 ),
             )

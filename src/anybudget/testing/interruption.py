@@ -17,7 +17,7 @@ from typing import Any
 
 TIMES = ("seconds", "waiting_seconds", "cost_ratio", "images_corrected", "finished", "created", "command", "answered")
 """Keys that hold times, or what follows from them: nobody expects these to be the same."""
-TIMED = ("provenance.json", "report.html", ".lock", "workers.json", "kernels.json")
+TIMED = ("provenance.json", "report.html", ".lock", "workers.json", "kernels.json", "compile.jsonl")
 """Files that are of one process's own."""
 
 

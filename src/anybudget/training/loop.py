@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from anybudget.runtime.distributed import Processes
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.storage.checkpoint import Checkpoint, Stateful, TorchRandom
 from anybudget.training.batches import Batches
+from anybudget.training.compiling import ChooseCompiled, as_the_trial_says
 from anybudget.training.guessing import no_better_than_guessing
 from anybudget.training.waiting import WAITING, Waits, say_if_long
 
@@ -58,7 +60,8 @@ ROLLBACK_RATE = 0.5
 class TrainingContext:
     """What watches over a training: where it saves itself, which processes share it, who hears of it.
 
-    `choose_threads` is given a step of a training that begins, on the CPU and in one process, before it does.
+    `choose_threads` is given a step of a training that begins, on the CPU and in one process, before it does;
+    `choose_compiled` a trial of one that may be compiled.
     `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
     learning rate; 0 stops at the first. `notices` says whether a training tells where it resumes and that it is no
     better than guessing, and whether `loggers` are opened, by its name, which get its rows as `log` does; one of many
@@ -71,6 +74,7 @@ class TrainingContext:
     log: Log = no_log
     rollbacks: int = 0
     choose_threads: ChooseThreads = keep_threads
+    choose_compiled: ChooseCompiled = as_the_trial_says
     notices: bool = True
     loggers: OpenLoggers = no_loggers
 
@@ -114,6 +118,8 @@ class EpochLoop:
         self._waits = Waits()
         self._rolled_back = 0
         self._epoch_start: dict[str, Any] | None = None
+        self.begins: Callable[[Callable[[], Callable[[], float]], int], None] | None = None
+        """Told of a training that begins, and is not resumed: what gives a step to be timed, and how many there are."""
         self._parts: dict[str, Stateful] = {
             "torch": TorchRandom(),
             "processes": context.processes,
@@ -179,7 +185,7 @@ class EpochLoop:
             say_if_long(self.name, self._rows)
 
     def _begin(self, model: nn.Module, parts: Mapping[str, Stateful], step: Step) -> None:
-        """Resume where there is something to resume, or else choose the number of threads."""
+        """Resume where there is something to resume, or else choose how steps are computed."""
         context = self.context
         context.processes.check_batch(self.batches.size)
         self._model = model
@@ -189,9 +195,12 @@ class EpochLoop:
             self._load(saved)
             if context.notices:
                 logger.info("%s: resumes from %s", self.name, self.where)
-        elif context.processes.count == 1 and context.processes.device.type == "cpu":
-            with suppress(TrainingError):  # training will meet it again, and says more about it
+            return
+        with suppress(TrainingError):  # training will meet it again, and says more about it
+            if context.processes.count == 1 and context.processes.device.type == "cpu":
                 context.choose_threads(self._trial(step))
+            if self.begins is not None:
+                self.begins(partial(self._trial, step), self.epochs * self.steps_per_epoch)
 
     def _end_epoch(self, row: Callable[[int, Mapping[str, float]], Row]) -> Row:
         """The metrics of the epoch that is done; the next one begins."""

@@ -22,12 +22,14 @@ class Schedule(OptimiserSettings, AugmentationSettings):
     decay of the average of the weights that takes their place in the end, see `WeightAverage`; `class_balance`, how far
     classes count alike in the loss however many images they have, up to 1, see `class_weights`; `dropout`, the share of
     features that are dropped before the classifier; `drop_path`, how often the last residual block is, see `Dropping`.
+
+    With `compile` = "try" a trial says whether a network that is trained alone is compiled, see `CompiledForward`.
     """
 
     UNSAID: ClassVar[frozenset[str]] = (
         OptimiserSettings.UNSAID
         | AugmentationSettings.UNSAID
-        | {"label_smoothing", "ema", "class_balance", "dropout", "drop_path"}
+        | {"label_smoothing", "ema", "class_balance", "dropout", "drop_path", "compile"}
     )
 
     epochs: Count
@@ -37,6 +39,7 @@ class Schedule(OptimiserSettings, AugmentationSettings):
     class_balance: Share = 0.0
     dropout: Part = 0.0
     drop_path: Part = 0.0
+    compile: Literal["never", "try"] = "never"
 
     @property
     def batch_shares(self) -> int:
@@ -103,6 +106,11 @@ class SupernetSchedule(Schedule):
             yield (
                 f"{table}.drop_path: a supernet has no residual blocks of its own to drop; leave it out, or set "
                 "retrain.drop_path"
+            )
+        if self.compile != "never":
+            yield (
+                f"{table}.compile: a supernet runs another path in every step, and each would have to be compiled; "
+                "leave it out, or set retrain.compile"
             )
         if self.complexity_rate and self.annealing != "cosine":
             yield (

@@ -55,6 +55,14 @@ class GradientStep(ABC):
         `step` counts from 0, through all epochs.
         """
 
+    def begin(self, trial: Callable[[], Callable[[], float]], steps: int) -> None:  # noqa: B027 - most choose nothing
+        """Choose how steps are computed, before the first one of a training that is not resumed.
+
+        Args:
+            trial: gives a step that can be done without a trace, which returns its seconds.
+            steps: how many there are to come.
+        """
+
     def prepare(self, model: nn.Module, step: int) -> None:  # noqa: B027 - most change nothing
         """Change weights before a step otherwise than by its gradients.
 
@@ -154,7 +162,9 @@ def run_course(
     descent = _Descent(gradients, course, schedule, processes)
     watch = LossWatch(name, course.classes)
     loop = EpochLoop(batches, context, name=name, epochs=course.epochs)
-    dropping = Dropping(gradients.model, schedule.dropout, schedule.drop_path, course.seed)
+    dropping = Dropping(
+        gradients.model, schedule.dropout, schedule.drop_path, course.seed, apart=schedule.compile != "never"
+    )
 
     def step(images: Tensor, labels: Tensor) -> Figures:
         descent.prepare()
@@ -174,6 +184,7 @@ def run_course(
         }
 
     parts: dict[str, Stateful] = {**descent.parts, "watch": watch, **gradients.parts}
+    loop.begins = gradients.begin
     with dropping:
         loop.run(gradients.model, parts, step, row, lambda: gradients.finished)
     descent.finish()

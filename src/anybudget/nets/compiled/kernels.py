@@ -54,12 +54,14 @@ def kernels_allowed(allowed: bool) -> Iterator[None]:
 
 def usable(*tensors: Tensor) -> bool:
     """Whether the kernels can compute on these: float32 on the CPU, in one thread, neither traced nor compiled."""
+    if torch.compiler.is_compiling():  # asked first: what follows would break the graph
+        return False
     if not _Switch.on or torch.get_num_threads() != 1 or torch.is_autocast_enabled("cpu"):
         return False
     for tensor in tensors:
         if tensor.dtype != torch.float32 or not tensor.is_cpu:
             return False
-    return not torch.compiler.is_compiling() and not torch._C._is_tracing() and _functions() is not None
+    return not torch._C._is_tracing() and _functions() is not None
 
 
 def is_dense(x: Tensor) -> bool:
