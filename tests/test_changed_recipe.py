@@ -12,14 +12,20 @@ from anybudget.runs.run import Run
 
 
 def test_each_key_changes_the_stages_that_depend_on_it() -> None:
-    assert list(affected(["search.budgets: 1 -> 2"], "macs")) == ["search", "random", "retrain", "worth"]
+    assert list(affected(["search.budgets: 1 -> 2"], "macs")) == ["search", "random", "retrain", "latency", "worth"]
     assert list(affected(["retrain.epochs: 1 -> 2"], "macs")) == ["retrain", "worth"]
     assert list(affected(["search.random_window: 0.9 -> 0.8"], "macs")) == ["random", "worth"]
-    assert list(affected(["generator.epochs: 1 -> 2"], "macs")) == ["generator", "search", "retrain", "worth"]
-    every = ["supernet", "generator", "search", "random", "retrain", "worth"]
+    assert list(affected(["generator.epochs: 1 -> 2"], "macs")) == [
+        "generator",
+        "search",
+        "retrain",
+        "latency",
+        "worth",
+    ]
+    every = ["supernet", "generator", "search", "random", "retrain", "latency", "worth"]
     assert list(affected(["seed: 1 -> 2"], "macs")) == every
     table = "costs.latency_ms: None -> {}"
-    assert list(affected([table], "macs")) == ["search", "random", "retrain", "worth"]
+    assert list(affected([table], "macs")) == ["search", "random", "retrain", "latency", "worth"]
     assert list(affected([table], "latency_ms")) == every[1:]
     assert affected(["name: a -> b", "search.evolution.population: 1 -> 2"], "macs") == {}
 

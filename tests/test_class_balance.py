@@ -200,7 +200,7 @@ def test_what_is_off_is_not_written_and_what_is_on_is_a_change(recipe_file: Path
     for table, values in keys.items():
         assert {key: written[table][key] for key in values} == values
     changed = differences(plain, resolved(load_recipe(recipe_file, ["search.balanced_validation=true"])))
-    assert set(affected(changed, "macs")) == {"search", "random", "retrain", "worth"}
+    assert set(affected(changed, "macs")) == {"search", "random", "retrain", "latency", "worth"}
     assert GeneratorSchedule().model_dump() == {
         k: v for k, v in GeneratorSchedule() if k not in GeneratorSchedule.UNSAID
     }

@@ -48,6 +48,7 @@ SHORTER = {
     "rank": ["--paths", "4", "--images", "9"],
     "worth": ["--random", "2", "--seeds", "1", "--scored", "3"],
     "estimate": ["--seconds", "1"],
+    "profile": ["--runtime", "torch", "--budget-seconds", "20", "--set", "space.input_size=8"],
 }
 OTHER_TABLES = """
 [supernet]

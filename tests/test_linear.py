@@ -16,13 +16,14 @@ from anybudget.costs import CostModel, CostTerms, build_costs
 from anybudget.costs.ridge import ridge
 from anybudget.data import DataSplits
 from anybudget.decoding.reachability import attainable, position, reachable
+from anybudget.decoding.spread import spread_samples
 from anybudget.errors import BudgetError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import UnifiedSupernet
 from anybudget.search.additive import fit_additive
 from anybudget.search.base import SearchContext
-from anybudget.search.linear import LinearSettings, LinearStrategy, spread_samples
+from anybudget.search.linear import LinearSettings, LinearStrategy
 from anybudget.spaces import (
     SearchSpace,
     UnifiedSpace,

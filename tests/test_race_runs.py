@@ -196,7 +196,7 @@ def test_the_recipe_turns_it_on_for_the_whole_run(capsys: pytest.CaptureFixture[
 
 def test_answers_depend_on_how_networks_race_if_they_do() -> None:
     rate = ["retrain.learning_rate: 0.1 -> 0.2"]
-    reads = {"search", "retrain", "worth"}
+    reads = {"search", "retrain", "latency", "worth"}
     assert "search" not in affected(rate, "macs")
     assert affected(rate, "macs", raced=True).keys() == reads
     assert "search" not in affected(["retrain.epochs: 1 -> 2"], "macs", raced=True)

@@ -12,9 +12,9 @@ from anybudget.runs.run import Run
 
 
 def test_later_stages_are_those_that_read_the_results() -> None:
-    assert later("supernet") == ["generator", "search", "random", "retrain", "worth"]
-    assert later("generator") == ["search", "retrain", "worth"]
-    assert later("search") == ["retrain", "worth"]
+    assert later("supernet") == ["generator", "search", "random", "retrain", "latency", "worth"]
+    assert later("generator") == ["search", "retrain", "latency", "worth"]
+    assert later("search") == ["retrain", "latency", "worth"]
     assert later("random") == later("retrain") == later("worth") == []
 
 

@@ -48,6 +48,7 @@ from anybudget.cli.options import (
     WorkersOption,
 )
 from anybudget.cli.planning import estimate, init
+from anybudget.cli.profiling import latency, profile
 from anybudget.cli.retraining import retrain
 from anybudget.cli.streams import err, out
 from anybudget.cli.zoo import zoo
@@ -360,6 +361,8 @@ def report(target: RunArgument) -> None:
 app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(estimate)
+app.command()(profile)
+app.command()(latency)
 app.command()(doctor)
 app.command()(bench)
 app.command()(zoo)

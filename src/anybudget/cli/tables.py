@@ -12,6 +12,7 @@ from anybudget.cli.worth import print_worth
 
 if TYPE_CHECKING:
     from anybudget.runs.run import Run
+    from anybudget.storage.records import MeasuredLatency
 
 
 # As `anybudget.evaluation.metrics` has them, which imports NumPy: help is to be immediate.
@@ -280,13 +281,40 @@ def _short_id(row: Mapping[str, Any]) -> str:
     return Architecture.from_dict(row["architecture"]).short_id
 
 
+def print_latencies(rows: Sequence[MeasuredLatency]) -> None:
+    """Print what answers take on the device that their budgets are for; nothing where none was measured."""
+    if not rows:
+        return
+    columns = ("budgets", "architecture", "latency", "promised ms", "predicted ms", "measured ms", "kept", "unused")
+    table = new_table("measured in a process of their own", columns)
+    for row in rows:
+        table.add_row(
+            _limits(row.budgets),
+            row.architecture.short_id,
+            row.quantity if row.cost == "latency_ms" else f"{row.quantity} of {row.cost}",
+            *(f"{value:.4g}" for value in (row.promised_ms, row.predicted_ms, row.measured_ms)),
+            "yes" if row.kept else "no",
+            f"{row.unused_percent:.1f}%",
+        )
+    show(table)
+
+
 def print_results(opened: Run) -> None:
     """Print what a whole run found.
 
     Raises:
         RunError: a file does not hold what a run writes there.
     """
-    from anybudget.storage.records import Answer, Measured, Retrained, Worth, ZooTrained, read_record, read_records
+    from anybudget.storage.records import (
+        Answer,
+        Measured,
+        MeasuredLatency,
+        Retrained,
+        Worth,
+        ZooTrained,
+        read_record,
+        read_records,
+    )
 
     folder = opened.folder
     answers = [row.to_json() for row in read_records(folder.path / "candidates.jsonl", Answer)]
@@ -299,6 +327,8 @@ def print_results(opened: Run) -> None:
     print_candidates(answers, baseline, metric=opened.recipe.search.metric)
     if rows:
         print_retrained(sorted(rows, key=lambda row: list(row["costs"].values())))
+    if folder.finished("latency"):
+        print_latencies(list(read_records(folder.path / "latency.jsonl", MeasuredLatency)))
     worth = read_record(folder.path / "worth.json", Worth) if folder.finished("worth") else None
     if worth is not None:
         print_worth(worth)

@@ -120,6 +120,13 @@ class Check(_Record):
     tau_macs: Annotated[float, Field(ge=-1, le=1)]
 
 
+class Probe(_Record):
+    """A network that is measured between all others, and the least that it took: tells whether a machine is as fast."""
+
+    choices: list[Annotated[int, Field(ge=0)]]
+    ms: Positive
+
+
 class LatencyProfile(_Record):
     """What `latency.json` holds: the latency of every network of one space on one device.
 
@@ -137,6 +144,7 @@ class LatencyProfile(_Record):
     table: CostTable
     promises: dict[Quantity, Promise] = {}
     check: Check | None = None
+    probe: Probe | None = None
 
     @field_validator("table")
     @classmethod

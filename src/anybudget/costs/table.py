@@ -98,19 +98,27 @@ class CostTable(BaseModel):
         Raises:
             ConfigError: the cost has a term below 0, which a table cannot hold.
         """
-        space, terms = model.space, model.terms
+        return cls.of_terms(model.space, model.terms, unit, model.name)
+
+    @classmethod
+    def of_terms(cls, space: SearchSpace, terms: CostTerms, unit: str, name: str = "the cost") -> Self:
+        """Terms as a table; `name` is what messages call them.
+
+        Raises:
+            ConfigError: a term is below 0, which a table cannot hold.
+        """
         pairs = [
             PairTable(
                 decisions=[space.decisions[d].name, space.decisions[e].name],
                 values={
-                    name: dict(zip(space.decisions[e].choice_names, map(float, row), strict=True))
-                    for name, row in zip(space.decisions[d].choice_names, values, strict=True)
+                    choice: dict(zip(space.decisions[e].choice_names, map(float, row), strict=True))
+                    for choice, row in zip(space.decisions[d].choice_names, values, strict=True)
                 },
             )
             for (d, e), values in terms.pairwise.items()
         ]
         if min(terms.constant, *(float(row.min()) for row in (*terms.unary, *terms.pairwise.values()))) < 0:
-            raise ConfigError(f"{model.name} of the space {space.name} has terms below 0, which a table cannot hold")
+            raise ConfigError(f"{name} of the space {space.name} has terms below 0, which a table cannot hold")
         return cls(
             space=space.name,
             unit=unit,

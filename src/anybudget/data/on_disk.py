@@ -31,7 +31,7 @@ class StoredSplit(Split):
         """See `Split.read`."""
         if not len(indices):
             return torch.empty(0, *self.shape, dtype=torch.uint8)
-        return self._readers.here(Wanted(self._chosen[indices]))
+        return self._readers.images.read(self._chosen[indices])
 
     def read_batches(self, batches: Iterable[Tensor], augmented: AugmentedReading | None = None) -> Iterator[Tensor]:
         """See `Split.read_batches`: read ahead."""

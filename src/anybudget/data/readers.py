@@ -33,7 +33,6 @@ from anybudget.data.augmentation import ImageAugmentation
 from anybudget.data.random import Keys
 from anybudget.data.reader_process import Bytes, Read, Request, read_on
 from anybudget.data.stored import StoredImages
-from anybudget.data.watched import BEAT, Patience, read_watched
 from anybudget.errors import DataError
 from anybudget.runtime.signals import signals_held
 
@@ -50,6 +49,9 @@ DEATHS, ALL_DEATHS = 3, 10
 
 PATIENCE = 300.0
 """Seconds after which an image that is still being read is given up."""
+
+BEAT = 1.0
+"""Seconds between two looks at readers that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Readers:
     """
 
     def __init__(self, images: StoredImages, count: int, patience: float = PATIENCE) -> None:
-        self.images, self.count, self._patience = images, count, Patience(patience, images.where)
+        self.images, self.count, self.patience = images, count, patience
         self._bytes = int(np.prod(images.shape))
         self._capacity = max(1, min(SLOT_IMAGES, SLOT_BYTES // self._bytes))
         self._pid, self._reading = os.getpid(), False
@@ -93,6 +95,7 @@ class Readers:
         self._pieces: dict[int, _Piece] = {}
         self._tickets = 0
         self._deaths = Counter[int]()
+        self._said: set[int] = set()
         weakref.finalize(self, _end, self._readers, self._pid)
 
     def read(self, wanted: Iterable[Wanted]) -> Iterator[Tensor]:
@@ -105,7 +108,7 @@ class Readers:
         """
         alone = not self.count or sys.platform != "linux" or current_process().daemon or os.getpid() != self._pid
         if alone or self._reading:
-            yield from map(self.here, wanted)
+            yield from map(self._here, wanted)
             return
         self._reading = True
         try:
@@ -114,28 +117,15 @@ class Readers:
             self._reading = False
             self._pieces.clear()  # what still comes frees its slot
 
-    def here(self, wanted: Wanted) -> Tensor:
-        """Images that are read by this process, uint8 [n, C, H, W].
-
-        Raises:
-            DataError: as for `read`; one that takes too long is noticed where threads may read.
-        """
-        stored, indices = self.images, wanted.indices.tolist()
-        if wanted.augmentation is None and (stored.in_memory or not stored.threads):
-            return stored.read(wanted.indices)
-        keys = [0] * len(indices) if wanted.keys is None else wanted.keys.tolist()
-        images = torch.empty(len(indices), *stored.shape, dtype=torch.uint8)
-
-        def store(place: int) -> None:
-            images[place] = stored.altered(indices[place], wanted.augmentation, keys[place])
-
-        with stored.reading():
-            if stored.threads:
-                # Pillow decodes without the interpreter lock; what augments may not be made for several threads.
-                read_watched(store, indices, self._patience, alone=wanted.augmentation is not None)
-            else:
-                for place in range(len(indices)):
-                    store(place)
+    def _here(self, wanted: Wanted) -> Tensor:
+        """Read by this process."""
+        if wanted.augmentation is None or wanted.keys is None:
+            return self.images.read(wanted.indices)
+        images = torch.empty(len(wanted.indices), *self.images.shape, dtype=torch.uint8)
+        pairs = zip(wanted.indices.tolist(), wanted.keys.tolist(), strict=True)
+        with self.images.reading():
+            for place, (index, key) in enumerate(pairs):
+                images[place] = self.images.altered(index, wanted.augmentation, key)
         return images
 
     def _ahead(self, wanted: Iterator[Wanted]) -> Iterator[Tensor]:
@@ -276,13 +266,18 @@ class Readers:
         """
         for reader in self._readers:
             index, since = int(reader.position[0]), time.monotonic() - float(reader.position[1])
-            if index < 0:
+            if index < 0 or since < self.patience / 10:
                 continue
-            try:
-                self._patience.look(index, since)
-            except DataError:
+            name = self.images.where(index)
+            if since > self.patience:
                 self._stop()
-                raise
+                raise DataError(
+                    f"{name}: has been read for {since:.0f} s without an end: its disk or network does not answer; "
+                    "when it does, give the same command again, and it goes on from what was saved"
+                )
+            if index not in self._said:
+                self._said.add(index)
+                log.warning("%s: has been read for %.0f s; given up after %.0f s", name, since, self.patience)
 
     def _stop(self) -> None:
         """End all readers; others begin when images are wanted again."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from logging import getLogger
 from typing import ClassVar, TypeVar
 
@@ -69,9 +69,19 @@ class StoredImages(ABC):
     def read(self, indices: Tensor) -> Tensor:
         """Prepared images at `indices` (int64 [n], n at least 1): contiguous uint8 [n, C, H, W]."""
         images = torch.empty(len(indices), *self.shape, dtype=torch.uint8)
+        places = indices.tolist()
+
+        def store(place: int) -> None:
+            images[place] = patiently(lambda: self.prepared(places[place]))
+
         with self.reading():
-            for place, index in enumerate(indices.tolist()):
-                images[place] = patiently(partial(self.prepared, index))
+            if self.threads and len(places) > 1:  # Pillow decodes without the interpreter lock
+                with ThreadPoolExecutor() as pool:
+                    for _ in pool.map(store, range(len(places))):
+                        pass
+            else:
+                for place in range(len(places)):
+                    store(place)
         return images
 
     def altered(self, index: int, augmentation: ImageAugmentation | None, key: int) -> Tensor:

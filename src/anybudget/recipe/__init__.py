@@ -7,6 +7,7 @@ from anybudget.recipe.costs import with_copies
 from anybudget.recipe.reading import (
     RUNTIME_KEYS,
     load_recipe,
+    load_unmeasured,
     parse_recipe,
     read_recipe,
     reproducibility_settings,
@@ -20,6 +21,7 @@ __all__ = [
     "Recipe",
     "TrainingSection",
     "load_recipe",
+    "load_unmeasured",
     "parse_recipe",
     "read_recipe",
     "reproducibility_settings",

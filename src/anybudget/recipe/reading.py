@@ -36,6 +36,20 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         >>> load_recipe(Path("recipes/small/nas-bench-macro.toml"), ["supernet.epochs=3"]).supernet.epochs
         3
     """
+    return settled_recipe(_whole(path), path, overrides)
+
+
+def load_unmeasured(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe whose files of costs need not be there yet; budgets in percent stay as they are.
+
+    Raises:
+        ConfigError: see `load_recipe`.
+    """
+    return _parsed(_whole(path), path, overrides)
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """A recipe as plain data, with what its base says."""
     data = read_recipe(path)
     if "base" in data:
         base = data.pop("base")
@@ -48,7 +62,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(f"{path}: base: {base} has a base itself; one level is enough")
         place_files(below, base_path.parent, _merged(below, data))
         data = _merged(below, data)
-    return settled_recipe(data, path, overrides)
+    return data
 
 
 def settled_recipe(data: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -57,15 +71,19 @@ def settled_recipe(data: dict[str, Any], path: Path, overrides: Sequence[str] = 
     Raises:
         ConfigError: see `load_recipe`.
     """
-    for override in overrides:
-        _apply(data, override)
-    place_files(data, path.parent, data)
-    recipe = parse_recipe(data, str(path))
+    recipe = _parsed(data, path, overrides)
     try:
         costs = recipe.build_costs(recipe.build_space(), path.parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return _with_limits(recipe, costs, path)
+
+
+def _parsed(data: dict[str, Any], path: Path, overrides: Sequence[str]) -> Recipe:
+    for override in overrides:
+        _apply(data, override)
+    place_files(data, path.parent, data)
+    return parse_recipe(data, str(path))
 
 
 def _with_limits(recipe: Recipe, costs: Mapping[str, CostModel], path: Path) -> Recipe:

@@ -13,6 +13,7 @@ from anybudget.storage.records import (
     Curve,
     Health,
     Measured,
+    MeasuredLatency,
     Provenance,
     Retrained,
     Worth,
@@ -30,6 +31,7 @@ STAGES = {
     "search": "search",
     "random": "random baseline",
     "retrain": "retraining",
+    "latency": "latency of the answers",
     "worth": "trained comparison",
 }
 """The stages in the order they run, and their names for people."""
@@ -74,6 +76,7 @@ class RunContents:
     comparison: Comparison | None
     earlier_comparisons: tuple[str, ...]
     health: Health | None
+    latencies: tuple[MeasuredLatency, ...]
     worth: Worth | None
     retrained: tuple[RetrainedNetwork, ...]
     retraining: tuple[str, ...]
@@ -102,6 +105,7 @@ def read_run(run: Path) -> RunContents:
         comparison=read_record(run / "compare.json", Comparison),
         earlier_comparisons=_kept(run),
         health=read_record(run / "health.json", Health),
+        latencies=tuple(read_records(run / "latency.jsonl", MeasuredLatency)),
         worth=read_record(run / "worth.json", Worth),
         retrained=retrained,
         retraining=retraining,

@@ -76,6 +76,7 @@ def render(contents: RunContents) -> str:
         deliveries=_deliveries(contents.answers),
         strategies=strategies.section(contents.comparison),
         health=health.section(contents.health),
+        latencies=contents.latencies,
         races=race.section(latest),
         by_loss=_setting(contents, "search", "metric") == LOSS,
         worth=compared,
@@ -151,11 +152,12 @@ def _notices(contents: RunContents, headline: Headline) -> list[str]:
         "search": contents.answers,
         "random": contents.random,
         "retrain": contents.retrained,
+        "latency": contents.latencies,
         "worth": contents.worth,
     }
     timed = {stage.stage for stage in contents.stages}
     # Few runs end with trained comparisons: what there is to do without them is said below.
-    left_out = {"worth"} if _asks_generator(contents) else {"worth", "generator"}
+    left_out = {"worth", "latency"} if _asks_generator(contents) else {"worth", "latency", "generator"}
     waiting = [
         name for stage, name in STAGES.items() if stage not in left_out and not there[stage] and stage not in timed
     ]

@@ -35,6 +35,7 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "search": ANSWERED,
     "random": (*SCORED, "costs", "search.budgets", "search.random_baseline", "search.random_window"),
     "retrain": (*ANSWERED, "retrain"),
+    "latency": ANSWERED,
     "worth": (*ANSWERED, "retrain", "search.random_window", "worth"),
 }
 """Keys, or tables with all of their keys, by stage. A key of none (`name`, `search.evolution`) changes no stage.
@@ -48,6 +49,7 @@ READS: Mapping[str, tuple[str, ...]] = {
     "search": ("supernet", "generator"),
     "random": ("supernet",),
     "retrain": ("search",),
+    "latency": ("search",),
     "worth": ("search",),
 }
 """The stages in the order they run, and the earlier stages whose results each reads."""

@@ -23,13 +23,13 @@ from anybudget.runs.instant import instant_generator
 from anybudget.runs.opening import create_run, open_run
 from anybudget.runs.rivals import Question
 from anybudget.runs.searching import StrategyChoice, make_strategy
-from anybudget.runs.stages import baseline, generator, health, rank, retrain, search, supernet, worth, zoo
+from anybudget.runs.stages import baseline, generator, health, latency, rank, retrain, search, supernet, worth, zoo
 from anybudget.runtime.progress import Progress
 from anybudget.search.base import Candidate, Strategy
 from anybudget.search.instant import Proposal
 from anybudget.settings import Settings
 from anybudget.spaces import SearchSpace
-from anybudget.storage.records import Worth
+from anybudget.storage.records import MeasuredLatency, Worth
 from anybudget.storage.run_folder import RunFolder
 from anybudget.worth.health import HealthSettings
 
@@ -213,6 +213,10 @@ class Run:
         """See `stages.zoo.train_zoo`."""
         return zoo.train_zoo(self.context, names, epochs=epochs)
 
+    def measure_answers(self) -> list[MeasuredLatency]:
+        """See `stages.latency.measure_answers`."""
+        return latency.measure_answers(self.context)
+
     def worth(self, question: Question) -> Worth:
         """See `stages.worth.worth`."""
         return worth.worth(self.context, question)
@@ -236,6 +240,8 @@ class Run:
             ("random", self.random_baseline, False),
             ("retrain", self.retrain_picks, True),
         ]
+        if latency.limits_latency(self.context):
+            stages.append(("latency", self.measure_answers, False))
         if self.recipe.worth.random:
             stages.append(("worth", self.worth_of_picks, True))
         for name, stage, shared in stages:

@@ -10,18 +10,11 @@ from pydantic import Field
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.costs import CostModel
-from anybudget.decoding.reachability import check_jointly_reachable, reachable
-from anybudget.decoding.window import WindowSampler
-from anybudget.errors import BudgetError
+from anybudget.decoding.reachability import check_jointly_reachable
+from anybudget.decoding.spread import spread_samples
 from anybudget.search.additive import AdditiveModel, fit_additive
 from anybudget.search.base import Found, Strategy
 from anybudget.settings import Count, Settings
-from anybudget.spaces import SearchSpace
-
-_WINDOWS = 10
-_ATTEMPTS = 20
-"""How many uniform draws a sample may take; small spaces may not have as many different architectures."""
 
 
 class LinearSettings(Settings):
@@ -82,25 +75,3 @@ class LinearStrategy(Strategy):
         # The canonical form of a network may be cheaper than the choices that were decoded, and miss the floor.
         allowed = [architecture for architecture in networks if sampler.allows(architecture)]
         return allowed or sampler.sample(1, np.random.default_rng(self.seed))
-
-
-def spread_samples(space: SearchSpace, cost: CostModel, count: int, rng: np.random.Generator) -> list[Architecture]:
-    """Up to `count` distinct architectures: half of them spread evenly over the reachable costs, the others uniform.
-
-    Uniform draws crowd around the median cost, and a model has to know the ends as well. Where a cost cannot be sampled
-    in windows (pairs of decisions that are no neighbours), all are uniform.
-    """
-    found: dict[Architecture, None] = {}
-    edges = np.linspace(*reachable({cost.name: cost.terms}, cost.name), _WINDOWS + 1)
-    for number in range(_WINDOWS):
-        share = count // 2 * (number + 1) // _WINDOWS - count // 2 * number // _WINDOWS
-        try:
-            window = WindowSampler(space, cost, float(edges[number]), float(edges[number + 1]))
-            found |= dict.fromkeys(window.sample(share, rng)) if share else {}
-        except BudgetError:
-            continue  # an empty window, or a cost with no windows
-    for _ in range(_ATTEMPTS * count):
-        if len(found) >= count:
-            break
-        found[space.sample(rng)] = None
-    return list(found)

@@ -36,13 +36,16 @@ class Journal:
         path: the file.
         settings: everything that decides the scores; a journal with others is never resumed.
         request: whether the process has been asked to stop.
+        work: what it is the journal of, in messages.
 
     Raises:
         RunError: the journal is of other settings, which are listed, or cannot be read.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], *, request: StopRequest | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], *, request: StopRequest | None = None, work: str = "a search"
+    ) -> None:
+        self.path, self._work = path, work
         self.settings = json.loads(json.dumps(settings))  # as it is read back
         self.request = request or StopRequest()
         self.entries: dict[tuple[int, ...], Mapping[str, float]] = {}
@@ -82,7 +85,7 @@ class Journal:
         found = read(self.path)
         otherwise = conflict(found.settings, self.settings)
         if otherwise:
-            raise RunError(f"{self.path}: a search with {otherwise}")
+            raise RunError(f"{self.path}: {self._work} with {otherwise}")
         self.entries = found.entries
         if found.lost:
             log.warning(

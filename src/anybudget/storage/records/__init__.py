@@ -12,6 +12,7 @@ from anybudget.storage.records.bench import (
 )
 from anybudget.storage.records.curves import Curve, read_curve
 from anybudget.storage.records.health import Health, OrderHealth, TauOf
+from anybudget.storage.records.latency import MeasuredLatency
 from anybudget.storage.records.reading import LARGEST, checked, read_record, read_records, read_toml
 from anybudget.storage.records.schemas import (
     Answer,
@@ -69,6 +70,7 @@ __all__ = [
     "Health",
     "Layers",
     "Measured",
+    "MeasuredLatency",
     "Network",
     "OrderFigures",
     "OrderHealth",

@@ -1,0 +1,123 @@
+"""Measures networks in a process of their own, which has loaded nothing else and computes nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from anybudget.errors import ConfigError, RunError, shorten
+from anybudget.latency.rounds import Measured, Rounds, Times, measure
+from anybudget.latency.runtimes import Conditions, Runtime
+from anybudget.runtime.progress import SILENT, Task
+from anybudget.runtime.signals import current_request
+from anybudget.storage.files import remedy
+
+Model = tuple[bytes, tuple[int, ...]]
+"""What a runtime has prepared, and the shape of its input without the batch."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a process measures: the models in order, and the probe between them."""
+
+    runtime: Runtime
+    conditions: Conditions
+    models: Sequence[Model]
+    probe: Model
+    plan: Rounds
+
+
+def measure_fresh(job: Job, task: Task = SILENT) -> Measured:
+    """The times of models, measured in a new process; `task` advances by one for every visit of a model.
+
+    Raises:
+        Stopped: this process was asked to stop; the other one has ended.
+        ConfigError: the runtime, or the device, is not there.
+        RunError: the process failed, or there is no room for its models.
+    """
+    with tempfile.TemporaryDirectory(prefix="anybudget-latency-") as folder:
+        path = Path(folder) / "job"
+        try:
+            path.write_bytes(pickle.dumps(job))
+        except OSError as error:
+            raise RunError(f"{path}: cannot write: {error.strerror or error}; {remedy(error)}") from None
+        errors = Path(folder) / "errors"
+        with errors.open("w") as stderr, _started(path, job, stderr) as process:
+            try:
+                found = _listen(process, task)
+            finally:
+                process.kill()  # it has ended, or nobody wants what it has
+        if found is None:
+            last = (errors.read_text(errors="replace").strip().splitlines() or ["nothing was said"])[-1]
+            raise RunError(f"the process that measures latencies ended with code {process.returncode}: {shorten(last)}")
+    return found
+
+
+def _started(path: Path, job: Job, stderr: Any) -> subprocess.Popen[str]:
+    """The process; it hears no Ctrl-C of the terminal, which is the parent's to hear."""
+    threads = str(job.conditions.threads)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": threads}
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _listen(process: subprocess.Popen[str], task: Task) -> Measured | None:
+    """What a process says, line by line; None where it ends without a result."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        current_request().check()
+        said = json.loads(line)
+        if "visits" in said:
+            task.advance(said["visits"])
+        elif "refused" in said:
+            raise ConfigError(said["refused"])
+        else:
+            times = [Times(**row) for row in said.pop("times")]
+            return Measured(times=times, **said)
+    process.wait()
+    return None
+
+
+def _work(path: Path, say: Callable[[dict[str, Any]], None]) -> None:
+    """What the process does."""
+    job: Job = pickle.loads(path.read_bytes())
+    try:
+        sessions = [job.runtime.session(model, shape, job.conditions) for model, shape in (job.probe, *job.models)]
+    except ConfigError as error:
+        say({"refused": str(error)})
+        return
+    found = measure(
+        sessions[1:], sessions[0], job.plan, clock=job.runtime.clock, tell=lambda visits: say({"visits": visits})
+    )
+    say(asdict(found))
+
+
+def _main() -> None:
+    # What native libraries print on standard output must not come between the lines that are read.
+    lines = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def say(message: dict[str, Any]) -> None:
+        lines.write(json.dumps(message) + "\n")
+        lines.flush()
+
+    _work(Path(sys.argv[1]), say)
+
+
+if __name__ == "__main__":
+    _main()
