@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from anybudget.nets.blocks import InvertedBottleneck, channels_last
 from anybudget.nets.compiled import build
-from anybudget.nets.compiled.kernels import SIZES, kernels_allowed
+from anybudget.nets.compiled.kernels import SIZES, STRIDES, kernels_allowed
 from anybudget.nets.expand_depthwise import expand_depthwise
 from anybudget.nets.norm_activation import Norm
 from anybudget.spaces import Branch, InvertedBottleneckSpec
@@ -72,7 +72,7 @@ def distance(found: Tensor, wanted: Tensor) -> float:
     height=st.integers(1, 14),
     width=st.integers(1, 14),
     size=st.sampled_from(SIZES),
-    stride=st.integers(1, 3),
+    stride=st.sampled_from(STRIDES),
     act=st.sampled_from(sorted(ACTIVATIONS)),
 )
 def test_output_and_gradients_are_those_of_double_precision(
@@ -170,16 +170,17 @@ def test_frozen_parts_get_no_gradient() -> None:
 def test_where_it_is_not_for() -> None:
     own = single(leaves(4, 4, 8, 6, 6, 3))
 
-    def taken(**changes: Tensor) -> bool:
+    def taken(stride: int = 1, **changes: Tensor) -> bool:
         of = {**own, **changes}
         norm = Norm(of["scale"], of["shift"], 1e-5)
-        return expand_depthwise(of["x"], of["expand"], norm, nn.ReLU(), of["kernel"], 1) is not None
+        return expand_depthwise(of["x"], of["expand"], norm, nn.ReLU(), of["kernel"], stride) is not None
 
     assert taken() == (build.library() is not None)
     assert not taken(x=own["x"].detach().contiguous())
     assert not taken(x=own["x"].double())
     assert not taken(expand=own["expand"].detach())
     assert not taken(kernel=torch.ones(8, 1, 9, 9))
+    assert not taken(stride=3)
     assert not taken(x=torch.ones(1, 4, 1, 1))
     wide = single(leaves(2, 200, 8, 4, 4, 3))
     assert not taken(**wide)

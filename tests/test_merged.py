@@ -4,12 +4,15 @@ from typing import get_args
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anybudget.errors import ConfigError
 from anybudget.nets import build_supernet, merged, relaxed
 from anybudget.nets.blocks import ACTIVATIONS, activation
+from anybudget.nets.compiled import build, kernels
 from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
 from anybudget.nets.mixture import weighted_sum
 from anybudget.nets.quantised import QuantisedConv2d
@@ -20,23 +23,25 @@ from conftest import small_channels, tiny_macro
 SUB_BLOCKS, CHANNELS, OUT = 4, 3, 5
 
 
-def frozen_of(sizes: tuple[int, ...], stride: int, activation: ActivationName) -> FrozenBottleneck:
+def frozen_of(
+    sizes: tuple[int, ...], stride: int, activation: ActivationName, inputs: int = CHANNELS, outputs: int = OUT
+) -> FrozenBottleneck:
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(shape, dtype=torch.float64, generator=generator)
 
     largest = max(sizes)
-    kernels = torch.zeros(SUB_BLOCKS, len(sizes), CHANNELS, largest, largest, dtype=torch.float64)
+    every = torch.zeros(SUB_BLOCKS, len(sizes), CHANNELS, largest, largest, dtype=torch.float64)
     for index, size in enumerate(sizes):
         margin = (largest - size) // 2
-        kernels[:, index, :, margin : largest - margin, margin : largest - margin] = draw(
+        every[:, index, :, margin : largest - margin, margin : largest - margin] = draw(
             SUB_BLOCKS, CHANNELS, size, size
         )
     width = SUB_BLOCKS * CHANNELS
     return FrozenBottleneck(
-        draw(width, CHANNELS, 1, 1), draw(width), kernels, draw(SUB_BLOCKS, len(sizes), CHANNELS), sizes, stride,
-        draw(OUT, width, 1, 1), activation,
+        draw(width, inputs, 1, 1), draw(width), every, draw(SUB_BLOCKS, len(sizes), CHANNELS), sizes, stride,
+        draw(outputs, width, 1, 1), activation,
     )  # fmt: skip
 
 
@@ -82,6 +87,90 @@ def test_values_and_gradients(
         assert theirs.abs().max() > 0
 
 
+compiled = pytest.mark.skipif(build.library() is None, reason="needs a C compiler")
+
+
+def single(frozen: FrozenBottleneck) -> FrozenBottleneck:
+    return FrozenBottleneck(*(v.float() if isinstance(v, Tensor) else v for v in vars(frozen).values()))
+
+
+@compiled
+@settings(deadline=None, max_examples=80)
+@given(
+    images=st.integers(1, 12),
+    inputs=st.sampled_from([1, 3, 16, 20]),
+    outputs=st.sampled_from([1, 5, 16, 33]),
+    height=st.integers(1, 18),
+    width=st.integers(1, 34),
+    sizes=st.sampled_from([(3,), (3, 5), (3, 5, 7), (1, 7)]),
+    stride=st.sampled_from(kernels.STRIDES),
+    name=st.sampled_from(["relu", "relu6"]),
+)
+def test_the_compiled_bottleneck_is_that_of_double_precision(
+    images: int, inputs: int, outputs: int, height: int, width: int, sizes: tuple[int, ...], stride: int, name: str
+) -> None:
+    frozen = frozen_of(sizes, stride, name, inputs, outputs)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(images + 7 * height + 31 * width)
+    shape = (images, inputs, height, width)
+    x = torch.randn(shape, dtype=torch.float64, generator=generator).contiguous(memory_format=torch.channels_last)
+    weights = torch.rand(SUB_BLOCKS, len(sizes), dtype=torch.float64, generator=generator)
+    if bends(x, weights, frozen):
+        return  # rounding decides what passes
+    results = []
+    for of, forward in ((single(frozen), merged_bottleneck), (frozen, explicit)):
+        leaf, shares = (t.to(of.expand.dtype).requires_grad_() for t in (x, weights))
+        out = forward(leaf, shares, of)
+        assert ("_CompiledBottleneck" in type(out.grad_fn).__name__) == (forward is merged_bottleneck)
+        upstream = torch.randn(out.shape, dtype=torch.float64, generator=generator.manual_seed(1)).to(out.dtype)
+        results.append((out.detach(), *torch.autograd.grad(out, (leaf, shares), upstream)))
+        (alone,) = torch.autograd.grad(forward(leaf.detach(), shares, of), shares, upstream)
+        assert torch.equal(alone, results[-1][-1])  # also where no gradient of the input is wanted
+    for ours, theirs in zip(*results, strict=True):
+        assert float((ours - theirs).abs().max()) <= 2e-5 * max(1.0, float(theirs.abs().max()))
+
+
+def bends(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> bool:
+    """Whether something lies within rounding of a place where an activation bends."""
+    hidden = F.conv2d(x, frozen.expand, frozen.expand_bias)
+    kernel, bias = frozen.mixed(weights)
+    padding, act = frozen.kernels.shape[-1] // 2, F.relu if frozen.activation == "relu" else F.relu6
+    mixed = F.conv2d(act(hidden), kernel, bias, frozen.stride, padding, groups=len(bias))
+    return any(bool(((v - bend).abs() < 1e-5).any()) for v in (hidden, mixed) for bend in (0.0, 6.0))
+
+
+@compiled
+def test_where_the_compiled_bottleneck_is_not_for() -> None:
+    frozen = single(frozen_of((3, 5), 1, "relu"))
+    x, weights = torch.ones(2, CHANNELS, 6, 6).contiguous(memory_format=torch.channels_last), torch.ones(SUB_BLOCKS, 2)
+
+    def taken(of: FrozenBottleneck = frozen, entered: Tensor = x) -> bool:
+        out = merged_bottleneck(entered, weights.to(entered.dtype).requires_grad_(), of)
+        return type(out.grad_fn).__name__ == "_CompiledBottleneckBackward"
+
+    assert taken()
+    assert not taken(entered=torch.ones(2, CHANNELS, 6, 6))
+    assert not taken(frozen_of((3, 5), 1, "relu"), x.double())
+    assert not taken(single(frozen_of((3, 9), 1, "relu")))
+    assert not taken(single(frozen_of((3, 5), 3, "relu")))
+    assert not taken(single(frozen_of((3, 5), 1, "hard_swish")))
+    with kernels.kernels_allowed(False):
+        assert not taken()
+
+
+@compiled
+def test_what_is_no_number_stays_none() -> None:
+    frozen = single(frozen_of((3, 5), 1, "relu6"))
+    x = torch.ones(2, CHANNELS, 6, 6).contiguous(memory_format=torch.channels_last)
+    x[1, 0, 2, 2] = float("nan")
+    weights = torch.ones(SUB_BLOCKS, 2, requires_grad=True)
+    out = merged_bottleneck(x, weights, frozen)
+    assert out[1, :, 2, 2].isnan().all()
+    assert not out[0].isnan().any()
+    out[1].sum().backward()
+    assert weights.grad is not None
+    assert weights.grad.isnan().any()
+
+
 def test_every_activation_of_the_settings_is_in_the_table_and_others_are_refused() -> None:
     assert set(ACTIVATIONS) == set(get_args(ActivationName))
     with pytest.raises(ConfigError, match="unknown activation 'gelu'; known are relu, relu6, hard_swish"):
@@ -93,7 +182,7 @@ def test_every_activation_of_the_settings_is_in_the_table_and_others_are_refused
 
 def test_the_merged_kernel_has_all_digits_under_autocast() -> None:
     frozen = frozen_of((3, 5, 7), 1, "hard_swish")
-    frozen = FrozenBottleneck(*(v.float() if isinstance(v, Tensor) else v for v in vars(frozen).values()))
+    frozen = single(frozen)
     weights = torch.rand(SUB_BLOCKS, 3, generator=torch.Generator().manual_seed(2))
     plain = frozen.mixed(weights)
     with torch.autocast("cpu", torch.bfloat16):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anybudget.nets.compiled.kernels import SIZES, depthwise_kernel_gradient, is_dense, usable
+from anybudget.nets.compiled.kernels import SIZES, STRIDES, depthwise_kernel_gradient, is_dense, usable
 
 _CHUNK = 2**18
 """Numbers of the input that the weight gradient works on at a time: 1 MiB, so that its copies stay in the cache."""
@@ -105,7 +105,7 @@ def weight_gradient(x: Tensor, gradient: Tensor, size: int, stride: int) -> Tens
     Returns:
         `[C, 1, size, size]`.
     """
-    if size in SIZES and not torch.is_grad_enabled() and is_dense(x) and usable(x, gradient):
+    if size in SIZES and stride in STRIDES and not torch.is_grad_enabled() and is_dense(x) and usable(x, gradient):
         dense = gradient.contiguous(memory_format=torch.channels_last)
         return depthwise_kernel_gradient(x, dense, size, stride)
     channels, padding = x.shape[1], size // 2

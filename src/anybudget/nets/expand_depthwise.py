@@ -43,7 +43,9 @@ def expand_depthwise(
     if torch.compiler.is_compiling():
         return None
     code = code_of(act)
-    if code is None or x.shape[1] > _WIDEST or kernel.shape[-1] not in kernels.SIZES or not kernels.is_dense(x):
+    if code is None or x.shape[1] > _WIDEST or not kernels.is_dense(x):
+        return None
+    if kernel.shape[-1] not in kernels.SIZES or stride not in kernels.STRIDES:
         return None
     if not torch.is_grad_enabled() or not weight.requires_grad or x.numel() <= x.shape[1]:
         return None

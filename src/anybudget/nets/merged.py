@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anybudget.nets.blocks import activation
+from anybudget.nets.compiled import kernels
+from anybudget.nets.compiled.kernels import Activated, Frozen
 from anybudget.nets.depthwise import depthwise_conv2d, input_gradient
 from anybudget.nets.mixture import in_full
 from anybudget.spaces.blocks import ActivationName
@@ -23,6 +25,8 @@ _CEILINGS: dict[ActivationName, float] = {"relu": float("inf"), "relu6": 6.0}
 
 A shortcut: every other activation is run as the blocks run it, with gradients by autograd.
 """
+
+_CODES: dict[ActivationName, Activated] = {"relu": Activated.RELU, "relu6": Activated.RELU6}
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,26 @@ class FrozenBottleneck:
             kernel = torch.einsum("sk,skcij->scij", weights, self.kernels).flatten(0, 1).unsqueeze(1)
             return kernel, torch.einsum("sk,skc->sc", weights, self.biases).flatten()
 
+    def compiles(self, x: Tensor) -> bool:
+        """Whether a compiled kernel computes it."""
+        return (
+            self.kernels.shape[-1] in kernels.SIZES
+            and self.stride in kernels.STRIDES
+            and kernels.is_dense(x)
+            and kernels.usable(x, self.expand, self.kernels)
+        )
+
+    def compiled(self) -> Frozen:
+        """What the compiled kernel takes of it."""
+        return Frozen(
+            self.expand.flatten(1).contiguous(),
+            self.expand_bias,
+            self.project.flatten(1).contiguous(),
+            self.kernels.shape[-1],
+            self.stride,
+            _CODES[self.activation],
+        )
+
 
 def merged_bottleneck(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> Tensor:
     """Expand, one merged depthwise convolution, project; activations after the first two.
@@ -64,7 +88,9 @@ def merged_bottleneck(x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> T
         # Its backward is written out for one precision, whatever the rest of the training is computed in.
         dtype = frozen.expand.dtype
         with torch.autocast(x.device.type, enabled=False):
-            return cast(Tensor, _MergedBottleneck.apply(x.to(dtype), weights.to(dtype), frozen))  # type: ignore[no-untyped-call]
+            x, weights = x.to(dtype), weights.to(dtype)
+            operator = _CompiledBottleneck if frozen.compiles(x) else _MergedBottleneck
+            return cast(Tensor, operator.apply(x, weights, frozen))  # type: ignore[no-untyped-call]
     act = activation(frozen.activation)
     kernel, bias = frozen.mixed(weights)
     hidden = act(F.conv2d(x, frozen.expand, frozen.expand_bias))
@@ -103,6 +129,35 @@ class _MergedBottleneck(torch.autograd.Function):
             of_expanded = _mask(input_gradient(of_mixed, expanded, kernel, frozen.stride), expanded, ceiling)
             of_x = F.conv2d(of_expanded, frozen.expand.transpose(0, 1))
         return of_x, of_weights, None
+
+
+class _CompiledBottleneck(torch.autograd.Function):
+    """The same in one thread on the CPU: what lies between is computed anew, and never written to memory.
+
+    The gradient of mixing weight [s, k] is the inner product of the merged kernel's gradient with kernel k of sub-block
+    s.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, frozen: FrozenBottleneck) -> Tensor:
+        kernel, bias = frozen.mixed(weights)
+        kernel = kernel.contiguous()
+        out, passed = kernels.merged_forward(x, kernel, bias, frozen.compiled(), any(ctx.needs_input_grad[:2]))
+        ctx.save_for_backward(x, kernel, passed)
+        ctx.frozen = frozen
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, kernel, passed = ctx.saved_tensors
+        frozen: FrozenBottleneck = ctx.frozen
+        dense = gradients[0].contiguous(memory_format=torch.channels_last)
+        of_x, of_kernel, of_bias = kernels.merged_backward(
+            dense, x, passed, kernel, frozen.compiled(), ctx.needs_input_grad[0]
+        )
+        shape = (frozen.kernels.shape[0], *frozen.kernels.shape[2:])
+        of_weights = torch.einsum("scij,skcij->sk", of_kernel.view(shape), frozen.kernels)
+        return of_x, of_weights + torch.einsum("sc,skc->sk", of_bias.view(shape[:2]), frozen.biases), None
 
 
 def _clamp(x: Tensor, ceiling: float) -> Tensor:

@@ -40,6 +40,15 @@ def batch_norm(
     return finished(_over_batch(x, weight, bias, norms[0].eps), act, residual) if fused is None else fused
 
 
+def by_batch(x: Tensor, norm: Norm, residual: Tensor | None) -> Tensor:
+    """`norm(x) + residual` by the statistics of this batch, for a norm that is mixed of others."""
+    fused = over_batch(x, norm, None, residual)
+    if fused is not None:
+        return fused
+    out = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
+    return finished(out, None, residual)
+
+
 def joined_norm(norms: Sequence[nn.BatchNorm2d]) -> Norm | None:
     """Those of consecutive channel groups as one by the moments of the batch; None where they normalise otherwise."""
     first = norms[0]

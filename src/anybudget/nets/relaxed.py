@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from anybudget.nets.base import RelaxedSupernet
 from anybudget.nets.merged import FrozenBottleneck, merged_bottleneck
 from anybudget.nets.mixture import in_full
-from anybudget.nets.norms import OverBatch, folded, keep_statistics
+from anybudget.nets.norm_activation import Norm
+from anybudget.nets.norms import OverBatch, by_batch, folded, keep_statistics
 from anybudget.nets.unified_block import SubBlock, UnifiedBlock, is_skippable, mixing
 
 
@@ -97,9 +98,8 @@ class RelaxedUnifiedBlock(nn.Module):
         if self.training:
             if self.over_batch is not None:
                 out = self.over_batch(out, scale, shift, 1e-5)[0]
-            else:
-                out = F.batch_norm(out, None, None, scale, shift, training=True)
-            return out + x if self.residual else out
+                return out + x if self.residual else out
+            return by_batch(out, Norm(scale, shift, 1e-5), x if self.residual else None)
         shift = shift[:, None, None]
         return torch.addcmul(x + shift if self.residual else shift, out, scale[:, None, None])
 

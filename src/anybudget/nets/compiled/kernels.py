@@ -21,10 +21,22 @@ _STRIP = 64
 _WIDEST = 2**14
 """Numbers in a row above which the rows of a norm no longer fit in the cache."""
 
-_PAIRED = ("expand_depthwise_forward", "expand_depthwise_backward")
+_SILENT = (
+    "norm_forward",
+    "norm_backward",
+    "depthwise_kernel_gradient",
+    "expand_depthwise_forward",
+    "expand_depthwise_backward",
+    "merged_forward",
+    "merged_backward",
+)
+"""Functions that return nothing."""
 
 SIZES = (3, 5, 7)
 """Of depthwise kernels."""
+
+STRIDES = (1, 2)
+"""Of depthwise convolutions."""
 
 
 class Activated(IntEnum):
@@ -155,7 +167,7 @@ def depthwise_kernel_gradient(x: Tensor, gradient: Tensor, size: int, stride: in
         x: `[N, C, H, W]`.
         gradient: `[N, C, ceil(H / stride), ceil(W / stride)]`.
         size: one of `SIZES`; the convolution is padded by half of it.
-        stride: of the convolution.
+        stride: one of `STRIDES`.
     """
     images, channels, height, width = x.shape
     functions = _loaded()
@@ -179,7 +191,8 @@ class Pair(NamedTuple):
     """A pointwise convolution with its norm and activation, and the depthwise one that follows.
 
     `expand` `[C, C_in]` is the pointwise kernel times what the norm multiplies by, `shift` `[C]` what the norm adds to
-    the mean of its input, `kernel` `[C, 1, k, k]` with k one of `SIZES`; all are contiguous.
+    the mean of its input, `kernel` `[C, 1, k, k]` with k one of `SIZES`; all are contiguous. The stride is
+    one of `STRIDES`.
     """
 
     expand: Tensor
@@ -247,6 +260,83 @@ def expand_depthwise_backward(gradient: Tensor, x: Tensor, pair: Pair) -> PairGr
     return found
 
 
+class Frozen(NamedTuple):
+    """A frozen inverted bottleneck of `C` channels without its depthwise kernel; all are contiguous.
+
+    `expand` is `[C, C_in]`, `shift` `[C]`, `project` `[C_out, C]`; `size` is one of `SIZES`, `stride` of
+    `STRIDES`, `act` RELU or RELU6.
+    """
+
+    expand: Tensor
+    shift: Tensor
+    project: Tensor
+    size: int
+    stride: int
+    act: Activated
+
+    def geometry(self, x: Tensor) -> tuple[int, ...]:
+        """What the functions of `merged.c` are told of an input."""
+        images, inputs, height, width = x.shape
+        outputs, channels = self.project.shape
+        return images, height, width, inputs, channels, outputs, self.size, self.stride, int(self.act)
+
+    def room(self, x: Tensor) -> Tensor:
+        """Work space."""
+        return torch.empty(_loaded().merged_room(*self.geometry(x)[1:-1]))
+
+
+def merged_forward(x: Tensor, kernel: Tensor, bias: Tensor, frozen: Frozen, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """The bottleneck's output for `x` `[N, C_in, H, W]`, channels last, and what its backward keeps if it is to `keep`.
+
+    `kernel` is `[C, 1, k, k]` and `bias` `[C]`; both are contiguous.
+    """
+    images, _, height, width = x.shape
+    outputs, channels = frozen.project.shape
+    rows, columns = -(-height // frozen.stride), -(-width // frozen.stride)
+    out = torch.empty((images, outputs, rows, columns), memory_format=torch.channels_last)
+    lanes = int(_loaded().merged_lanes())
+    passed = None
+    if keep:
+        passed = torch.empty(images * rows * columns * -(-channels // lanes) * lanes, dtype=torch.int8)
+    room = frozen.room(x)
+    _loaded().merged_forward(
+        x.data_ptr(),
+        frozen.expand.data_ptr(),
+        frozen.shift.data_ptr(),
+        kernel.data_ptr(),
+        bias.data_ptr(),
+        frozen.project.data_ptr(),
+        *frozen.geometry(x),
+        out.data_ptr(),
+        None if passed is None else passed.data_ptr(),
+        room.data_ptr(),
+    )
+    return out, passed
+
+
+def merged_backward(
+    gradient: Tensor, x: Tensor, passed: Tensor, kernel: Tensor, frozen: Frozen, of_input: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """The gradients of x (if wanted), kernel and bias from that of the output, channels last."""
+    of_x, of_kernel = torch.empty_like(x) if of_input else None, torch.empty_like(kernel)
+    of_bias, room = torch.empty_like(frozen.shift), frozen.room(x)
+    _loaded().merged_backward(
+        gradient.data_ptr(),
+        x.data_ptr(),
+        passed.data_ptr(),
+        frozen.expand.data_ptr(),
+        frozen.shift.data_ptr(),
+        kernel.data_ptr(),
+        frozen.project.data_ptr(),
+        *frozen.geometry(x),
+        None if of_x is None else of_x.data_ptr(),
+        of_kernel.data_ptr(),
+        of_bias.data_ptr(),
+        room.data_ptr(),
+    )
+    return of_x, of_kernel, of_bias
+
+
 @cache
 def _pixels(channels: int) -> int:
     """Pixels in a row: as few as make its width a multiple of a strip."""
@@ -274,6 +364,10 @@ def _functions() -> ctypes.CDLL | None:
     functions.expand_depthwise_backward.argtypes = [*[pointer] * 5, *[whole] * 7, switch, *[pointer] * 5]
     functions.depthwise_room.argtypes, functions.depthwise_room.restype = sizes, whole
     functions.expand_depthwise_room.argtypes, functions.expand_depthwise_room.restype = [whole] * 5, whole
-    for name in ("norm_forward", "norm_backward", "depthwise_kernel_gradient", *_PAIRED):
+    functions.merged_forward.argtypes = [*[pointer] * 6, *[whole] * 8, switch, *[pointer] * 3]
+    functions.merged_backward.argtypes = [*[pointer] * 7, *[whole] * 8, switch, *[pointer] * 4]
+    functions.merged_lanes.argtypes, functions.merged_lanes.restype = [], whole
+    functions.merged_room.argtypes, functions.merged_room.restype = [whole] * 7, whole
+    for name in _SILENT:
         getattr(functions, name).restype = None
     return functions

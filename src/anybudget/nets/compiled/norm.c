@@ -7,8 +7,8 @@
 
 #include "vectors.h"
 
-#define VECTORS 4 /* of a strip */
-#define STRIP (LANES * VECTORS)
+#define STRIP 64
+#define VECTORS (STRIP / LANES) /* of a strip */
 #define BLOCK 64 /* rows that are added up at a time: a strip of them stays in the cache */
 
 /* Repeat the first `count` numbers along `width`; in place where both are the same. */

@@ -8,7 +8,14 @@
 
 #include <string.h>
 
-#define LANES 16 /* of a vector */
+/* Numbers in a vector: as many as a register holds. Compilers make poor code of longer ones. */
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
 
 typedef float vec __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 typedef int mask __attribute__((vector_size(LANES * sizeof(int))));
@@ -65,22 +72,6 @@ INLINE void spread(const float *image, struct map of, long first, long border, f
             for (long column = 0; column < of.width; column++)
                 for (long lane = 0; lane < some; lane++) to[column * LANES + lane] = from[column * of.channels + lane];
     }
-}
-
-/* Add the products of `rows` rows of gradients with the maps that `taps` rows of the kernel saw to those taps. */
-INLINE void correlate(const float *padded, long wide, const float *gradient, long step, long row_step, long rows,
-                      long columns, int size, int taps, long stride, float *of_kernel)
-{
-    vec sum[9];
-    for (int tap = 0; tap < taps * size; tap++) sum[tap] = load(of_kernel + tap * LANES);
-    for (long row = 0; row < rows; row++)
-        for (long column = 0; column < columns; column++) {
-            vec factor = load(gradient + row * row_step + column * step);
-            const float *seen = padded + (row * stride * wide + column * stride) * LANES;
-            for (int i = 0; i < taps; i++)
-                for (int j = 0; j < size; j++) sum[i * size + j] += factor * load(seen + (i * wide + j) * LANES);
-        }
-    for (int tap = 0; tap < taps * size; tap++) store(of_kernel + tap * LANES, sum[tap]);
 }
 
 #endif
