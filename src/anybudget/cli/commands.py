@@ -51,7 +51,7 @@ from anybudget.cli.planning import estimate, init
 from anybudget.cli.profiling import latency, profile
 from anybudget.cli.retraining import retrain
 from anybudget.cli.streams import err, out
-from anybudget.cli.zoo import zoo
+from anybudget.cli.zoo import papers, zoo
 from anybudget.errors import AnyBudgetError, ConfigError, reason, shown
 
 app = typer.Typer(
@@ -366,4 +366,5 @@ app.command()(latency)
 app.command()(doctor)
 app.command()(bench)
 app.command()(zoo)
+app.command()(papers)
 app.command()(retrain)

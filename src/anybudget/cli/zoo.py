@@ -12,6 +12,7 @@ from anybudget.cli.streams import out
 
 if TYPE_CHECKING:
     from anybudget.zoo import ZooNetwork
+    from anybudget.zoo.papers import Paper
 
 
 def zoo(
@@ -31,6 +32,39 @@ def zoo(
     if name is not None:
         _print_blocks(networks[0])
     _print_networks(networks)
+
+
+def papers(
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/papers.md.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where each part of SGNAS, GreedyNAS and SPOS is: code, recipe, command, and what was measured here."""
+    from anybudget.zoo import papers as data
+
+    found = data.papers()
+    if as_json:
+        out.print_json(json.dumps([paper.model_dump(mode="json") for paper in found]))
+    elif as_markdown:
+        out.print(data.as_markdown(found).rstrip("\n"), markup=False)
+    else:
+        _print_papers(found)
+
+
+def _print_papers(found: list[Paper]) -> None:
+    """Print a table for each paper."""
+    from anybudget.cli.terminal import new_table, show
+
+    for paper in found:
+        table = new_table(f"{paper.title}: {paper.source}", ("part", "what it is", "where", "run", "measured here"))
+        for part in paper.part:
+            table.add_row(
+                part.part,
+                part.what,
+                ", ".join(part.code),
+                "; ".join([*part.recipes, *([part.command] if part.command else [])]),
+                f"{part.result or f'not measured: {part.unmeasured}'}{''.join(f'; {d}' for d in part.documents)}",
+            )
+        show(table)
 
 
 def _print_networks(networks: list[ZooNetwork]) -> None:
