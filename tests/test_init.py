@@ -82,6 +82,8 @@ def test_three_commands_lead_from_a_folder_to_a_network(
     assert set(found["stages"]) == {"start", "supernet", "generator", "search", "race", "random", "retrain"}
     assert all(took["seconds"] >= 0 and took["processor_seconds"] >= 0 for took in found["stages"].values())
     assert found["total"]["seconds"] == pytest.approx(sum(took["seconds"] for took in found["stages"].values()))
+    assert all(found["least"][name]["seconds"] <= took["seconds"] for name, took in found["stages"].items())
+    assert found["least_total"]["seconds"] == pytest.approx(sum(took["seconds"] for took in found["least"].values()))
     assert min(found["memory_bytes"], found["disk_bytes"], found["threads"], found["workers"]) > 0
     assert not (tmp_path / "runs").exists()
 

@@ -258,6 +258,12 @@ def test_the_time_of_every_stage_by_hand() -> None:
     assert found["race"].processor_seconds == pytest.approx(14 * sum(a_round))
     assert found["race"].seconds == pytest.approx(7 * sum(a_round))
     assert work.images_trained()["retrain"] == 2 * 860 * 64
+    # All budgets share the answer to the first, whose networks are the cheapest.
+    least = stage_times(work.shared(0), STEPS, workers=2, test_share=1.0)
+    assert least["retrain"].seconds == pytest.approx(0.01 * 860 + 0.8)
+    assert least["race"].processor_seconds == pytest.approx(14 * a_round[0])
+    apart = {"retrain", "race"}
+    assert {name for name in found if found[name] != least[name]} == apart
 
 
 def test_pieces_go_to_whoever_is_idle_first() -> None:

@@ -14,6 +14,7 @@ from anybudget.cli.streams import out
 from anybudget.errors import ConfigError
 
 if TYPE_CHECKING:
+    from anybudget.planning.timing import Time
     from anybudget.runs.estimate import Estimate
 
 HOURS = 1.0
@@ -85,11 +86,11 @@ def print_estimate(found: Estimate) -> None:
     table = new_table("what a run takes here", ("stage", "time", "processor time", "images trained"))
     for stage, took in found.stages.items():
         images = found.images_trained.get(stage)
-        table.add_row(
-            stage, _duration(took.seconds), _duration(took.processor_seconds), "" if images is None else f"{images:,}"
-        )
-    table.add_row("all", _duration(found.total.seconds), _duration(found.total.processor_seconds), "")
+        table.add_row(stage, *_range(found.least[stage], took), "" if images is None else f"{images:,}")
+    table.add_row("all", *_range(found.least_total, found.total), "")
     show(table)
+    if found.least_total != found.total:
+        out.print("a range begins where all budgets share one answer, and ends where no two share any", markup=False)
     device = f", {size(found.device_bytes)} on {found.device}" if found.device_bytes else ""
     out.print(
         f"memory: {size(found.memory_bytes)}{device}; disk: {size(found.disk_bytes)} at most; {found.workers} "
@@ -98,6 +99,13 @@ def print_estimate(found: Estimate) -> None:
     )
     for note in found.notes:
         out.print(f"note: {note}", markup=False)
+
+
+def _range(least: Time, most: Time) -> tuple[str, str]:
+    """Seconds that pass and those of processors, as ranges where they are some."""
+    pairs = ((least.seconds, most.seconds), (least.processor_seconds, most.processor_seconds))
+    passed, spent = (" to ".join(dict.fromkeys(map(_duration, pair))) for pair in pairs)
+    return passed, spent
 
 
 def _duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anybudget.recipe import Recipe
@@ -54,6 +54,11 @@ class Workload:
     def raced(self) -> int:
         """Rounds of networks, for all budgets together; what budgets share counts for each."""
         return sum(map(sum, self.race))
+
+    def shared(self, budget: int) -> Workload:
+        """The least work that budgets can leave: all have the candidates and the answer of one, by its place from 0."""
+        race = tuple(tuple(count * (place == budget) for place, count in enumerate(counts)) for counts in self.race)
+        return replace(self, race=race, picks=(budget,) if self.picks else ())
 
     def images_trained(self) -> dict[str, int]:
         """Images that each stage trains on, repeated ones included."""

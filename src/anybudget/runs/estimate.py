@@ -31,11 +31,13 @@ SAMPLED = 8
 class Estimate:
     """What a run takes.
 
-    `stages` are times by name, of which "race" is a part of the search; `memory_bytes` are those of all processes,
-    `device_bytes` those of an accelerator, `disk_bytes` the most that the run folder holds.
+    `stages` are times by name, of which "race" is a part of the search, if no two budgets share a network that races or
+    an answer; `least` are those if all budgets share all of them, with the cheapest networks. `memory_bytes` are those
+    of all processes, `device_bytes` those of an accelerator, `disk_bytes` the most that the run folder holds.
     """
 
     stages: Mapping[str, Time]
+    least: Mapping[str, Time]
     images_trained: Mapping[str, int]
     memory_bytes: int
     device_bytes: int
@@ -50,12 +52,19 @@ class Estimate:
         """Of the whole run."""
         return sum(self.stages.values(), Time())
 
+    @property
+    def least_total(self) -> Time:
+        """Of the whole run, if budgets share all that they can."""
+        return sum(self.least.values(), Time())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
             **asdict(self),
             "stages": {name: asdict(took) for name, took in self.stages.items()},
             "total": asdict(self.total),
+            "least": {name: asdict(took) for name, took in self.least.items()},
+            "least_total": asdict(self.least_total),
         }
 
 
@@ -80,6 +89,7 @@ def estimated(run: RunContext, found: Probe) -> Estimate:
     work = workload_of(run.recipe, found.images)
     return Estimate(
         times(run.recipe, found),
+        times(run.recipe, found, shared=True),
         {stage: count for stage, count in work.images_trained().items() if count},
         found.bytes,
         found.device_bytes,
@@ -91,10 +101,12 @@ def estimated(run: RunContext, found: Probe) -> Estimate:
     )
 
 
-def times(recipe: Recipe, found: Probe) -> dict[str, Time]:
-    """The time of each stage of a recipe."""
-    images = found.images
-    return stage_times(workload_of(recipe, images), found.steps, found.workers, images.test / images.validation)
+def times(recipe: Recipe, found: Probe, *, shared: bool = False) -> dict[str, Time]:
+    """The time of each stage of a recipe; with `shared`, if all budgets share their networks, see `Workload.shared`."""
+    images, work, train = found.images, workload_of(recipe, found.images), found.steps.train
+    if shared:
+        work = work.shared(min(range(len(train)), key=lambda budget: train[budget].seconds))
+    return stage_times(work, found.steps, found.workers, images.test / images.validation)
 
 
 def _notes(recipe: Recipe, work: Workload) -> list[str]:
