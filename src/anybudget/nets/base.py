@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -92,17 +92,17 @@ class Supernet(nn.Module, ABC):
         Args:
             x: the images.
             path: an `Architecture` or `PathEncoding`, which computes only the channels in use; or probabilities
-                `[decisions, choices]`, which compute the exact mixture of the frozen supernet (evaluation mode only)
-                with the supernet's own weights. Gradients of a mixture reach the probabilities and the images, never
-                the weights. For many mixtures of the same weights `relaxed` is faster.
+                `[decisions, choices]`, which compute the exact mixture of all paths with the supernet's own weights.
+                In evaluation mode gradients of a mixture reach the probabilities and the images, never the weights;
+                for many mixtures of the same weights `relaxed` is faster. In training mode they reach the weights,
+                too: norms normalise by the batch, and what has no share is not run and gets no gradient, so that
+                one-hot rows train what the path does.
 
         Raises:
-            ConfigError: a mixture was asked for in training mode.
             ArchitectureError: the architecture is not one of the space.
         """
         if isinstance(path, Tensor):
-            self._check_frozen()
-            with _without_gradients(self):
+            with nullcontext() if self.training else without_gradients(self):
                 return self.mixture(x, path)
         for step in self.steps(path):
             x = step.run(x)
@@ -177,7 +177,7 @@ class Supernet(nn.Module, ABC):
 
 
 @contextmanager
-def _without_gradients(module: nn.Module) -> Iterator[None]:
+def without_gradients(module: nn.Module) -> Iterator[None]:
     """Within, what is computed has no gradients of the parameters of `module`."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from anybudget.nets.base import Step
 from anybudget.nets.blocks import build_block, initialise, make_block, pointwise
-from anybudget.nets.mixture import MixableSupernet, weighted_sum
+from anybudget.nets.mixture import MixableSupernet, taking_part, weighted_sum
 from anybudget.nets.norm_activation import norm_activation
 from anybudget.nets.norms import keep_statistics
 from anybudget.spaces import PathEncoding
@@ -143,7 +143,10 @@ class CellLayer(nn.Module):
 
 
 def _mixed_edge(operations: nn.ModuleList, probabilities: Tensor, x: Tensor) -> Tensor:
-    kept = [index for index, operation in enumerate(operations) if not isinstance(operation, Zero)]
+    taking = taking_part(probabilities, len(operations), training=operations.training)
+    kept = [index for index in taking if not isinstance(operations[index], Zero)]
+    if not kept:
+        return torch.zeros_like(x)
     return weighted_sum(probabilities[kept], [operations[index](x) for index in kept])
 
 

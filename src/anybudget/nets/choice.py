@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from anybudget.nets.base import Step
 from anybudget.nets.blocks import build_block
-from anybudget.nets.mixture import MixableSupernet, weighted_sum
+from anybudget.nets.mixture import MixableSupernet, taking_part, weighted_sum
 from anybudget.nets.norms import keep_statistics
 from anybudget.spaces import BlockSpec, ChoiceBlockSpace, PathEncoding
 
@@ -45,7 +45,8 @@ class SeparateOperations(ChoiceLayer):
 
     def mixture(self, x: Tensor, probabilities: Tensor) -> Tensor:
         """See `ChoiceLayer.mixture`."""
-        return weighted_sum(probabilities, [operation(x) for operation in self.operations])
+        kept = taking_part(probabilities, len(self.operations), training=self.training)
+        return weighted_sum(probabilities[kept], [self.operations[index](x) for index in kept])
 
     def copy_to(self, target: nn.Module, operation: int) -> None:
         """See `ChoiceLayer.copy_to`."""

@@ -52,6 +52,14 @@ def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
     return total
 
 
+def taking_part(weights: Tensor, count: int, *, training: bool) -> list[int]:
+    """Which of `count` operations a mixture with these weights runs: all, or in training those that have a share.
+
+    What is frozen runs all, since the gradient of a weight of 0 says what its operation would change.
+    """
+    return weights[:count].detach().nonzero().flatten().tolist() if training else list(range(count))
+
+
 def in_full(tensor: Tensor) -> AbstractContextManager[Any]:
     """Within, autocast is off where `tensor` is: mixing weights near 0 and 1, and what they merge, keep all digits."""
     return torch.autocast(tensor.device.type, enabled=False)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from anybudget.errors import ConfigError
 from anybudget.nets.blocks import activation, initialise, make_block
 from anybudget.nets.choice import SHARED_LAYERS, ChoiceLayer
-from anybudget.nets.mixture import weighted_sum
+from anybudget.nets.mixture import taking_part, weighted_sum
 from anybudget.nets.norm_activation import norm_activation
 from anybudget.nets.pointwise import strided_pointwise
 from anybudget.spaces.blocks import BlockSpec, Convolution
@@ -146,10 +146,11 @@ class QuantisedConv2d(nn.Conv2d):
 
         A convolution is linear in its weights, so the pairs that share input bits need one convolution together.
         """
-        weights = {bits: self.quantised_weight(bits) for bits in self._weights}
+        taking = taking_part(probabilities, len(self.pairs), training=self.training)
+        weights = {bits: self.quantised_weight(bits) for bits in sorted({self.pairs[choice][0] for choice in taking})}
         outputs = []
-        for bits in self._inputs:
-            members = [choice for choice, pair in enumerate(self.pairs) if pair[1] == bits]
+        for bits in sorted({self.pairs[choice][1] for choice in taking}):
+            members = [choice for choice in taking if self.pairs[choice][1] == bits]
             mixed = weighted_sum(probabilities[members], [weights[self.pairs[choice][0]] for choice in members])
             outputs.append(self._convolve(self.quantised_input(x, bits), mixed))
         return torch.stack(outputs).sum(0) if len(outputs) > 1 else outputs[0]

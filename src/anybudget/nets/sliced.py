@@ -183,6 +183,8 @@ class SlicedSupernet(MixableSupernet):
             outputs = []
             for block, share in enumerate(joint):
                 unit = self._unit(layer, block)
+                if self.training and not share.any():
+                    continue
                 outputs.append(unit.mixture(x, _shares(unit.spec, here, share)))
             x = torch.stack(outputs).sum(0)
             here = joint.sum(0)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from anybudget.nets.blocks import InvertedBottleneck, KernelBranch, activation
 from anybudget.nets.depthwise import DepthwiseConv2d, depthwise_conv2d
 from anybudget.nets.expand_depthwise import expand_depthwise
-from anybudget.nets.mixture import in_full, weighted_sum
+from anybudget.nets.mixture import in_full, taking_part, weighted_sum
 from anybudget.nets.norms import folded, join, joined_norm, running_norm, shared_norm
 from anybudget.spaces import UnifiedSettings
 from anybudget.spaces.settings import LayerShape
@@ -120,10 +120,12 @@ class UnifiedBlock(nn.Module):
         return usage, rates
 
     def mixture(self, x: Tensor, probabilities: Tensor, encoding: Tensor) -> Tensor:
-        """The mixture of all choices by the running statistics, computed with this block's own weights.
+        """The mixture of all choices, computed with this block's own weights.
 
-        Equal to `RelaxedUnifiedBlock` in evaluation mode, which folds copies of the weights once for many forwards;
-        here nothing is copied but the depthwise kernels, into the merged one.
+        In evaluation mode by the running statistics, and equal to `RelaxedUnifiedBlock` in that mode, which folds
+        copies of the weights once for many forwards; here nothing is copied but the depthwise kernels, into the merged
+        one. In training mode by the statistics of the batch: each depthwise convolution that has a share is run on its
+        own, since its norm cannot be folded in before its output is there.
 
         Args:
             x: `[N, C_in, H, W]`.
@@ -135,6 +137,10 @@ class UnifiedBlock(nn.Module):
         skippable = is_skippable(tables[1])
         usage, rates = (table.to(members[0].expand.weight) for table in tables)
         probabilities = probabilities.to(usage.dtype)
+        if self.training:
+            with in_full(probabilities):
+                weights, shares = mixing(probabilities, usage, rates, skippable=skippable)
+            return self._trained_mixture(x, members, weights, shares)
         folds = [folded(cast(nn.BatchNorm2d, norm)) for norm in self.shadow_norms]
         with in_full(probabilities):
             weights, shares = mixing(probabilities, usage, rates, skippable=skippable)
@@ -148,6 +154,30 @@ class UnifiedBlock(nn.Module):
         out = reduce(torch.add, [F.conv2d(part, m.project.weight) for part, m in zip(parts, members, strict=True)])
         out = out * scale[:, None, None] + shift[:, None, None]
         return out + x if self.residual else out
+
+    def _trained_mixture(self, x: Tensor, members: Sequence[SubBlock], weights: Tensor, shares: Tensor) -> Tensor:
+        """The mixture by the batch: `weights` `[S, K]` of the kernels, `shares` `[norms]` of the shadow norms."""
+        passed = taking_part(shares, len(shares), training=True)
+        if not passed:  # the layer is skipped
+            return x
+        outputs = []
+        for member, row in zip(members, weights, strict=True):
+            taking = taking_part(row, len(row), training=True)
+            if not taking:
+                continue
+            hidden = shared_norm(F.conv2d(x, member.expand.weight), [member.expand_norm], self.act)
+            values = [self._normed_kernel(hidden, member, index) for index in taking]
+            outputs.append(F.conv2d(self.act(weighted_sum(row[taking], values)), member.project.weight))
+        out = reduce(torch.add, outputs)
+        out = weighted_sum(
+            shares[passed], [shared_norm(out, [cast(nn.BatchNorm2d, self.shadow_norms[index])]) for index in passed]
+        )
+        return out + x if self.residual else out
+
+    def _normed_kernel(self, hidden: Tensor, member: SubBlock, index: int) -> Tensor:
+        kernel = cast(nn.Conv2d, member.depthwise[index]).weight
+        norm = cast(nn.BatchNorm2d, member.depthwise_norms[index])
+        return shared_norm(depthwise_conv2d(hidden, kernel, None, self.stride), [norm])
 
     def _merged(self, members: Sequence[SubBlock], weights: Tensor) -> tuple[Tensor, Tensor]:
         """The kernel `[S * C, 1, k, k]` and bias `[S * C]` of one depthwise convolution, norms folded in.

@@ -27,8 +27,9 @@ def check_supernet(supernet: Supernet, *, samples: int = 5, seed: int = 0, toler
     With random norm statistics and in double precision: a path equals its extracted network and its one-hot mixture; it
     computes no more than the network costs, by an operator count; scores do not depend on what was run before; a
     training forward leaves the shared statistics alone and `record_statistics` averages them; a path gives gradients to
-    no more numbers than its network has, fair rounds to every parameter; a mixture gives them to probabilities only
-    and leaves the supernet as it was.
+    no more numbers than its network has, fair rounds to every parameter; a frozen mixture gives them to probabilities
+    only and leaves the supernet as it was. In training mode a one-hot mixture gives the output and the gradients of its
+    path, one of all choices gives gradients to every parameter, and neither touches the shared statistics.
 
     Args:
         supernet: of a small space; a copy of it is checked.
@@ -52,6 +53,7 @@ def check_supernet(supernet: Supernet, *, samples: int = 5, seed: int = 0, toler
     _check_statistics(net, x, architectures[0], tolerance)
     _check_gradients(net, x, architectures, seed)
     _check_mixture(net, x, generator)
+    _check_trained_mixture(net, x, architectures, tolerance)
 
 
 def one_hot(space: SearchSpace, architecture: Architecture) -> Tensor:
@@ -131,9 +133,7 @@ def _check_gradients(net: Supernet, x: Tensor, architectures: list[Architecture]
 
 def _check_mixture(net: Supernet, x: Tensor, generator: torch.Generator) -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    relaxed = net.relaxed()
-    widest = max(len(decision.choices) for decision in net.space.decisions)
-    absent = torch.tensor([[c >= len(d.choices) for c in range(widest)] for d in net.space.decisions])
+    relaxed, absent = net.relaxed(), _absent(net.space)
     logits = torch.randn(absent.shape, generator=generator, dtype=torch.float64).masked_fill(absent, -torch.inf)
     first = relaxed(x, logits.softmax(-1)).detach()
     for training in (False, True):
@@ -148,6 +148,46 @@ def _check_mixture(net: Supernet, x: Tensor, generator: torch.Generator) -> None
     assert torch.equal(relaxed.eval()(x, logits.softmax(-1)), first), "training mode of the mixture changed it"
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name]), f"the mixture changed {name}"
+
+
+def _check_trained_mixture(net: Supernet, x: Tensor, architectures: list[Architecture], tolerance: float) -> None:
+    net = copy.deepcopy(net).train()
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    for architecture in architectures:
+        path, of_path = _gradients(net, x, architecture)
+        mixture, of_mixture = _gradients(net, x, one_hot(net.space, architecture))
+        said = f"{architecture}: in training mode the one-hot mixture"
+        _assert_close(mixture, path, tolerance, f"{said} differs from the path")
+        others = sorted(of_mixture.keys() ^ of_path.keys())
+        assert not others, f"{said} does not give gradients to what the path does: {', '.join(others)}"
+        for name, wanted in of_path.items():
+            scale = max(1.0, float(wanted.abs().max()))
+            _assert_close(of_mixture[name] / scale, wanted / scale, tolerance, f"{said} gives {name} another gradient")
+    probabilities = torch.zeros_like(one_hot(net.space, architectures[0])).masked_fill(_absent(net.space), -torch.inf)
+    probabilities = probabilities.softmax(-1).requires_grad_()
+    _, found = _gradients(net, x, probabilities)
+    missed = [name for name, _ in net.named_parameters() if name not in found]
+    assert not missed, f"in training mode the mixture gives no gradient to {', '.join(missed)}"
+    assert probabilities.grad is not None
+    for decision, row in zip(net.space.decisions, probabilities.grad, strict=True):
+        assert row.any(), f"in training mode the mixture's gradient misses {decision.name}"
+    for name, value in net.named_buffers():
+        shared = not name.startswith(("before.", "after."))
+        assert not shared or torch.equal(value, before[name]), f"in training mode a mixture changed {name}"
+
+
+def _gradients(net: Supernet, x: Tensor, path: Architecture | Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The output of a path or mixture, and the gradient of each parameter that has one."""
+    net.zero_grad(set_to_none=True)
+    out = net(x, path)
+    (out**2).sum().backward()
+    return out.detach(), {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+
+
+def _absent(space: SearchSpace) -> Tensor:
+    """Where a decision has fewer choices than the widest: `[decisions, choices]`."""
+    widest = max(len(decision.choices) for decision in space.decisions)
+    return torch.tensor([[c >= len(d.choices) for c in range(widest)] for d in space.decisions])
 
 
 def _assert_close(got: Tensor, wanted: Tensor, tolerance: float, message: str) -> None:
