@@ -184,6 +184,7 @@ def test_every_registered_strategy_can_answer(tiny: Path) -> None:
         "search.evolution": "{population = 4, generations = 2}",
         "search.nsga2": "{population = 4, generations = 2}",
     }
+    small |= {f"search.{name}": "{epochs = 1, batch_size = 12}" for name in ("darts", "gdas", "fbnet", "setn")}
     small |= {"search.linear": "{samples = 12, candidates = 4}", "search.direct": "{epochs = 1, batch_size = 12}"}
     budgets = '["table_macs<=5k", "table_macs<=9k"]'
     found = bench(tiny, seeds=1, **{"track.strategies": names, "search.budgets": budgets, **small})

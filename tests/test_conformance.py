@@ -74,6 +74,7 @@ EVALUATE_ALL = [
     "search.refined.priors=2",
     "search.direct.epochs=1",
     "search.direct.batch_size=18",
+    *(f"search.{name}={{epochs=1,batch_size=12}}" for name in ("darts", "gdas", "fbnet", "setn")),
     "search.min_use=0.0",
     "search.refined.candidates=8",
     "search.evolution={population=6,generations=5}",
@@ -81,7 +82,13 @@ EVALUATE_ALL = [
     "search.linear.samples=10",
 ]
 """Settings by which every strategy evaluates nearly all that there is; `random` still leaves out what is cheap."""
-EVALUATED = ("generator.candidates", "direct.candidates", "random.count", "linear.candidates")
+EVALUATED = (
+    "generator.candidates",
+    "direct.candidates",
+    "random.count",
+    "linear.candidates",
+    *(f"{name}.candidates" for name in ("darts", "gdas", "fbnet", "setn")),
+)
 """Settings that are how many networks a strategy evaluates."""
 FILTERING = GreedySettings(sampled=6, kept=3, pool_size=5, warmup=0.1, window=4)
 SCORING_SAMPLERS = {"greedy"}

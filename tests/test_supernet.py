@@ -149,10 +149,9 @@ def test_a_mixture_makes_no_tensor_as_large_as_the_pointwise_weights() -> None:
     assert 0 < counter.largest < pointwise
 
 
-def test_a_mixture_needs_the_frozen_supernet() -> None:
-    net = copy.deepcopy(NET).train()
-    with pytest.raises(ConfigError, match="eval"):
-        net(IMAGES, torch.full((3, 80), 1 / 80, dtype=torch.float64))
+def test_a_frozen_copy_needs_evaluation_mode() -> None:
+    with pytest.raises(ConfigError, match="evaluation mode"):
+        copy.deepcopy(NET).train().relaxed()
 
 
 def test_the_frozen_copy_does_not_follow_the_supernet() -> None:

@@ -35,6 +35,9 @@ class Settings(BaseModel):
     """Keys that are left out of what is written where they have their defaults: settings from before they came stay
     the same."""
 
+    TABLE_UNSAID: ClassVar[bool] = False
+    """Whether a recipe leaves out the whole table of these settings where all of it has its defaults, as `UNSAID`."""
+
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """All settings but those of `UNSAID` that have their defaults."""

@@ -197,6 +197,18 @@ class Evaluator:
         self._macs = build_costs(supernet.space, ("macs",))["macs"]
         self._journal, self._engine, self._workers = journal, engine, workers or Workers()
 
+    def with_weights(self, supernet: Supernet) -> Evaluator:
+        """An evaluator as this one is, of another supernet of its space; it has evaluated nothing and keeps no journal.
+
+        It evaluates on this machine: whatever else evaluates for this one has this one's weights.
+        """
+        other = copy.copy(self)
+        other.subnet_evaluator = copy.copy(self.subnet_evaluator)
+        other.supernet = other.subnet_evaluator.supernet = supernet
+        other.spent, other._scores = Spending(), {}
+        other._journal = other._engine = None
+        return other
+
     def score(self, architecture: Architecture) -> Metrics:
         """Validation score of `architecture` with inherited weights."""
         return self.scores([architecture])[0]

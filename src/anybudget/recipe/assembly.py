@@ -76,7 +76,9 @@ def _section(section: str, value: Any) -> type[BaseModel]:
 @cache
 def _with_tables(section: type[BaseModel], **tables: type[Settings]) -> type[BaseModel]:
     fields: dict[str, Any] = {name: (settings, settings()) for name, settings in tables.items()}
-    return create_model(section.__name__, __base__=section, **fields)
+    found = create_model(section.__name__, __base__=section, **fields)
+    found.UNSAID = found.UNSAID | {name for name, settings in tables.items() if settings.TABLE_UNSAID}  # type: ignore[attr-defined]
+    return found
 
 
 @cache

@@ -20,6 +20,10 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "nsga2": "anybudget.search.nsga2:NSGA2Strategy",
         "direct": "anybudget.search.direct:DirectStrategy",
         "linear": "anybudget.search.linear:LinearStrategy",
+        "darts": "anybudget.search.joint:DARTSStrategy",
+        "gdas": "anybudget.search.joint:GDASStrategy",
+        "fbnet": "anybudget.search.joint:FBNetStrategy",
+        "setn": "anybudget.search.joint:SETNStrategy",
     },
 )
 """Every search strategy by name."""

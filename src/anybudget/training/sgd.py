@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from anybudget.data import Augmentation, DataSource, TrainingBatches
 from anybudget.data.image_transforms import image_augmentation
 from anybudget.data.mixing import Mixing, RandomErasing
+from anybudget.data.protocol import Split
 from anybudget.nets.dropping import Dropping
 from anybudget.runtime.distributed import Processes
 from anybudget.storage.checkpoint import Stateful
@@ -113,12 +114,12 @@ class Course:
         return cls(batches, schedule.epochs, rate_factor(schedule, batches.per_epoch), data.classes, seed)
 
 
-def training_batches(data: DataSource, schedule: Schedule, seed: int) -> TrainingBatches:
-    """The training split in batches and with the augmentation of a schedule."""
+def training_batches(data: DataSource, schedule: Schedule, seed: int, split: Split | None = None) -> TrainingBatches:
+    """The training split, or another, in batches and with the augmentation of a schedule."""
     changes = schedule.crop_padding or schedule.flip
     return TrainingBatches(
         data,
-        data.train,
+        data.train if split is None else split,
         schedule.batch_size,
         seed,
         Augmentation(schedule.crop_padding, schedule.flip) if changes else None,
