@@ -73,6 +73,7 @@ SETTINGS = [
     "search.direct.batch_size=16",
     "search.direct.candidates=12",
     "search.refined.rounds=3",
+    *(f"search.{name}={{epochs=6,batch_size=16,candidates=12}}" for name in ("darts", "gdas", "fbnet", "setn")),
 ]
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=30k", "macs<=60k, params<=1500")]
 

@@ -266,7 +266,7 @@ def test_own_operations_are_built(recipe_file: Path) -> None:
         ("mbconv", "space.stages=[{width=8, repeats=1}]", "key space.stages.0.stride is missing"),
         ("mbconv", "space.stages=[{width=8, repeats=1, stride=1, kernel=3}]", "unknown key space.stages.0.kernel"),
         ("mbconv", "space.stages=3", "space.stages: input should be a list"),
-        ("mbconv", "space.activation=gelu", "space.activation: input should be 'relu', 'relu6', 'hard_swish' or 'silu'"),
+        ("mbconv", "space.activation=gelu", "activation: input should be 'relu', 'relu6', 'hard_swish' or 'silu'"),
         ("mbconv", "space.se_reduction=0", "space.se_reduction"),
         (
             "mbconv",
