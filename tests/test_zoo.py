@@ -15,9 +15,14 @@ from torch import nn
 
 from anybudget.costs.counts import macs, params
 from anybudget.errors import ConfigError
-from anybudget.nets import build_network
-from anybudget.spaces import SPACES
+from anybudget.nets import SplitBottleneck, build_network
+from anybudget.nets.blocks import InvertedBottleneck, build_block
+from anybudget.nets.dropping import Dropping
+from anybudget.spaces import SPACES, Branch, InvertedBottleneckSpec
+from anybudget.spaces.blocks import GateName
 from anybudget.spaces.files import read_architectures
+from anybudget.spaces.split import SplitBottleneckSpec
+from anybudget.testing.norms import randomise_norms
 from anybudget.zoo import ZOO, Images, ZooNetwork, rounds_to
 
 KERNELS = json.loads((Path(__file__).parent / "data" / "sgnas_published.json").read_text())
@@ -164,9 +169,80 @@ def test_it_needs_no_torch() -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.parametrize("gate", ["hard_sigmoid", "sigmoid"])
+def test_a_split_bottleneck_without_groups_is_an_inverted_bottleneck(gate: GateName) -> None:
+    branches, images = (Branch(3, 8), Branch(5, 4)), torch.rand(2, 6, 9, 9)
+    torch.manual_seed(0)
+    split = build_block(SplitBottleneckSpec(6, 6, 1, 9, branches, "silu", se_channels=3, se_gate=gate))
+    plain = build_block(InvertedBottleneckSpec(6, 6, 1, 9, branches, "silu", se_channels=3, se_gate=gate))
+    assert isinstance(split, SplitBottleneck)
+    assert isinstance(plain, InvertedBottleneck)
+    with torch.no_grad():
+        for number, (branch, begin) in enumerate(zip(plain.branches, (0, 8), strict=True)):
+            part = slice(begin, begin + branches[number].channels)
+            branch.expand.conv.weight.copy_(split.expand.conv.weight[part])
+            branch.depthwise.load_state_dict(split.depthwise[number].state_dict())
+            branch.project.weight.copy_(split.project.weight[:, part])
+        plain.se.load_state_dict(split.se.state_dict())
+    for mode in (True, False):
+        torch.testing.assert_close(split.train(mode)(images), plain.train(mode)(images), rtol=1e-4, atol=1e-5)
+
+
+def test_groups_keep_channels_apart() -> None:
+    """Each half of the output sees the half of the expanded channels that its group has, and no other."""
+    spec = SplitBottleneckSpec(4, 4, 1, 5, (Branch(3, 8), Branch(5, 4), Branch(7, 4)), "relu", 2, 2)
+    torch.manual_seed(0)
+    block, images = build_block(spec).eval(), torch.rand(1, 4, 5, 5)
+    changed = images.clone()
+    changed[:, :2] += 1.0
+    with torch.no_grad():
+        difference = (block(changed) - block(images) - (changed - images)).abs().amax((0, 2, 3))
+    assert (difference > 0).tolist() == [True, True, False, False]
+
+
+def test_split_bottlenecks_are_dropped_like_others() -> None:
+    """Stochastic depth counts them among the residual blocks."""
+    network = build_network(ZOO["mixnet-m"].specs(Images(1, 33, 3)))
+    residual = sum(isinstance(m, InvertedBottleneck | SplitBottleneck) and m.residual for m in network.modules())
+    with Dropping(network, 0.0, 0.2, seed=0) as dropping:
+        assert len(dropping._rates) == residual
+    assert any(isinstance(m, SplitBottleneck) and m.residual for m in network.modules())
+
+
 @pytest.mark.timm
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_has_as_many_parameters(name: str) -> None:
     timm = pytest.importorskip("timm")
     model = timm.create_model(TIMM[name], pretrained=False)
     assert sum(parameter.numel() for parameter in model.parameters()) == ZOO[name].count("params")
+
+
+@pytest.mark.timm
+@pytest.mark.parametrize("name", [name for name in TIMM if name != "mixnet-m"])
+def test_timm_computes_the_same(name: str) -> None:
+    """With timm's weights, layer by layer in the order in which they run; those of MixNet are cut in other pieces."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    theirs, ours = timm.create_model(TIMM[name], pretrained=False).eval(), build_network(ZOO[name].specs()).eval()
+    images = torch.rand(1, 3, 224, 224)
+    randomise_norms(theirs, torch.Generator().manual_seed(1))
+    for source, target in zip(layers_run(theirs, images), layers_run(ours, images), strict=True):
+        for key, value in target.state_dict().items():
+            value.copy_(source.state_dict()[key].reshape(value.shape))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-3, atol=1e-4)
+
+
+def layers_run(network: nn.Module, images: torch.Tensor) -> list[nn.Module]:
+    """The layers with weights, in the order in which they are run."""
+    found: list[nn.Module] = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, *_: found.append(layer))
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        network(images)
+    for hook in hooks:
+        hook.remove()
+    return found
