@@ -77,6 +77,15 @@ def test_another_training_keeps_the_former(run: Run) -> None:
     assert former["epochs"] == 1
 
 
+def test_it_is_what_was_published_whatever_is_added_to_answers(recipe: Path, tmp_path: Path) -> None:
+    added = ["retrain.activation=hard_swish", "retrain.se_reduction=4"]
+    run = Run.create(load_recipe(recipe, added), tmp_path / "run")
+    (result,) = run.train_zoo(["mobilenetv2"])
+    assert result["costs"]["params"] == ZOO["mobilenetv2"].count("params", Images(1, SIZE, 3))
+    assert not {"activation", "se_reduction", "inherit"} & result["settings"].keys()
+    assert result["settings"]["images"] == {"channels": 1, "size": SIZE, "classes": 3}
+
+
 def test_training_is_resumed(recipe: Path, tmp_path: Path) -> None:
     run = Run.create(load_recipe(recipe, ["checkpoint_seconds=0", "retrain.epochs=3"]), tmp_path / "begin")
     assert check_resume(run.folder.path, lambda path: Run.open(path).train_zoo(["sgnas-c"]), tmp_path, kills=2)

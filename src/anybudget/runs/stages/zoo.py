@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -83,12 +84,13 @@ def _train(run: RunContext, network: ZooNetwork, epochs: int, task: Task) -> dic
     started, images = time.perf_counter(), images_of(run)
     schedule = run.recipe.retrain.model_copy(update={"epochs": epochs})
     origin = teacher_origin(run)
-    settings = {**schedule.model_dump(mode="json", exclude=set(NOT_APPLIED)), **origin}
+    said = schedule.model_dump(mode="json", exclude=set(NOT_APPLIED))
+    settings = {**said, "images": asdict(images), **origin}
     name, specs = f"{ZOO_FOLDER}/{network.name}", network.specs(images)
     with run.work(name, epochs=epochs, **origin) as work:
         build = partial(build_network, specs)
-        said, progress = f"train {network.name}", StepsOf(task)
-        done = train_and_measure(run, work, build, schedule, name=said, seed=run.recipe.seed, progress=progress)
+        title, progress = f"train {network.name}", StepsOf(task)
+        done = train_and_measure(run, work, build, schedule, name=title, seed=run.recipe.seed, progress=progress)
         result = {
             "zoo": network.name,
             "title": network.title,
