@@ -9,10 +9,14 @@ LOWEST := $(addprefix tests/test_,budgets.py toml.py config.py costs.py decoding
 # Each file of tests runs in one of two processes, with one thread each.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all test-lowest test-train check lint bench bench-long bench-runs clean
+.PHONY: demo demo-latency test test-all test-lowest test-train check lint bench bench-long bench-runs clean
 
 demo: $(READY)  ## the main job on the embedded data: networks for three budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
+
+demo-latency: $(READY)  ## budgets in milliseconds on this machine: it is profiled, and what is found is measured
+	$(BIN)/anybudget profile recipes/demo-latency.toml --budget-seconds 90
+	$(BIN)/anybudget run recipes/demo-latency.toml --out runs/demo-latency
 
 test: $(READY)  ## the tests but for those marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow"

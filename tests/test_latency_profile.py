@@ -43,7 +43,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> LatencyProfile:
 def test_planted_latencies_are_found(profile: LatencyProfile, tmp_path: Path) -> None:
     check = profile.check
     assert check is not None
-    assert check.mape_percent < 0.5
+    assert check.mape_percent < 0.6
     assert check.within_3_percent == 100.0
     assert check.networks >= 40
     assert check.tau > 0.98
@@ -168,7 +168,7 @@ def test_a_refusal_of_the_other_process_is_the_users() -> None:
     runtime = planted_runtime.PlantedRuntime()
     model = pickle.dumps(1.0), (1, 4, 4)
     with pytest.raises(ConfigError, match="--device cuda: planted runs on cpu"):
-        measure_fresh(Job(runtime, Conditions("cuda"), [model], model, Rounds(1, 1)))
+        measure_fresh(Job(runtime, Conditions("cuda"), [model], model, Rounds(1, 1, 1)))
 
 
 def recipe_with_latency(recipe_file: Path) -> Path:

@@ -28,7 +28,7 @@ LONGEST_MS = 1e7
 
 Quantity = Literal["quiet", "p50", "p95"]
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
-"""What is promised: the least time on a quiet device, or the median or 95th percentile under the load of the day."""
+"""What is promised: the time on a quiet device, or the median or 95th percentile under the load of the day."""
 
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -121,7 +121,7 @@ class Check(_Record):
 
 
 class Probe(_Record):
-    """A network that is measured between all others, and the least that it took: tells whether a machine is as fast."""
+    """A network that is measured between all others, and what it took: tells whether a machine is as fast as it was."""
 
     choices: list[Annotated[int, Field(ge=0)]]
     ms: Positive

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,13 @@ def _work(path: Path, say: Callable[[dict[str, Any]], None]) -> None:
     """What the process does."""
     job: Job = pickle.loads(path.read_bytes())
     try:
-        sessions = [job.runtime.session(model, shape, job.conditions) for model, shape in (job.probe, *job.models)]
+        probe, *networks = (
+            partial(job.runtime.session, model, shape, job.conditions) for model, shape in (job.probe, *job.models)
+        )
+        found = measure(networks, probe, job.plan, clock=job.runtime.clock, tell=lambda visits: say({"visits": visits}))
     except ConfigError as error:
         say({"refused": str(error)})
         return
-    found = measure(
-        sessions[1:], sessions[0], job.plan, clock=job.runtime.clock, tell=lambda visits: say({"visits": visits})
-    )
     say(asdict(found))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
 from anybudget.costs import CostModel, CostTerms, build_costs
-from anybudget.costs.latency import QUANTITIES, LatencyProfile, Probe, Promise, Quantity, Running, space_digest
+from anybudget.costs.latency import QUANTITIES, LatencyProfile, Probe, Promise, Running, space_digest
 from anybudget.costs.table import CostTable
 from anybudget.decoding.spread import spread_samples
 from anybudget.errors import ConfigError
@@ -43,7 +43,7 @@ BUSY = 0.5
 FEWEST = 30
 """Networks that a space has to have."""
 
-_FEWEST = Rounds(8, 2)
+_FEWEST = Rounds(3, 2, 2)
 _PROBE = -1
 """The number of the probe among the networks of a process."""
 
@@ -118,7 +118,7 @@ class Profiler:
         with stop_requests() as request:
             self.journal.request = request
             plan = self._plan(parts)
-            steps = sum(len(part) for part in parts) * (plan.rounds + 1)
+            steps = sum(len(part) for part in parts) * (plan.visits + 1)
             with progress.task(f"profile {self.runtime.name}", steps) as task:
                 found = [self._measured(number, part, plan, task) for number, part in enumerate(parts)]
         self._say_busy(found)
@@ -158,7 +158,7 @@ class Profiler:
         known = self.journal.entries.get((_PROBE, 0))
         if known is None:
             probe = self.blocks.network(self.probe)
-            took = measure_fresh(Job(self.runtime, self._conditions, [probe], probe, Rounds(4, 4)))
+            took = measure_fresh(Job(self.runtime, self._conditions, [probe], probe, Rounds(1, 4, 4)))
             known = {"ms": took.times[0].p50}
             self.journal.add([((_PROBE, 0), known)])
         # All blocks together are about as many times one network as there are choices of a decision.
@@ -166,14 +166,16 @@ class Profiler:
         full, seconds = Rounds(seed=self.settings.seed), known["ms"] / 1e3 * visits
 
         def fits(plan: Rounds) -> bool:
-            return seconds * plan.rounds * (plan.runs + 4) <= self.settings.seconds
+            return seconds * plan.visits * (plan.runs + 4) <= self.settings.seconds
 
-        ways = [(full.rounds, runs) for runs in range(full.runs, 1, -1)]
-        ways += [(rounds, _FEWEST.runs) for rounds in range(full.rounds, _FEWEST.rounds - 1, -1)]
-        for rounds, runs in ways:
-            if fits(replace(full, rounds=rounds, runs=runs)):
-                return replace(full, rounds=rounds, runs=runs)
-        needed = math.ceil(seconds * _FEWEST.rounds * (_FEWEST.runs + 4))
+        least = _FEWEST
+        ways = [replace(full, runs=runs) for runs in range(full.runs, least.runs - 1, -1)]
+        ways += [replace(full, rounds=rounds, runs=least.runs) for rounds in range(full.rounds, least.rounds - 1, -1)]
+        ways += [replace(least, starts=starts, seed=full.seed) for starts in range(full.starts, least.starts - 1, -1)]
+        for plan in ways:
+            if fits(plan):
+                return plan
+        needed = math.ceil(seconds * least.visits * (least.runs + 4))
         raise ConfigError(
             f"--budget-seconds {self.settings.seconds:g}: a network takes {known['ms']:.3g} ms here, so that a profile "
             f"needs at least {needed} seconds; give more"
@@ -190,7 +192,7 @@ class Profiler:
             self.journal.add([*rows, ((number, _PROBE), {"ms": found.probe_ms, "calm": found.calm, "load": load()})])
             self.journal.stop_if_asked()
         else:
-            task.advance(len(part) * (plan.rounds + 1))
+            task.advance(len(part) * (plan.visits + 1))
         times = [Times(**known[number, index]) for index in range(len(part))]
         return Measured(times, known[number, _PROBE]["ms"], known[number, _PROBE]["calm"])
 
@@ -232,6 +234,7 @@ class Profiler:
         others = [network for half, _ in checked for network in half]
         predicted = model.predict(np.array([network.choices for network in others]))
         times = {name: np.concatenate([_column(half, name) for _, half in checked]) for name in QUANTITIES}
+        once = np.concatenate([_column(half, "once") for _, half in checked])
         spread = drift([part.probe_ms for part in found])
         macs = np.array([self._macs.cost(network) for network in others])
         settings = self.settings
@@ -243,19 +246,23 @@ class Profiler:
                 runtime=self.runtime.name, version=self.runtime.version, threads=settings.threads, batch=settings.batch
             ),
             table=CostTable.of_terms(self.space, model.terms, "ms"),
-            promises={name: _promise(name, predicted, times[name], spread) for name in QUANTITIES},
+            promises={
+                "quiet": promise_of(predicted, once).model_copy(update={"drift": spread}),
+                "p50": _under_load(predicted, times["p50"], spread),
+                "p95": _under_load(predicted, times["p95"], spread),
+            },
             check=check_of(predicted, times["quiet"], macs),
             probe=Probe(choices=list(self.probe.choices), ms=min(part.probe_ms for part in found)),
         )
 
 
-def _promise(name: Quantity, predicted: NDArray[np.float64], measured: NDArray[np.float64], spread: float) -> Promise:
-    """What may be promised of one quantity; one other than the quiet latency is a multiple of it."""
-    scale = 1.0 if name == "quiet" else float(np.median(measured / predicted))
+def _under_load(predicted: NDArray[np.float64], measured: NDArray[np.float64], spread: float) -> Promise:
+    """What may be promised of a latency under load, which is predicted to be a multiple of the quiet one."""
+    scale = float(np.median(measured / predicted))
     return promise_of(predicted * scale, measured).model_copy(update={"scale": scale, "drift": spread})
 
 
-def _column(measured: Measured, quantity: Quantity) -> NDArray[np.float64]:
+def _column(measured: Measured, quantity: str) -> NDArray[np.float64]:
     return np.array([getattr(times, quantity) for times in measured.times])
 
 

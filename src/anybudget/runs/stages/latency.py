@@ -10,11 +10,9 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs.latency import LatencyCost
 from anybudget.errors import ConfigError
-from anybudget.latency.blocks import Blocks
-from anybudget.latency.device import device
-from anybudget.latency.fresh import Job, measure_fresh
-from anybudget.latency.rounds import CALM, Measured, Rounds
-from anybudget.latency.runtimes import RUNTIMES, Conditions, Runtime
+from anybudget.latency.measuring import measure_as, runtime_of
+from anybudget.latency.rounds import Measured, Rounds
+from anybudget.latency.runtimes import Runtime
 from anybudget.runs.answers import read_answers
 from anybudget.runs.context import RunContext
 from anybudget.storage.records import MeasuredLatency, checked
@@ -52,54 +50,20 @@ def measure_answers(run: RunContext) -> list[MeasuredLatency]:
 
 def _runtime(cost: LatencyCost) -> Runtime | None:
     """What measures a cost here; None, saying why, where nothing can."""
-    here, there, running = device(cost.profile.device.kind), cost.profile.device, cost.profile.running
-    problem = ""
-    if here.processor != there.processor:
-        problem = f"it was measured on {there.processor}, and this is {here.processor}"
-    elif running.runtime not in RUNTIMES:
-        problem = RUNTIMES.unknown(running.runtime)
-    elif running.precision != "fp32":
-        problem = f"it is of {running.precision} networks, which are measured when they are exported"
-    if not problem:
-        runtime: Runtime = RUNTIMES[running.runtime]()
-        try:
-            runtime.check(there.kind)
-        except ConfigError as error:
-            problem = str(error)
-        else:
-            if runtime.version != running.version:
-                log.warning(
-                    "%s: was measured with %s %s, and here is %s",
-                    cost.name,
-                    runtime.name,
-                    running.version,
-                    runtime.version,
-                )
-            return runtime
-    log.warning("%s: answers are not measured here: %s", cost.name, problem)
-    return None
+    try:
+        return runtime_of(cost.profile)
+    except ConfigError as error:
+        log.warning("%s: answers are not measured here: %s", cost.name, error)
+        return None
 
 
 def _measure(
     run: RunContext, cost: LatencyCost, runtime: Runtime, architectures: Sequence[Architecture]
 ) -> dict[Architecture, tuple[float, Measured]]:
     """The latency of networks in ms, and how calm it was."""
-    blocks, running, plan = Blocks(run.space, runtime), cost.profile.running, Rounds(seed=run.recipe.seed)
-    with run.progress.task(f"measure {cost.name}", len(architectures) * (plan.rounds + 1)) as task:
-        models = []
-        for architecture in architectures:
-            models.append(blocks.network(architecture))
-            task.advance(figure="preparing")
-        conditions, probe = Conditions(cost.profile.device.kind, running.threads, running.batch), cost.profile.probe
-        beside = models[0] if probe is None else blocks.network(Architecture(run.space.name, tuple(probe.choices)))
-        found = measure_fresh(Job(runtime, conditions, models, beside, plan), task)
-    if probe is not None and found.probe_ms > CALM * probe.ms:
-        log.warning(
-            "%s: this machine is slower than when it was profiled: a network that took %.4g ms takes %.4g ms now",
-            cost.name,
-            probe.ms,
-            found.probe_ms,
-        )
+    plan = Rounds(seed=run.recipe.seed)
+    with run.progress.task(f"measure {cost.name}", len(architectures) * (plan.visits + 1)) as task:
+        found = measure_as(cost.profile, runtime, run.space, architectures, plan, task)
     values = [getattr(times, cost.quantity) for times in found.times]
     return {architecture: (value, found) for architecture, value in zip(architectures, values, strict=True)}
 

@@ -14,8 +14,7 @@ Ms = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class MeasuredLatency(Record):
     """An answer whose latency was measured: `limit_ms` was asked for, and `promised_ms` is at most that.
 
-    `measured_ms` is what it took in a process of its own: the least, the median or the 95th percentile of its runs, as
-    `quantity` says.
+    `measured_ms` is what it took in a process of its own, in the `quantity` that is promised (see docs/latency.md).
     """
 
     cost: str
