@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +23,9 @@ from anybudget.spaces import SPACES, Branch, InvertedBottleneckSpec
 from anybudget.spaces.blocks import GateName
 from anybudget.spaces.files import read_architectures
 from anybudget.spaces.split import SplitBottleneckSpec
-from anybudget.testing.norms import randomise_norms
 from anybudget.zoo import ZOO, Images, ZooNetwork, rounds_to
+from anybudget.zoo.designed import mixnet_m
+from anybudget.zoo.searched import FBNET_B, FBNET_C, fbnet
 
 KERNELS = json.loads((Path(__file__).parent / "data" / "sgnas_published.json").read_text())
 
@@ -37,13 +39,7 @@ ELSEWHERE = {
     "fbnet-c": (5_572_200, 384_960_160),
     "proxyless-r": (4_080_512, None),
 }
-TIMM = {
-    "mobilenetv2": "mobilenetv2_100",
-    "mobilenetv3-large": "mobilenetv3_large_100",
-    "efficientnet-b0": "efficientnet_b0",
-    "mixnet-m": "mixnet_m",
-    "fbnet-c": "fbnetc_100",
-}
+FBNETS = {"fbnet-b": FBNET_B, "fbnet-c": FBNET_C}
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
@@ -81,6 +77,27 @@ def test_a_note_says_what_differs(network: ZooNetwork) -> None:
     named = [word for word in ("multiply-adds", "parameters") if any(word in r.partition(":")[0] for r in reasons)]
     words = {"multiply-adds": "macs", "parameters": "params"}
     assert named == [word for word, cost in words.items() if network.agrees(cost) is False]  # type: ignore[arg-type]
+
+
+def test_the_counts_that_notes_give_for_a_reason_are_right() -> None:
+    def without_norms(name: str) -> int:
+        found = [c for spec in ZOO[name].specs() for c in spec.convolutions()]
+        return ZOO[name].count("params") - sum(2 * c.out_channels for c in found if c.norm)
+
+    narrow = {name: replace(ZOO[name], layout=fbnet(layers, 1504)) for name, layers in FBNETS.items()}
+    rows = mixnet_m().rows
+    whole = replace(ZOO["mixnet-m"], layout=replace(mixnet_m(), rows=tuple(replace(r, groups=(1, 1)) for r in rows)))
+    for name, exact, said in (
+        ("spos", without_norms("spos"), "3.53 M"),
+        ("fbnet-b", narrow["fbnet-b"].count("conv_macs"), "295.95 M"),
+        ("fbnet-b", narrow["fbnet-b"].count("params"), "4.21 M"),
+        ("fbnet-c", narrow["fbnet-c"].count("conv_macs"), "374.70 M"),
+        ("fbnet-c", without_norms("fbnet-c"), "5.53 M"),
+        ("mobilenetv2", without_norms("mobilenetv2"), "3.47 M"),
+        ("mixnet-m", whole.count("macs"), "465.9 M"),
+    ):
+        assert said in ZOO[name].note
+        assert rounds_to(exact, said.replace(" ", ""))
 
 
 @pytest.mark.parametrize("network", ZOO.values(), ids=list(ZOO))
@@ -207,42 +224,3 @@ def test_split_bottlenecks_are_dropped_like_others() -> None:
     with Dropping(network, 0.0, 0.2, seed=0) as dropping:
         assert len(dropping._rates) == residual
     assert any(isinstance(m, SplitBottleneck) and m.residual for m in network.modules())
-
-
-@pytest.mark.timm
-@pytest.mark.parametrize("name", TIMM)
-def test_timm_has_as_many_parameters(name: str) -> None:
-    timm = pytest.importorskip("timm")
-    model = timm.create_model(TIMM[name], pretrained=False)
-    assert sum(parameter.numel() for parameter in model.parameters()) == ZOO[name].count("params")
-
-
-@pytest.mark.timm
-@pytest.mark.parametrize("name", [name for name in TIMM if name != "mixnet-m"])
-def test_timm_computes_the_same(name: str) -> None:
-    """With timm's weights, layer by layer in the order in which they run; those of MixNet are cut in other pieces."""
-    timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
-    theirs, ours = timm.create_model(TIMM[name], pretrained=False).eval(), build_network(ZOO[name].specs()).eval()
-    images = torch.rand(1, 3, 224, 224)
-    randomise_norms(theirs, torch.Generator().manual_seed(1))
-    for source, target in zip(layers_run(theirs, images), layers_run(ours, images), strict=True):
-        for key, value in target.state_dict().items():
-            value.copy_(source.state_dict()[key].reshape(value.shape))
-    with torch.no_grad():
-        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-3, atol=1e-4)
-
-
-def layers_run(network: nn.Module, images: torch.Tensor) -> list[nn.Module]:
-    """The layers with weights, in the order in which they are run."""
-    found: list[nn.Module] = []
-    hooks = [
-        layer.register_forward_hook(lambda layer, *_: found.append(layer))
-        for layer in network.modules()
-        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
-    ]
-    with torch.no_grad():
-        network(images)
-    for hook in hooks:
-        hook.remove()
-    return found

@@ -33,7 +33,7 @@ SPOS_NETWORK = ZooNetwork(
     "SPOS, block search",
     spos(),
     Published("323M", "3.5M", 74.4, "README of megvii-model/SinglePathOneShot; Guo et al. 2020 (SPOS) has 74.3 %"),
-    "parameters: the published figure seems to be cut after its first decimal, not rounded",
+    "parameters: 3.53 M without the scales and shifts of norms, which rounds to the published figure",
 )
 FBNET_A_NETWORK = ZooNetwork(
     "fbnet-a",
@@ -56,7 +56,7 @@ FBNET_C_NETWORK = ZooNetwork(
     fbnet(FBNET_C, 1984),
     Published("375M", "5.5M", 74.9, _FBNET),
     "multiply-adds: the authors' model definition ends with 1,984 channels, the paper's Table 1 with 1,504, whose "
-    "convolutions have 374.70 M; parameters: those with 1,984, cut after the first decimal, not rounded",
+    "convolutions have 374.70 M; parameters: 5.53 M without the scales and shifts of norms, which rounds to it",
 )
 PROXYLESS_R_NETWORK = ZooNetwork(
     "proxyless-r",
@@ -79,8 +79,8 @@ MOBILENET_V3_NETWORK = ZooNetwork(
     "MobileNetV3-Large 1.0",
     mobilenet_v3_large(),
     Published("219M", "5.4M", 75.2, "Howard et al. 2019 (MobileNetV3), Table 3"),
-    "multiply-adds: 1 % less than published; pooling, gates and activations, which are not counted here, are likely "
-    "to be counted there; parameters: the published figure seems to be cut after its first decimal",
+    "multiply-adds: 1 % less than published; perhaps pooling, gates and activations are counted there; parameters: "
+    "the published figure seems to be cut after its first decimal",
 )
 EFFICIENTNET_B0_NETWORK = ZooNetwork(
     "efficientnet-b0",
@@ -93,6 +93,6 @@ MIXNET_M_NETWORK = ZooNetwork(
     "MixNet-M",
     mixnet_m(),
     Published("360M", "5.0M", 77.0, "Tan and Le 2019 (MixConv), Table 2"),
-    "multiply-adds: 6 % less than published, while the parameters agree; how the paper counts is not said. Likely some "
-    "of the split pointwise convolutions are counted whole: all of them whole would make 465.9 M",
+    "multiply-adds: 6 % less than published, while the parameters agree; how the paper counts is not known. Perhaps "
+    "some of the split pointwise convolutions are counted whole: all of them whole would make 465.9 M",
 )
