@@ -69,7 +69,7 @@ BUDGETS = [
     budget("macs<=1Q", "budget 'macs<=1Q': unknown suffix 'Q': a limit has no unit; suffixes are k"),
     budget("macs<=1MB", "budget 'macs<=1MB': unknown suffix 'MB'"),
     budget("macs<=1 k M", "cannot read budget 'macs<=1 k M'"),
-    budget("macs<=1%", "budget 'macs<=1%': '1%' is not a number"),
+    budget("macs<=101%", "budget 'macs<=101%': expected at most 100%"),
     budget("macs<=10^6", "budget 'macs<=10^6': '10^6' is not a number"),
     budget("macs<=1,000", "cannot read budget '000' in 'macs<=1,000'"),
     budget("macs<=1M;params<=1k", "cannot read budget 'macs<=1M;params<=1k'"),
@@ -255,7 +255,7 @@ FLAGS = [
             ("rank run --images=", "--images '': write numbers above 0"),
             ("rank run --table", "Option '--table' requires an argument"),
             ("report run --out new", "No such option: --out"),
-            ("retrain run", "Missing argument 'ARCH.json'"),
+            ("retrain run", "give either --zoo NAME run/candidates.jsonl"),
             (
                 "retrain run a.json --epochs 0",
                 "Invalid value for '--epochs': Input should be greater than or equal to 1",
