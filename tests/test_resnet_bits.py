@@ -122,7 +122,7 @@ def test_formulas_equal_an_operator_count(changes: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("size", [7, 8])
 def test_max_pooling_halves_the_resolution(size: int) -> None:
-    (pool,) = build_network([MaxPoolSpec(size)])
+    (pool,) = build_network([MaxPoolSpec(size, 1)])
     assert pool(torch.zeros(1, 2, size, size)).shape == (1, 2, 4, 4)
 
 

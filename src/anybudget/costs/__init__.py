@@ -20,6 +20,8 @@ COSTS: Registry[type[CostModel]] = Registry(
         "params": "anybudget.costs.counted:Params",
         "conv_macs": "anybudget.costs.counted:ConvMacs",
         "bitops": "anybudget.costs.counted:BitOps",
+        "peak_memory_bytes": "anybudget.costs.memory:PeakMemory",
+        "file_bytes": "anybudget.costs.memory:FileSize",
         "table": "anybudget.costs.table:TableCost",
         "latency": "anybudget.costs.latency:LatencyCost",
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anybudget.architecture import Architecture
 from anybudget.costs import counts
 from anybudget.costs.base import CostModel
-from anybudget.costs.terms import CostTerms, Pair, separated
+from anybudget.costs.terms import Combine, CostTerms, Pair, separated
 from anybudget.spaces import BlockSpec, Factor
 
 _KEPT = 2
@@ -20,10 +20,14 @@ _KEPT = 2
 
 
 class BlockCost(CostModel):
-    """A cost that is the sum of a formula over a network's blocks; a new one is a name, a unit and the formula."""
+    """A cost that is a formula over a network's blocks, added up; a new one is a name, a unit and the formula."""
 
     skip_first: bool = False
     """Whether the network's first block is left out."""
+    combine: Combine = "sum"
+    """Whether the blocks' numbers add up, or the greatest of them is the cost."""
+    header: int = 0
+    """What every network costs besides its blocks."""
 
     @staticmethod
     @abstractmethod
@@ -37,12 +41,13 @@ class BlockCost(CostModel):
         """
         self.space.validate(architecture)
         choices = architecture.choices
-        return float(
-            sum(
-                self._counted(number, tuple(choices[decision] for decision in factor.decisions))
-                for number, factor in self._factors
-            )
+        return self._combined(
+            self._counted(number, tuple(choices[decision] for decision in factor.decisions))
+            for number, factor in self._factors
         )
+
+    def _combined(self, counts: Iterable[int]) -> float:
+        return float(self.header + sum(counts) if self.combine == "sum" else max(self.header, *counts))
 
     @cached_property
     def _factors(self) -> list[tuple[int, Factor]]:
@@ -66,17 +71,18 @@ class BlockCost(CostModel):
 
     def count(self, specs: Sequence[BlockSpec]) -> float:
         """See `CostModel.count`."""
-        return float(sum(map(self.formula, specs[int(self.skip_first) :])))
+        return self._combined(map(self.formula, specs[int(self.skip_first) :]))
 
     @cached_property
     def terms(self) -> CostTerms:
         """Blocks that depend on one decision give unary terms, blocks that depend on two a pairwise one.
 
         What adds up within a pair goes to the unary terms. For a block of more decisions the term of each is its
-        difference from choice 0, the others at 0.
+        difference from choice 0, the others at 0; of a maximum it has to be the same for all choices.
         """
         sizes = [len(decision.choices) for decision in self.space.decisions]
-        constant = 0.0
+        together = np.add if self.combine == "sum" else np.maximum
+        constant = float(self.header)
         unary = [np.zeros(size) for size in sizes]
         pairwise: dict[Pair, NDArray[np.float64]] = {}
         for number, factor in self._factors:
@@ -86,20 +92,24 @@ class BlockCost(CostModel):
                 for choices in np.ndindex(*shape):
                     values[choices] = self._counted(number, choices)
                 if not shape:
-                    constant += float(values)
+                    constant = float(together(constant, values))
                 elif len(shape) == 1:
-                    unary[factor.decisions[0]] += values
+                    unary[factor.decisions[0]] = together(unary[factor.decisions[0]], values)
                 else:
                     first, second = factor.decisions
-                    pairwise[first, second] = pairwise.get((first, second), 0.0) + values
+                    pairwise[first, second] = together(pairwise.get((first, second), 0.0), values)
                 continue
             origin = [0] * len(shape)
             base = self._counted(number, tuple(origin))
-            constant += base
+            constant = float(together(constant, base))
+            if self.combine == "max":
+                continue
             for position, decision in enumerate(factor.decisions):
                 for choice in range(sizes[decision]):
                     choices = (*origin[:position], choice, *origin[position + 1 :])
                     unary[decision][choice] += self._counted(number, choices) - base
+        if self.combine == "max":
+            return CostTerms(constant, tuple(unary), pairwise, "max")
         return separated(constant, unary, pairwise)
 
 

@@ -96,7 +96,7 @@ class CostTable(BaseModel):
         """The numbers of any cost as a table to start from; `model_dump_json(indent=1)` gives the text of the file.
 
         Raises:
-            ConfigError: the cost has a term below 0, which a table cannot hold.
+            ConfigError: the cost has a term below 0, or is a maximum, which a table cannot hold.
         """
         return cls.of_terms(model.space, model.terms, unit, model.name)
 
@@ -105,8 +105,10 @@ class CostTable(BaseModel):
         """Terms as a table; `name` is what messages call them.
 
         Raises:
-            ConfigError: a term is below 0, which a table cannot hold.
+            ConfigError: a term is below 0, or they are a maximum, which a table cannot hold.
         """
+        if terms.combine != "sum":
+            raise ConfigError(f"{name} is a maximum over the layers, which a table cannot hold")
         pairs = [
             PairTable(
                 decisions=[space.decisions[d].name, space.decisions[e].name],

@@ -1,4 +1,4 @@
-"""`CostTerms`: a cost written as a constant, one number per choice and one per pair of choices."""
+"""`CostTerms`: a cost as a constant, a number per choice and one per pair of choices; their sum, or the greatest."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from anybudget.errors import BudgetError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Pair = tuple[int, int]
+Combine = Literal["sum", "max"]
 
 
 @dataclass(frozen=True)
@@ -22,26 +25,50 @@ class CostTerms:
     """`constant + Σ_d unary[d][choice_d] + Σ_(d,e) pairwise[d,e][choice_d, choice_e]`.
 
     `unary[d]` has one entry per choice of decision `d`; `pairwise` holds only the pairs of decisions whose costs
-    multiply (channel counts of neighbouring layers, for one) and is empty for an additive cost.
+    multiply (channel counts of neighbouring layers, for one) and is empty for an additive cost. Where `combine` is
+    `max` the cost is the greatest of these numbers, not their sum; `counts_above` makes a sum of what it limits.
     """
 
     constant: float
     unary: tuple[NDArray[np.float64], ...]
     pairwise: Mapping[Pair, NDArray[np.float64]] = field(default_factory=dict)
+    combine: Combine = "sum"
 
     def cost(self, choices: Sequence[int]) -> float:
         """Cost of one choice index per decision."""
+        if self.combine == "max":
+            return float(self.costs(np.array([choices]))[0])
         total = self.constant + sum(row[choice] for row, choice in zip(self.unary, choices, strict=True))
         return float(total + sum(table[choices[d], choices[e]] for (d, e), table in self.pairwise.items()))
 
     def costs(self, choices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Costs of many architectures at once: `[n, decisions]` choice indices to `[n]`."""
         total = np.full(len(choices), self.constant)
+        combined = np.add if self.combine == "sum" else np.maximum
         for decision, row in enumerate(self.unary):
-            total += row[choices[:, decision]]
+            total = combined(total, row[choices[:, decision]])
         for (d, e), table in self.pairwise.items():
-            total += table[choices[:, d], choices[:, e]]
+            total = combined(total, table[choices[:, d], choices[:, e]])
         return total
+
+    def numbers(self) -> NDArray[np.float64]:
+        """All numbers in ascending order, each once; a cost that is a maximum has no other values."""
+        return np.unique(np.concatenate([[self.constant], *self.unary, *(t.ravel() for t in self.pairwise.values())]))
+
+    def counts_above(self, limit: float, *, at_least: bool = False) -> CostTerms:
+        """How many of the numbers that count lie above `limit`, or at or above it: a sum, of ones and zeros.
+
+        What is a maximum is within a limit where none of its numbers lies above it, and reaches a floor where at least
+        one reaches it. So limits of such costs are limits of sums.
+        """
+
+        def above(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(numbers >= limit if at_least else numbers > limit, dtype=np.float64)
+
+        constant = float(above(np.array(self.constant)))
+        pairs = {pair: above(table) for pair, table in self.pairwise.items()}
+        unary = tuple(map(above, self.unary))
+        return CostTerms(constant, unary, {pair: table for pair, table in pairs.items() if table.any()})
 
     def relaxed(self, probabilities: Tensor) -> Tensor:
         """Expected cost under independent choices, differentiable; equals `cost` on one-hot rows.
@@ -53,8 +80,13 @@ class CostTerms:
         Returns:
             `[...]`, in the cost's unit.
 
+        Raises:
+            BudgetError: the cost is a maximum, which has no expectation of this form.
+
         Source: SGNAS §3.2, Eq. 9.
         """
+        if self.combine == "max":
+            raise BudgetError("a cost that is a maximum over the layers cannot be relaxed; train on one that adds up")
         total = self.constant + (probabilities * self._table(probabilities)).sum((-2, -1))
         for (d, e), pair in self.pairwise.items():
             left, right = probabilities[..., d, : pair.shape[0]], probabilities[..., e, : pair.shape[1]]
@@ -72,9 +104,13 @@ class CostTerms:
 
         Returns:
             Mean `[...]` in the cost's unit, and variance `[...]` in its square.
+
+        Raises:
+            BudgetError: the cost is a maximum, see `relaxed`.
         """
         import torch  # cost terms serve commands that start without torch
 
+        mean = self.relaxed(probabilities)
         effects = list(self._table(probabilities).expand_as(probabilities).unbind(-2))
         variance = probabilities.new_zeros(probabilities.shape[:-2])
         for (d, e), pair in self.pairwise.items():
@@ -90,7 +126,7 @@ class CostTerms:
         stacked = torch.stack(effects, dim=-2)
         means = (probabilities * stacked).sum(-1, keepdim=True)
         variance = variance + (probabilities * (stacked - means).square()).sum((-2, -1))
-        return self.relaxed(probabilities), variance
+        return mean, variance
 
     def _table(self, like: Tensor) -> Tensor:
         """The unary terms as `[decisions, choices]`, padded with zeros to the width of `like`."""

@@ -56,7 +56,7 @@ class Decoder:
     ) -> None:
         check_reachable(terms, budgets)
         self._terms, self._budgets = terms, budgets
-        limits = [Limit(terms[budget.cost], budget.limit) for budget in budgets]
+        limits = [Limit.upper(terms[budget.cost], budget.limit) for budget in budgets]
         self._least = [Limit.floor(terms[cost], floor) for cost, floor in (floors or {}).items()]
         pairs = pair_scores or {}
         self._within = LimitedSearch(limits, pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,8 @@ def extreme_choices(target: CostTerms) -> tuple[tuple[int, ...], tuple[int, ...]
         >>> extreme_choices(CostTerms(0.0, (np.array([1.0, 5.0]), np.array([9.0, 2.0]))))
         ((0, 1), (1, 0))
     """
+    if target.combine == "max":
+        return _extremes_of_a_maximum(target)
     trellis = Trellis.of([target])
     if trellis is not None:
         paths = [trellis.best_path(np.array([sign])) for sign in (-1.0, 1.0)]
@@ -60,6 +63,14 @@ def extreme_choices(target: CostTerms) -> tuple[tuple[int, ...], tuple[int, ...]
     return low, high
 
 
+def _extremes_of_a_maximum(target: CostTerms) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """See `extreme_choices`: the least limit that can be kept, and the choices with the greatest number."""
+    numbers = target.numbers()
+    above = {number: target.counts_above(number) for number in numbers.tolist()}
+    low = numbers[bisect_left(numbers, True, key=lambda number: extremes(above[number])[0] == 0)]
+    return extreme_choices(above[low])[0], extreme_choices(target.counts_above(numbers[-1], at_least=True))[1]
+
+
 def optimum(
     terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet, *, largest: bool, gap: float = 0.0
 ) -> float | None:
@@ -68,12 +79,31 @@ def optimum(
     `gap` is the relative distance from the optimum that will do; proving the last digits can take long.
     """
     target = terms[cost]
+    limits = [Limit.upper(terms[budget.cost], budget.limit) for budget in budgets]
+    if target.combine == "max":
+        return _optimum_of_a_maximum(target, limits, largest=largest)
     # The tolerances of the solver are absolute: the greatest term is to be worth 1.
     scale = (1.0 if largest else -1.0) / max(1.0, max(float(np.abs(row).max()) for row in target.unary))
     pairs = {pair: scale * table for pair, table in target.pairwise.items()}
-    search = LimitedSearch([Limit(terms[budget.cost], budget.limit) for budget in budgets], pairs)
+    search = LimitedSearch(limits, pairs)
     found = search.best([scale * row for row in target.unary], gap=gap)
     return target.cost(found[0][0]) if found else None
+
+
+def _optimum_of_a_maximum(target: CostTerms, limits: Sequence[Limit], *, largest: bool) -> float | None:
+    """See `optimum`: by bisection over the numbers, each asked whether something within the limits reaches it."""
+    numbers = target.numbers()
+    blank = [np.zeros_like(row) for row in target.unary]
+
+    def possible(number: float) -> bool:
+        own = Limit.floor(target, number) if largest else Limit.upper(target, number)
+        return bool(LimitedSearch([*limits, own]).best(blank))
+
+    if largest:
+        beyond = bisect_left(numbers, True, key=lambda number: not possible(number))
+        return float(numbers[beyond - 1]) if beyond else None
+    first = bisect_left(numbers, True, key=possible)
+    return float(numbers[first]) if first < len(numbers) else None
 
 
 def attainable(terms: Mapping[str, CostTerms], cost: str, budgets: BudgetSet) -> float:

@@ -41,6 +41,8 @@ class WindowSampler:
                 f"reachable are {exact_quantity(least)} to {exact_quantity(most)}"
             )
         self._space, self._cost, self._low, self._high = space, cost, low, high
+        if terms.combine == "max":
+            terms, low, high = _counting(terms, low, high)
         tables, self._groups = _tables(terms)
         base = terms.constant + sum(float(table.min()) for table in tables)
         shifted = [table - table.min() for table in tables]
@@ -108,6 +110,17 @@ class WindowSampler:
             choices[:, position] = chosen
             left, group = rest[np.arange(count), chosen], groups[chosen]
         return choices
+
+
+def _counting(terms: CostTerms, low: float, high: float) -> tuple[CostTerms, float, float]:
+    """A maximum's window as that of a sum: a number within counts 1, one above more than all that can be within."""
+    within, above = terms.counts_above(low, at_least=True), terms.counts_above(high)
+    most = 1.0 + len(terms.unary) + len(terms.pairwise)
+    pairs = {
+        pair: table + most * above.pairwise.get(pair, np.zeros_like(table)) for pair, table in within.pairwise.items()
+    }
+    unary = tuple(row + most * too_much for row, too_much in zip(within.unary, above.unary, strict=True))
+    return CostTerms(within.constant + most * above.constant, unary, pairs), 1.0, most
 
 
 def _tables(terms: CostTerms) -> tuple[list[NDArray[np.float64]], list[NDArray[np.int64]]]:

@@ -151,7 +151,7 @@ class RunContext:
         """The cost that the generator is conditioned on.
 
         Raises:
-            ConfigError: there is no such cost, or it is the same for every network.
+            ConfigError: there is no such cost, it is the same for every network, or it is a maximum.
         """
         return self._part("cost", self._conditioning_cost)
 
@@ -159,7 +159,13 @@ class RunContext:
         name = self.recipe.generator.cost
         if name not in self.costs:
             raise ConfigError(f"generator.cost: {unknown_cost(name, self.costs)}")
-        low, high = reachable({name: self.costs[name].terms}, name)
+        terms = self.costs[name].terms
+        if terms.combine == "max":
+            raise ConfigError(
+                f"generator.cost: {name} is the greatest of its layers' numbers, and says nothing of the others, so a "
+                "generator cannot be trained for it; take macs or params, and limit it by budgets beside that"
+            )
+        low, high = reachable({name: terms}, name)
         if low == high:
             others = ", ".join(other for other in self.costs if other != name)
             raise ConfigError(

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from anybudget.errors import ConfigError
+from anybudget.spaces.flow import Flow
 
 ActivationName = Literal["relu", "relu6", "hard_swish", "silu"]
 GateName = Literal["hard_sigmoid", "sigmoid"]
@@ -41,6 +42,16 @@ class Convolution:
     def weights(self) -> int:
         """Numbers in the weight tensor."""
         return self.in_channels // self.groups * self.out_channels * self.kernel**2
+
+    @property
+    def values_in(self) -> int:
+        """Numbers in its input, for one image."""
+        return self.in_channels * self.resolution**2
+
+    @property
+    def values_out(self) -> int:
+        """Numbers in its output, for one image."""
+        return self.out_channels * strided(self.resolution, self.stride) ** 2
 
     @property
     def macs(self) -> int:
@@ -77,6 +88,14 @@ class BlockSpec(ABC):
         """Learned numbers that belong to no convolution."""
         return 0
 
+    def flow(self) -> Flow:
+        """What it computes for one image; one convolution after the other, for a block that does not say."""
+        convolutions = self.convolutions()
+        flow = Flow(convolutions[0].values_in if convolutions else 0)
+        for number, convolution in enumerate(convolutions):
+            flow.make(convolution.values_out, number)
+        return flow
+
 
 @dataclass(frozen=True, slots=True)
 class ConvSpec(BlockSpec):
@@ -112,6 +131,13 @@ class SkipSpec(BlockSpec):
         """None, or the projection."""
         projection = Convolution(self.in_channels, self.out_channels, 1, self.stride, self.resolution)
         return () if self.identity else (projection,)
+
+    def flow(self) -> Flow:
+        """See `BlockSpec.flow`; nothing is made by the identity."""
+        flow = Flow(self.in_channels * self.resolution**2)
+        if not self.identity:
+            flow.make(self.out_channels * strided(self.resolution, self.stride) ** 2, 0)
+        return flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +203,31 @@ class InvertedBottleneckSpec(BlockSpec):
         size = strided(size, self.stride)
         return (*found, Convolution(expanded, self.out_channels, resolution=size, groups=self.groups))
 
+    def flow(self) -> Flow:
+        """All branches up to their projections, gates, then the sum of the projections, and the input added."""
+        before, after = self.resolution**2, strided(self.resolution, self.stride) ** 2
+        flow, hidden = Flow(self.in_channels * before), []
+        for branch in self.branches:
+            value = flow.make(branch.channels * before, 0) if self.expand else 0
+            if self.groups > 1:
+                value = flow.make(branch.channels * before, value)  # shuffled
+            hidden.append(flow.make(branch.channels * after, value))
+        if self.se_channels:
+            hidden = gated(flow, hidden, [branch.channels for branch in self.branches], self.se_channels)
+        out = flow.make(self.out_channels * after, hidden[0])
+        for value in hidden[1:]:
+            out = flow.add(out, flow.make(self.out_channels * after, value))
+        if self.residual:
+            flow.add(out, 0)
+        return flow
+
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSpec(BlockSpec):
     """Global average pooling, dropout and one linear layer.
 
     With `hidden` there is a linear layer of so many features, with an activation, behind the pooling (MobileNetV3).
+    `resolution` is the height and width of its input in pixels; nothing but what is alive at once depends on it.
     """
 
     in_features: int
@@ -190,6 +235,7 @@ class ClassifierSpec(BlockSpec):
     dropout: float = 0.0
     hidden: int = 0
     activation: ActivationName | None = None
+    resolution: int = 1
 
     def __post_init__(self) -> None:
         if bool(self.hidden) != (self.activation is not None):
@@ -199,6 +245,22 @@ class ClassifierSpec(BlockSpec):
         """The linear layers."""
         widths = [self.in_features, *([self.hidden] if self.hidden else []), self.classes]
         return tuple(Convolution(before, after, norm=False, bias=True) for before, after in pairwise(widths))
+
+    def flow(self) -> Flow:
+        """The average of every channel, then one linear layer after the other."""
+        flow = Flow(self.in_features * self.resolution**2)
+        value = flow.make(self.in_features, 0)
+        for layer in self.convolutions():
+            value = flow.make(layer.out_channels, value)
+        return flow
+
+
+def gated(flow: Flow, branches: Sequence[int], channels: Sequence[int], squeezed_channels: int) -> list[int]:
+    """Squeeze-and-excitation over all branches together: the values of the branches times their gates."""
+    pooled = [flow.make(width, branch) for branch, width in zip(branches, channels, strict=True)]
+    squeezed_value = flow.make(squeezed_channels, flow.make(sum(channels), *pooled))
+    gates = flow.make(sum(channels), squeezed_value)
+    return [flow.add(branch, gates) for branch in branches]
 
 
 def strided(resolution: int, stride: int) -> int:

@@ -14,6 +14,7 @@ from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
 from anybudget.spaces.base import Decision, Factor, PathEncoding, SearchSpace
 from anybudget.spaces.blocks import BlockSpec, ClassifierSpec, Convolution, ConvSpec, strided
+from anybudget.spaces.flow import Flow
 from anybudget.spaces.settings import Channels, Classes, Pixels, Repeats, Settings
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -53,6 +54,21 @@ class CellSpec(BlockSpec):
             if operation in KERNELS
         )
 
+    def flow(self) -> Flow:
+        """That of the cell whose edges are all convolutions, the most that a cell of this width needs.
+
+        What is alive in a cell depends on all of its edges together, and no sum or maximum over edges says it.
+        """
+        size = self.channels * self.resolution**2
+        flow, nodes = Flow(size), [0]
+        for node in range(1, NODES):
+            arriving = [flow.make(size, flow.make(size, nodes[source])) for source, target in EDGES if target == node]
+            total = arriving[0]
+            for value in arriving[1:]:
+                total = flow.add(total, value)
+            nodes.append(total)
+        return flow
+
 
 @dataclass(frozen=True, slots=True)
 class ReductionSpec(BlockSpec):
@@ -74,10 +90,19 @@ class ReductionSpec(BlockSpec):
             Convolution(self.in_channels, self.out_channels, resolution=size, norm=False),
         )
 
+    def flow(self) -> Flow:
+        """The shortcut, then the residual branch, whose activations are read by one convolution each."""
+        first, second, shortcut = self.convolutions()
+        flow = Flow(first.values_in)
+        passing = flow.make(shortcut.values_out, flow.make(shortcut.values_in, 0))
+        out = flow.make(second.values_out, flow.make(first.values_out, 0))
+        flow.add(passing, out)
+        return flow
+
 
 @dataclass(frozen=True, slots=True)
 class NormActivationSpec(BlockSpec):
-    """Batch norm and ReLU, which pre-activation networks end with."""
+    """Batch norm and ReLU, which pre-activation networks end with; both write over their input."""
 
     channels: int
 
@@ -133,7 +158,9 @@ class NASBench201Space(SearchSpace):
                 channels, resolution = 2 * channels, strided(resolution, 2)
             factors += [Factor(edges, partial(_cell, channels, resolution))] * settings.cells
         factors.append(Factor.fixed(NormActivationSpec(channels)))
-        factors.append(Factor.fixed(ClassifierSpec(channels, settings.classes, settings.dropout)))
+        factors.append(
+            Factor.fixed(ClassifierSpec(channels, settings.classes, settings.dropout, resolution=resolution))
+        )
         self.factors = tuple(factors)
 
     def canonical(self, encoding: PathEncoding) -> Architecture:

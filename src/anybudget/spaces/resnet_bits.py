@@ -10,6 +10,7 @@ from pydantic import Field
 from anybudget.errors import ConfigError
 from anybudget.spaces.blocks import BlockSpec, ClassifierSpec, Convolution, ConvSpec, strided
 from anybudget.spaces.choice_blocks import ChoiceBlockSpace
+from anybudget.spaces.flow import Flow
 from anybudget.spaces.settings import (
     Channels,
     Classes,
@@ -60,16 +61,31 @@ class BasicBlockSpec(BlockSpec):
         weight_bits, activation_bits = self.weight_bits, self.activation_bits
         return tuple(replace(conv, weight_bits=weight_bits, activation_bits=activation_bits) for conv in used)
 
+    def flow(self) -> Flow:
+        """Both convolutions, then the shortcut, which is added; in floats, without the quantised copies of inputs."""
+        first, second, *shortcut = self.convolutions()
+        flow = Flow(first.values_in)
+        out = flow.make(second.values_out, flow.make(first.values_out, 0))
+        flow.add(out, flow.make(shortcut[0].values_out, 0) if shortcut else 0)
+        return flow
+
 
 @dataclass(frozen=True, slots=True)
 class MaxPoolSpec(BlockSpec):
     """3x3 max pooling with stride 2. `resolution` is the height and width of its input in pixels."""
 
     resolution: int
+    channels: int
 
     def convolutions(self) -> tuple[Convolution, ...]:
         """None."""
         return ()
+
+    def flow(self) -> Flow:
+        """The input, and what is left of it."""
+        flow = Flow(self.channels * self.resolution**2)
+        flow.make(self.channels * strided(self.resolution, 2) ** 2, 0)
+        return flow
 
 
 class ResNetBitsSettings(Settings):
@@ -128,15 +144,16 @@ class ResNetBitsSpace(ChoiceBlockSpace):
         before: list[BlockSpec] = [stem]
         resolution = strided(settings.input_size, settings.stem_stride)
         if settings.pool:
-            before.append(MaxPoolSpec(resolution))
+            before.append(MaxPoolSpec(resolution, settings.widths[0]))
             resolution = strided(resolution, 2)
         rows = [
             (width, repeats, 1 if index == 0 else 2)
             for index, (width, repeats) in enumerate(zip(settings.widths, settings.blocks, strict=True))
         ]
         shapes = stage_shapes(stages(*rows), settings.widths[0], resolution)
+        last = strided(shapes[-1].resolution, shapes[-1].stride)
         layers = [[_block(shape, pair) for pair in settings.bits] for shape in shapes]
-        classifier = ClassifierSpec(settings.widths[-1], settings.classes, settings.dropout)
+        classifier = ClassifierSpec(settings.widths[-1], settings.classes, settings.dropout, resolution=last)
         self._lay_out(before, layers, [classifier], [f"w{weight}a{activation}" for weight, activation in settings.bits])
 
 

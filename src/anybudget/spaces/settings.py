@@ -113,7 +113,7 @@ def outline(macro: Macro) -> Outline:
     if macro.head_width:
         after.append(ConvSpec(channels, macro.head_width, 1, 1, resolution, macro.activation))
         channels = macro.head_width
-    after.append(ClassifierSpec(channels, macro.classes, macro.dropout))
+    after.append(ClassifierSpec(channels, macro.classes, macro.dropout, resolution=resolution))
     return Outline(tuple(before), layers, tuple(after))
 
 

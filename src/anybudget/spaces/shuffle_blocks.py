@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from anybudget.spaces.blocks import ActivationName, BlockSpec, Convolution, strided
+from anybudget.spaces.flow import Flow
 
 Width = Literal["in", "mid", "pass", "out"]
 
@@ -88,6 +89,20 @@ class ShuffleUnitSpec(BlockSpec):
     def convolutions(self) -> tuple[Convolution, ...]:
         """Those of the shortcut and of the branch."""
         return (*self._convolutions(self.shortcut()), *self._convolutions(self.branch()))
+
+    def flow(self) -> Flow:
+        """Those that pass, through their convolutions where they have any, then the branch, then both joined."""
+        flow = Flow(self.in_channels * self.resolution**2)
+        passing = self._chain(flow, self.shortcut()) if self.shortcut() else 0
+        branch = self._chain(flow, self.branch())
+        flow.make(self.out_channels * strided(self.resolution, self.stride) ** 2, passing, branch)
+        return flow
+
+    def _chain(self, flow: Flow, steps: tuple[UnitStep, ...]) -> int:
+        value = 0
+        for convolution in self._convolutions(steps):
+            value = flow.make(convolution.values_out, value)
+        return value
 
     def _convolutions(self, steps: tuple[UnitStep, ...]) -> list[Convolution]:
         found, resolution = [], self.resolution

@@ -114,10 +114,17 @@ def stem(settings: ShuffleNetSettings) -> ConvSpec:
 
 def head(settings: ShuffleNetSettings, channels: int) -> ConvSpec:
     """The last convolution, on what the last block gives."""
-    last = unit_shapes(settings)[-1]
-    return ConvSpec(channels, settings.head_width, 1, 1, strided(last.resolution, last.stride), settings.activation)
+    return ConvSpec(channels, settings.head_width, 1, 1, _last_resolution(settings), settings.activation)
 
 
 def tail(settings: ShuffleNetSettings) -> ClassifierSpec:
     """The classifier."""
-    return ClassifierSpec(settings.head_width, settings.classes, settings.dropout)
+    return ClassifierSpec(
+        settings.head_width, settings.classes, settings.dropout, resolution=_last_resolution(settings)
+    )
+
+
+def _last_resolution(settings: ShuffleNetSettings) -> int:
+    """Height and width of what the last unit gives, in pixels."""
+    last = unit_shapes(settings)[-1]
+    return strided(last.resolution, last.stride)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anybudget.errors import ConfigError
-from anybudget.spaces.blocks import ActivationName, BlockSpec, Branch, Convolution, GateName, strided
+from anybudget.spaces.blocks import ActivationName, BlockSpec, Branch, Convolution, GateName, gated, strided
+from anybudget.spaces.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,16 @@ class SplitBottleneckSpec(BlockSpec):
             *(gates if self.se_channels else ()),
             Convolution(expanded, self.out_channels, resolution=after, groups=self.project_groups),
         )
+
+    def flow(self) -> Flow:
+        """The expansion, a convolution of each part of it, gates, these joined, the projection, and the input added."""
+        before, after = self.resolution**2, strided(self.resolution, self.stride) ** 2
+        flow, widths = Flow(self.in_channels * before), [branch.channels for branch in self.branches]
+        expanded = flow.make(sum(widths) * before, 0)
+        hidden = [flow.make(width * after, expanded) for width in widths]
+        if self.se_channels:
+            hidden = gated(flow, hidden, widths, self.se_channels)
+        out = flow.make(self.out_channels * after, flow.make(sum(widths) * after, *hidden))
+        if self.residual:
+            flow.add(out, 0)
+        return flow

@@ -6,11 +6,14 @@ from collections import Counter
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from anybudget.architecture import Architecture
-from anybudget.costs import CostModel, build_costs
+from anybudget.costs import CostModel, CostTerms, build_costs
+from anybudget.decoding.limit import Limit
+from anybudget.decoding.reachability import extremes
 from anybudget.nets import build_network
 from anybudget.spaces import SearchSpace
 
@@ -73,12 +76,27 @@ def check_cost_model(model: CostModel, *, samples: int = 10, seed: int = 0) -> N
         f"{what}: terms differ from cost()"
     )
     assert model.terms.costs(drawn).tolist() == costs, f"{what}: terms.costs() differs from cost()"
+    _check_limits(model.terms, drawn, what)
     one_hot = F.one_hot(torch.from_numpy(drawn), max(sizes)).double()
-    assert model.relaxed_cost(one_hot).tolist() == costs, f"{what}: relaxed_cost() of one-hot rows differs from cost()"
+    if model.terms.combine == "sum":
+        relaxed = model.relaxed_cost(one_hot).tolist()
+        assert relaxed == costs, f"{what}: relaxed_cost() of one-hot rows differs from cost()"
     for architecture, cost in zip(raw, costs, strict=True):
         assert model.cost(space.simplified(architecture)) <= cost, (
             f"{what}: the canonical form of {architecture} is dearer"
         )
+
+
+def _check_limits(terms: CostTerms, drawn: NDArray[np.int64], what: str) -> None:
+    """The limits that decoding uses hold for the same choices as the cost itself says."""
+    costs = terms.costs(drawn).tolist()
+    low, high = extremes(terms)
+    assert all(low <= cost <= high for cost in costs), f"{what}: costs {costs} are not between {low} and {high}"
+    for most in costs:
+        allowed = [Limit.upper(terms, most).allows(row) for row in drawn.tolist()]
+        reached = [Limit.floor(terms, most).allows(row) for row in drawn.tolist()]
+        assert allowed == [cost <= most for cost in costs], f"{what}: a limit of {most} allows other choices"
+        assert reached == [cost >= most for cost in costs], f"{what}: a floor of {most} allows other choices"
 
 
 def _check_relatives(space: SearchSpace, architectures: list[Architecture], seed: int) -> None:

@@ -68,8 +68,9 @@ class Rows:
             specs.append(_bottleneck(row, channels, size, self.se_gate))
             channels, size = row.width, strided(size, row.stride)
         specs.append(ConvSpec(channels, self.head, 1, 1, size, self.activation))
-        hidden = (self.hidden, self.activation) if self.hidden else (0, None)
-        return (*specs, ClassifierSpec(self.head, images.classes, self.dropout, *hidden))
+        activation = self.activation if self.hidden else None
+        classifier = ClassifierSpec(self.head, images.classes, self.dropout, self.hidden, activation, size)
+        return (*specs, classifier)
 
 
 def _bottleneck(row: Row, channels: int, size: int, gate: GateName) -> BlockSpec:
