@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ from anybudget.data import (
     sources,
     stored,
 )
+from anybudget.data.files import FolderFiles
 from anybudget.data.images import UndecodableError
 from anybudget.data.joined import TrainedOnValidation
 from anybudget.data.on_disk import KeptSplit, StoredSplit
@@ -378,3 +380,16 @@ def test_a_listing_does_not_depend_on_where_images_are(folder: Path) -> None:
 def test_settings_of_reading_out_of_range(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
         replace(Reading(), **wrong)
+
+
+def test_what_is_known_of_a_file_takes_few_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its name and three numbers of eight, and at most half as many again."""
+    files = [tmp_path / f"n{number % 100:08d}" / f"n{number % 100:08d}_{number}.JPEG" for number in range(20_000)]
+    name = len(files[-1].relative_to(tmp_path).as_posix())
+    monkeypatch.setattr("anybudget.data.files._size_and_time", lambda _file: (110_000, 1))
+    tracemalloc.start()
+    known = FolderFiles(tmp_path, files)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert known[19_999] == files[-1]
+    assert taken / len(files) < 1.5 * (name + 3 * 8)
