@@ -23,6 +23,7 @@ from anybudget.costs import build_costs
 from anybudget.costs.latency import LatencyCost, LatencyProfile, Quantity
 from anybudget.decoding.decoder import Decoder
 from anybudget.decoding.reachability import extremes
+from anybudget.latency.blocks import Blocks
 from anybudget.latency.measuring import measure_as, runtime_of
 from anybudget.latency.profiling import ProfileSettings, profile_space
 from anybudget.latency.rounds import Rounds
@@ -80,10 +81,10 @@ def promises(
     low, high = extremes(cost.terms)
     limits = [low + (high - low) * rng.uniform(LOWEST, HIGHEST) for _ in range(count)]
     found = [search(space, cost, limit, rng) for limit in limits]
-    runtime, results = runtime_of(cost.profile), []
+    blocks, results = Blocks(space, runtime_of(cost.profile)), []
     for start in range(0, count, TOGETHER):
         networks = found[start : start + TOGETHER]
-        measured = measure_as(cost.profile, runtime, space, networks, Rounds(seed=start))
+        measured = measure_as(cost.profile, blocks, networks, Rounds(seed=start))
         for limit, network, times in zip(limits[start:], networks, measured.times, strict=False):
             over_all = getattr(times, quantity)
             once = times.once if quantity == "quiet" else over_all

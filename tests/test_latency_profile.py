@@ -12,7 +12,7 @@ import pytest
 
 import planted_runtime
 from anybudget.costs import build_costs
-from anybudget.costs.latency import LatencyProfile, LatencySettings
+from anybudget.costs.latency import LatencyProfile, LatencySettings, Precision
 from anybudget.errors import ConfigError, RunError
 from anybudget.latency.blocks import Blocks, block_terms, tabled, tabled_blocks
 from anybudget.latency.fresh import Job, measure_fresh
@@ -76,6 +76,19 @@ def test_the_table_of_blocks_adds_up(space: SearchSpace) -> None:
         network = space.sample(rng)
         assert terms.cost(network.choices) == pytest.approx(sum(took[block] for block in blocks.of(network)))
     assert tabled(space)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_is_not_measured_block_by_block_is_fitted(tmp_path: Path, precision: Precision) -> None:
+    """Cells depend on six decisions at once, and int8 says nothing of a block alone: multiply-adds are the prior."""
+    cells = Path(__file__).parents[1] / "recipes" / "small" / "nas-bench-201.toml"
+    space = SPACE if precision == "int8" else load_recipe(cells, ["space.input_size=8"]).build_space()
+    settings = ProfileSettings("planted", precision=precision, fitted=23, checked=40)
+    found = profile_space(space, settings, tmp_path / "latency.json", SilentProgress())
+    assert tabled(space) is (precision == "int8")
+    assert found.running.precision == precision
+    assert found.check is not None
+    assert found.check.mape_percent < (2 if precision == "int8" else 30)
 
 
 def test_a_profile_that_failed_goes_on_where_it_was(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -25,6 +25,7 @@ def profile(
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of a network.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, max=100_000, help="Images at once.")] = 1,
+    precision: Annotated[str, typer.Option("--precision", help="fp32, or int8 with ONNX Runtime.")] = "fp32",
     seconds: Annotated[float, typer.Option("--budget-seconds", min=1, help="How long measuring may take.")] = 300.0,
     cost: Annotated[
         str | None, typer.Option("--cost", metavar="NAME", help="Which [costs.NAME] of the recipe this is for.")
@@ -37,6 +38,7 @@ def profile(
 ) -> None:
     """Measure a space on this machine: milliseconds of every network, and how far they can be relied on."""
     from anybudget.cli.terminal import RichProgress
+    from anybudget.costs.latency import Precision
     from anybudget.latency.profiling import ProfileSettings, profile_space
     from anybudget.recipe import load_unmeasured
 
@@ -45,7 +47,9 @@ def profile(
         raise ConfigError(f"{target} is a run folder with a recipe of its own; --set needs a recipe (.toml)")
     recipe = load_unmeasured(target / "recipe.toml" if folder else target, overrides or ())
     path = out_file or _file_of(recipe, None if folder else target, cost)
-    settings = ProfileSettings(runtime, device, threads, batch, seconds)
+    if precision not in get_args(Precision):
+        raise ConfigError(f"--precision {precision}: expected {' or '.join(get_args(Precision))}")
+    settings = ProfileSettings(runtime, device, threads, batch, cast(Precision, precision), seconds)
     found = profile_space(recipe.build_space(), settings, path, RichProgress())
     if as_json:
         out.print_json(found.model_dump_json())

@@ -30,6 +30,9 @@ Quantity = Literal["quiet", "p50", "p95"]
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 """What is promised: the time on a quiet device, or the median or 95th percentile under the load of the day."""
 
+Precision = Literal["fp32", "int8"]
+"""The numbers that networks compute with."""
+
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Error = Annotated[float, Field(gt=-1, lt=1000, allow_inf_nan=False)]
@@ -58,7 +61,7 @@ class Running(_Record):
     version: Text
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     batch: Annotated[int, Field(ge=1, le=10**6)] = 1
-    precision: Literal["fp32", "int8"] = "fp32"
+    precision: Precision = "fp32"
 
     def __str__(self) -> str:
         """In words: `onnxruntime 1.20.1, 1 thread, batch 1, fp32`."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.costs import CostTerms, separated
+from anybudget.costs.latency import Precision
 from anybudget.latency.fresh import Model
 from anybudget.latency.runtimes import Runtime
 from anybudget.nets.blocks import build_block
@@ -71,11 +72,16 @@ class Blocks:
         self.prepare([block])
         return self._prepared[block], block.shape
 
-    def network(self, architecture: Architecture) -> Model:
-        """A network as a model."""
-        blocks = self.of(architecture)
+    def network(self, architecture: Architecture, precision: Precision = "fp32") -> Model:
+        """A network as a model of this precision.
+
+        Raises:
+            ConfigError: the runtime has no networks of this precision.
+        """
+        blocks, shape = self.of(architecture), self.space.input_shape
         self.prepare(blocks)
-        return self.runtime.join([self._prepared[block] for block in blocks]), self.space.input_shape
+        model = self.runtime.join([self._prepared[block] for block in blocks])
+        return (self.runtime.quantise(model, shape) if precision == "int8" else model), shape
 
     def module(self, block: Block) -> nn.Module:
         """A block as PyTorch has it, with the weights that are measured."""

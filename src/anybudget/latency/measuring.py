@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from anybudget.architecture import Architecture
-from anybudget.costs.latency import LatencyProfile
+from anybudget.costs.latency import LatencyProfile, Probe
 from anybudget.errors import ConfigError
 from anybudget.latency.blocks import Blocks
 from anybudget.latency.device import device
@@ -28,8 +28,6 @@ def runtime_of(profile: LatencyProfile) -> Runtime:
     here, there, running = device(profile.device.kind), profile.device, profile.running
     if here.processor != there.processor:
         raise ConfigError(f"it was measured on {there.processor}, and this is {here.processor}")
-    if running.precision != "fp32":
-        raise ConfigError(f"it is of {running.precision} networks, which are measured when they are exported")
     runtime: Runtime = RUNTIMES[running.runtime]()
     runtime.check(there.kind)
     if runtime.version != running.version:
@@ -41,32 +39,30 @@ def runtime_of(profile: LatencyProfile) -> Runtime:
 
 def measure_as(
     profile: LatencyProfile,
-    runtime: Runtime,
-    space: SearchSpace,
+    blocks: Blocks,
     architectures: Sequence[Architecture],
     plan: Rounds,
     task: Task = SILENT,
 ) -> Measured:
-    """The times of networks of `space`, in a process of their own.
+    """The times of networks, in a process of their own.
 
     Where the probe is slower than it was in the profile, that is said: quiet latencies are of a machine at one speed.
 
     Args:
         profile: how they run, and the probe.
-        runtime: see `runtime_of`.
-        space: the one that was profiled.
+        blocks: those of the space that was profiled, prepared by its runtime; see `runtime_of`.
         architectures: what is measured.
         plan: how often.
         task: advances by one for every network that is prepared, and for every visit.
     """
-    blocks, running, probe = Blocks(space, runtime), profile.running, profile.probe
+    running, probe = profile.running, profile.probe
     models = []
     for architecture in architectures:
-        models.append(blocks.network(architecture))
+        models.append(blocks.network(architecture, running.precision))
         task.advance(figure="preparing")
     conditions = Conditions(profile.device.kind, running.threads, running.batch)
-    beside = models[0] if probe is None else blocks.network(Architecture(space.name, tuple(probe.choices)))
-    found = measure_fresh(Job(runtime, conditions, models, beside, plan), task)
+    beside = models[0] if probe is None else blocks.network(_network(blocks.space, probe), running.precision)
+    found = measure_fresh(Job(blocks.runtime, conditions, models, beside, plan), task)
     if probe is not None and found.probe_ms > CALM * probe.ms:
         log.warning(
             "this machine is slower than when it was profiled: a network that took %.4g ms takes %.4g ms now",
@@ -74,3 +70,7 @@ def measure_as(
             found.probe_ms,
         )
     return found
+
+
+def _network(space: SearchSpace, probe: Probe) -> Architecture:
+    return Architecture(space.name, tuple(probe.choices))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
 from anybudget.costs import CostModel, CostTerms, build_costs
-from anybudget.costs.latency import QUANTITIES, LatencyProfile, Probe, Promise, Running, space_digest
+from anybudget.costs.latency import QUANTITIES, LatencyProfile, Precision, Probe, Promise, Running, space_digest
 from anybudget.costs.table import CostTable
 from anybudget.decoding.spread import spread_samples
 from anybudget.errors import ConfigError
@@ -52,14 +52,16 @@ _PROBE = -1
 class ProfileSettings:
     """How a space is profiled.
 
-    Networks run by `runtime` on `device` (cpu or cuda) with `threads` threads, `batch` images at once. A model is
-    fitted to `fitted` networks and checked on `checked` others; measuring takes at most about `seconds`.
+    Networks run by `runtime` on `device` (cpu or cuda) with `threads` threads, `batch` images at once, as fp32 or int8
+    (ONNX Runtime). A model is fitted to `fitted` networks and checked on `checked` others; measuring takes at most
+    about `seconds`.
     """
 
     runtime: str = "onnxruntime"
     device: str = "cpu"
     threads: int = 1
     batch: int = 1
+    precision: Precision = "fp32"
     seconds: float = 300.0
     fitted: int = 60
     checked: int = 120
@@ -113,8 +115,11 @@ class Profiler:
         share = min(settings.fitted, len(networks) // 3)  # of a small space, a third
         fitted, checked = networks[:share], networks[share:]
         halves = checked[::2], checked[1::2]
-        table = tuple(dict.fromkeys(tabled_blocks(self.blocks).values())) if tabled(self.space) else ()
-        parts = [_Part(table), _Part(networks=fitted), *(_Part(networks=half) for half in halves)]
+        # What a block of int8 takes alone says little: between blocks activations stay int8.
+        alone = settings.precision == "fp32" and tabled(self.space)
+        table = tuple(dict.fromkeys(tabled_blocks(self.blocks).values())) if alone else ()
+        parts = [_Part(networks=fitted), *(_Part(networks=half) for half in halves)]
+        parts += [_Part(table)] if table else []
         with stop_requests() as request:
             self.journal.request = request
             plan = self._plan(parts)
@@ -122,8 +127,8 @@ class Profiler:
             with progress.task(f"profile {self.runtime.name}", steps) as task:
                 found = [self._measured(number, part, plan, task) for number, part in enumerate(parts)]
         self._say_busy(found)
-        prior = self._prior(table, found[0]) if table else None
-        profile = self._fitted(prior, (fitted, found[1]), list(zip(halves, found[2:], strict=True)), found)
+        prior = self._prior(table, found[-1]) if table else None
+        profile = self._fitted(prior, (fitted, found[0]), list(zip(halves, found[1:3], strict=True)), found)
         return profile.model_copy(update={"seconds": round(time.time() - started, 1)})
 
     def _networks(self) -> tuple[Architecture, ...]:
@@ -157,7 +162,7 @@ class Profiler:
         """
         known = self.journal.entries.get((_PROBE, 0))
         if known is None:
-            probe = self.blocks.network(self.probe)
+            probe = self._network(self.probe)
             took = measure_fresh(Job(self.runtime, self._conditions, [probe], probe, Rounds(1, 4, 4)))
             known = {"ms": took.times[0].p50}
             self.journal.add([((_PROBE, 0), known)])
@@ -186,7 +191,7 @@ class Profiler:
         known = self.journal.entries
         if (number, _PROBE) not in known:
             models = self._models(part, task)
-            job = Job(self.runtime, self._conditions, models, self.blocks.network(self.probe), plan)
+            job = Job(self.runtime, self._conditions, models, self._network(self.probe), plan)
             found = measure_fresh(job, task)
             rows = [((number, index), asdict(times)) for index, times in enumerate(found.times)]
             self.journal.add([*rows, ((number, _PROBE), {"ms": found.probe_ms, "calm": found.calm, "load": load()})])
@@ -200,13 +205,16 @@ class Profiler:
         found: list[Model] = []
         makers = [
             *(partial(self.blocks.block, block) for block in part.blocks),
-            *(partial(self.blocks.network, network) for network in part.networks),
+            *(partial(self._network, network) for network in part.networks),
         ]
         for make in makers:
             found.append(make())
             task.advance(figure="preparing")
             self.journal.stop_if_asked()
         return found
+
+    def _network(self, architecture: Architecture) -> Model:
+        return self.blocks.network(architecture, self.settings.precision)
 
     def _prior(self, table: Sequence[Block], measured: Measured) -> CostTerms:
         return block_terms(self.blocks, {b: t.quiet for b, t in zip(table, measured.times, strict=True)})
@@ -243,7 +251,11 @@ class Profiler:
             space_digest=space_digest(self.space),
             device=self.device.model_copy(update={"load": [*self.device.load, load()]}),
             running=Running(
-                runtime=self.runtime.name, version=self.runtime.version, threads=settings.threads, batch=settings.batch
+                runtime=self.runtime.name,
+                version=self.runtime.version,
+                threads=settings.threads,
+                batch=settings.batch,
+                precision=settings.precision,
             ),
             table=CostTable.of_terms(self.space, model.terms, "ms"),
             promises={

@@ -10,6 +10,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
 from anybudget.costs.latency import LatencyCost
 from anybudget.errors import ConfigError
+from anybudget.latency.blocks import Blocks
 from anybudget.latency.measuring import measure_as, runtime_of
 from anybudget.latency.rounds import Measured, Rounds
 from anybudget.latency.runtimes import Runtime
@@ -63,7 +64,7 @@ def _measure(
     """The latency of networks in ms, and how calm it was."""
     plan = Rounds(seed=run.recipe.seed)
     with run.progress.task(f"measure {cost.name}", len(architectures) * (plan.visits + 1)) as task:
-        found = measure_as(cost.profile, runtime, run.space, architectures, plan, task)
+        found = measure_as(cost.profile, Blocks(run.space, runtime), architectures, plan, task)
     values = [getattr(times, cost.quantity) for times in found.times]
     return {architecture: (value, found) for architecture, value in zip(architectures, values, strict=True)}
 
