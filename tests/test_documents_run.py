@@ -31,7 +31,8 @@ SMALLER = {
     "docs/strategies.md": {},
     "docs/zoo.md": {},
 }
-"""Pages with Python, and what is made smaller in them for the test. The README's needs a run: see `test_docs.py`."""
+"""Pages with Python, and what is made smaller in them for the test. The README's needs a run: see `test_docs.py`;
+that of docs/export.md an exported network: see `test_export.py`."""
 FEW_STEPS = [
     "supernet.epochs=1",
     "generator.epochs=1",
@@ -49,6 +50,7 @@ SHORTER = {
     "worth": ["--random", "2", "--seeds", "1", "--scored", "3"],
     "estimate": ["--seconds", "1"],
     "profile": ["--runtime", "torch", "--budget-seconds", "20", "--set", "space.input_size=8"],
+    "export": ["--min-agreement", "0"],
 }
 OTHER_TABLES = """
 [supernet]
@@ -71,7 +73,7 @@ def python_blocks(path: Path) -> list[str]:
 
 def test_every_page_with_python_is_run() -> None:
     found = {str(path.relative_to(ROOT)) for path in DOCUMENTS if python_blocks(path)}
-    assert found == {*SMALLER, "README.md"}
+    assert found == {*SMALLER, "README.md", "docs/export.md"}
 
 
 @pytest.mark.parametrize("page", SMALLER)
@@ -100,7 +102,8 @@ def shown() -> Iterator[Any]:
     for path in DOCUMENTS:
         for command in commands(path):
             if not PLACEHOLDERS & set(command):
-                marks = [pytest.mark.slow] if command[0] in ("run", "init", "estimate") or "ray" in command else []
+                long = command[0] in ("run", "init", "estimate") or "ray" in command or "--to" in command
+                marks = [pytest.mark.slow] if long else []
                 yield pytest.param(command, marks=marks, id=f"{path.stem}: {' '.join(command)}")
 
 
@@ -121,6 +124,8 @@ def test_a_command_that_is_shown_runs(command: list[str], workshop: Path) -> Non
     few = rng.integers(0, 255, (300, 28, 28)).astype(np.uint8)
     np.savez(workshop / "few.npz", x=few, y=np.arange(300) % 10, xt=few[:50], yt=np.arange(50) % 10)
     arguments = [*command, *SHORTER.get(command[0], [])]
+    if command[0] == "export":  # the small run has answered another budget
+        arguments = ["macs<=30k" if "<=" in part else part for part in arguments]
     if command[0] == "run" and not any(part.startswith("data.source=") for part in command):
         arguments += ["--set", "data.source=few.npz"]
     answer = subprocess.run(

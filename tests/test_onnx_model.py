@@ -13,23 +13,10 @@ from torch import Tensor, nn
 
 from anybudget.errors import ConfigError
 from anybudget.export.onnx_model import OPSET, to_onnx
-from anybudget.nets import build_network
-from anybudget.recipe import load_recipe
-from anybudget.spaces import SPACES, derive
+from anybudget.spaces import SPACES
 from anybudget.testing import randomise_norms
 from conftest import slow_but
-
-RECIPES = Path(__file__).parents[1] / "recipes" / "small"
-
-
-def network_of(name: str, seed: int = 0, *, activation: str | None = None, se_reduction: int = 0) -> nn.Module:
-    """A network of a small recipe with norms that are no identities, as a trained one has."""
-    space = load_recipe(RECIPES / f"{name}.toml").build_space()
-    specs = space.block_specs(space.sample(np.random.default_rng(seed)))
-    torch.manual_seed(seed)
-    network = build_network(derive(specs, activation=activation, se_reduction=se_reduction))  # type: ignore[arg-type]
-    randomise_norms(network, torch.Generator().manual_seed(seed + 1))
-    return network.eval()
+from exported import network_of
 
 
 def answers(model: object, images: Tensor) -> np.ndarray:
@@ -55,7 +42,7 @@ def assert_equal_answers(network: nn.Module, images: Tensor) -> object:
 
 @pytest.mark.parametrize("name", slow_but(["unified", "resnet-bits", "nas-bench-201"], SPACES.builtin))
 def test_every_space_has_equal_answers_in_onnx(name: str) -> None:
-    network = network_of(name)
+    network, _ = network_of(name)
     model = assert_equal_answers(network, torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(2)))
     operators = Counter(node.op_type for node in model.graph.node)  # type: ignore[attr-defined]
     # Only the last norm of NAS-Bench-201's networks has no convolution before it.
@@ -65,7 +52,7 @@ def test_every_space_has_equal_answers_in_onnx(name: str) -> None:
 
 
 def test_what_is_derived_is_exported_too() -> None:
-    network = network_of("unified", activation="hard_swish", se_reduction=4)
+    network, _ = network_of("unified", activation="hard_swish", se_reduction=4)
     assert_equal_answers(network, torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(2)))
 
 
@@ -83,7 +70,7 @@ def test_quantised_weights_of_any_size_are_constants() -> None:
 def test_the_module_stays_as_it_is_and_nothing_is_said(
     capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    network = network_of("mbconv").to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = network_of("mbconv")[0].to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     drawn = torch.get_rng_state()
     model = to_onnx(network, (1, 28, 28), input_name="x", output_name="y")

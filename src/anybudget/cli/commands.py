@@ -16,6 +16,7 @@ import typer
 from anybudget.cli.bench import bench
 from anybudget.cli.data import data as data_app
 from anybudget.cli.doctor import doctor
+from anybudget.cli.export import export
 from anybudget.cli.instant import ANSWERS, answer_instantly, judging
 from anybudget.cli.opening import (
     budgets_of,
@@ -363,6 +364,7 @@ app.command()(init)
 app.command()(estimate)
 app.command()(profile)
 app.command()(latency)
+app.command()(export)
 app.command()(doctor)
 app.command()(bench)
 app.command()(zoo)

@@ -32,7 +32,12 @@ _NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 def to_onnx(
-    module: nn.Module, shape: tuple[int, ...], *, input_name: str = "image", output_name: str = "logits"
+    module: nn.Module,
+    shape: tuple[int, ...],
+    *,
+    input_name: str = "image",
+    output_name: str = "logits",
+    dtype: torch.dtype = torch.float32,
 ) -> onnx.ModelProto:
     """A module as an ONNX model of opset `OPSET`, for any number of images, as it computes in evaluation mode.
 
@@ -48,6 +53,7 @@ def to_onnx(
         shape: of the input without the batch, such as channels, height and width in pixels.
         input_name: what the input is called in the model.
         output_name: what the output is called.
+        dtype: of the input.
 
     Raises:
         ConfigError: onnx or onnxscript is not installed.
@@ -62,7 +68,7 @@ def to_onnx(
 
     # Weights whose channels come last are exported as transposed constants by some versions of torch.
     plain = copy.deepcopy(module).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    example = torch.zeros(_EXAMPLES, *shape)
+    example = torch.zeros(_EXAMPLES, *shape, dtype=dtype)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             plain,

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
 from anybudget.errors import AnyBudgetError, ConfigError, DataError, RunError, shorten
+from anybudget.export.one_file import load_file
+from anybudget.export.rebuilding import FORMAT, VERSION, specs_of
 from anybudget.nets import build_network
 from anybudget.nets.blocks import channels_last
 from anybudget.reading import parse_object, read_bytes, unreadable_as
 from anybudget.recipe import Recipe
 from anybudget.runs.data_identity import FACTS
-from anybudget.spaces import SPACES, BlockSpec, derive
-from anybudget.spaces.blocks import ActivationName
-from anybudget.storage.records import Network, ZooBuilt, checked, read_record
+from anybudget.spaces import BlockSpec
+from anybudget.storage.records import Described, Network, ZooBuilt, checked, read_record
 from anybudget.storage.weights import read_weights
 from anybudget.zoo import ZOO, Images
 
@@ -28,7 +28,7 @@ NETWORK, WEIGHTS = "network.json", "weights.safetensors"
 ZOO_FOLDER = "zoo"
 """Where a run keeps the networks of the zoo that it has trained."""
 
-FORMAT, VERSION = "anybudget network", 1
+SAFETENSORS = ".safetensors"
 
 _AGAIN = "put the file back as it was, or retrain the network: anybudget retrain RUN architecture.json"
 
@@ -52,7 +52,34 @@ def describe_zoo(name: str, images: Images) -> dict[str, Any]:
     return checked(network, ZooBuilt, NETWORK).to_json()
 
 
-def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
+def load(path: str | Path) -> Any:
+    """A trained network in evaluation mode on the CPU: of a run's folder, or of a file that was exported.
+
+    Args:
+        path: a folder, see `load_network`; or a `.safetensors` file of `anybudget export --to torch`, see
+            `anybudget.export.one_file.load_file`. Both are typed; this function takes what it is given.
+
+    Returns:
+        Of a folder the network and the facts of its data, a pair; of a file an `ImageNetwork`, a plain module with
+        timm's habits that has these facts as `facts`.
+
+    Raises:
+        RunError: there is no network, or a file of it is damaged.
+
+    Example:
+        >>> network, data = load("runs/demo/retrain/0123456789")  # doctest: +SKIP
+        >>> data.classify(network, "photo.jpg")  # doctest: +SKIP
+        {'Coat': 0.93, 'Shirt': 0.05, ...}
+        >>> network = load("network.safetensors")  # doctest: +SKIP
+        >>> network.feature_info[-1]["reduction"]  # doctest: +SKIP
+        16
+    """
+    if Path(path).suffix == SAFETENSORS:
+        return load_file(path, described_specs)
+    return load_network(path)
+
+
+def load_network(folder: str | Path) -> tuple[nn.Module, DataFacts]:
     """A retrained or raced network in evaluation mode on the CPU, and what it takes to give it images.
 
     Args:
@@ -67,7 +94,7 @@ def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
         RunError: there is no network, or a file of it is damaged.
 
     Example:
-        >>> network, data = load("runs/demo/retrain/0123456789")  # doctest: +SKIP
+        >>> network, data = load_network("runs/demo/retrain/0123456789")  # doctest: +SKIP
         >>> data.classify(network, "photo.jpg")  # doctest: +SKIP
         {'Coat': 0.93, 'Shirt': 0.05, ...}
     """
@@ -77,7 +104,7 @@ def load(folder: str | Path) -> tuple[nn.Module, DataFacts]:
         facts = DataFacts.from_dict(_read(path / FACTS), str(path / FACTS))
     except DataError as error:
         raise RunError(f"{error}; {_AGAIN}") from None
-    specs = _specs(path / NETWORK)
+    specs = described_specs(described(path / NETWORK), str(path / NETWORK), _AGAIN)
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         network = build_network(specs)
     read_weights(path / WEIGHTS, network, _AGAIN, described_by=str(path / NETWORK))
@@ -104,29 +131,34 @@ def _read(path: Path) -> dict[str, Any]:
         return parse_object(read_bytes(path))
 
 
-def _specs(path: Path) -> tuple[BlockSpec, ...]:
-    """The blocks that `describe` or `describe_zoo` described."""
+def described(path: Path) -> Described:
+    """What `network.json` of a folder describes: a network of a space, or one of the zoo.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     of_zoo = "zoo" in _read(path)
-    network = read_record(path, ZooBuilt, _AGAIN) if of_zoo else read_record(path, Network, _AGAIN)
-    assert network is not None  # it has been looked for
+    found = read_record(path, ZooBuilt, _AGAIN) if of_zoo else read_record(path, Network, _AGAIN)
+    assert found is not None  # it has just been read
+    return found
+
+
+def described_specs(network: Described, where: str, way_out: str) -> tuple[BlockSpec, ...]:
+    """The blocks that `describe` or `describe_zoo` described.
+
+    Args:
+        network: the description.
+        where: it stands, in messages.
+        way_out: how messages end.
+
+    Raises:
+        RunError: it describes no network of this version of anybudget.
+    """
+    if isinstance(network, Network):
+        return specs_of(network, where, way_out)
     try:
         if (network.format, network.version) != (FORMAT, VERSION):
             raise ConfigError("no network of this version of anybudget")
-        if isinstance(network, ZooBuilt):
-            return ZOO[network.zoo].specs(Images(network.images.channels, network.images.size, network.images.classes))
-        settings = dict(network.space)
-        kind = SPACES[str(settings.pop("name", ""))]
-        space = kind(kind.settings_type.model_validate(settings))
-        space.validate(network.architecture)
-        blocks = space.block_specs(network.architecture)
-        return derive(
-            blocks,
-            activation=cast(ActivationName | None, network.activation or None),
-            se_reduction=network.se_reduction,
-        )
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        said = f"space.{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        return ZOO[network.zoo].specs(Images(network.images.channels, network.images.size, network.images.classes))
     except (AnyBudgetError, ValueError, TypeError, ArithmeticError, KeyError) as error:
-        said = str(error)
-    raise RunError(f"{path}: damaged: {shorten(said, 400)}; {_AGAIN}")
+        raise RunError(f"{where}: damaged: {shorten(str(error), 400)}; {way_out}") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from anybudget.errors import RunError
@@ -40,19 +42,11 @@ def write_whole(path: Path, content: bytes, *, previous: Path | None = None) -> 
     Raises:
         RunError: the disk is full, the folder cannot be written, or the like; what was there is untouched.
     """
-    import tempfile  # here, since it takes part of the time in which help appears, which asks who is the main process
-
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary = _temporary(path)
+        _fill(temporary, content)
         if previous is not None and path.exists():
             path.replace(previous)
         temporary.replace(path)
@@ -63,6 +57,33 @@ def write_whole(path: Path, content: bytes, *, previous: Path | None = None) -> 
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files into a folder, all of them or none: they take their names when all are on the disk.
+
+    A kill between two of the names, which takes no time, is the one thing that leaves some of them.
+
+    Raises:
+        RunError: the disk is full, the folder cannot be written, or the like; what was there is untouched.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    waiting: dict[Path, Path] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            waiting[folder / name] = _temporary(folder / name)
+            _fill(waiting[folder / name], content)
+        for path, temporary in waiting.items():
+            temporary.replace(path)
+        _synchronise(folder)
+    except OSError as error:
+        for temporary in waiting.values():
+            temporary.unlink(missing_ok=True)
+        for path in made:  # the innermost first; those that hold something are passed over
+            with suppress(OSError):
+                path.rmdir()
+        raise RunError(f"{folder}: cannot write: {error.strerror or error}; {remedy(error)}") from None
 
 
 def append_whole(path: Path, content: bytes) -> None:
@@ -79,6 +100,24 @@ def append_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise RunError(f"{path}: cannot write: {error.strerror or error}; {remedy(error)}") from None
+
+
+def _temporary(path: Path) -> Path:
+    """A new file beside `path`, empty."""
+    import tempfile  # here, since it takes part of the time in which help appears, which asks who is the main process
+
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _fill(path: Path, content: bytes) -> None:
+    """Write all of a file, synchronised to disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o644)
 
 
 def _synchronise(folder: Path) -> None:

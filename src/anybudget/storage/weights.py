@@ -35,10 +35,19 @@ def read_weights(path: Path, module: nn.Module, way_out: str, *, described_by: s
         raise RunError(f"{path}: damaged: unknown number type {error}; {way_out}") from None
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path}: damaged or not safetensors: {reason(error)}; {way_out}") from None
+    fill(module, tensors, str(path), way_out, described_by=described_by)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str, way_out: str, *, described_by: str) -> None:
+    """Put weights that were read from `where` into `module`; see `read_weights`.
+
+    Raises:
+        RunError: they are of another network, or no weights.
+    """
     problem = _misfit(tensors, module.state_dict(), f"weights of another network than {described_by} describes")
     if problem:
-        raise RunError(f"{path}: {problem}; {way_out}")
-    module.load_state_dict(tensors)
+        raise RunError(f"{where}: {problem}; {way_out}")
+    module.load_state_dict(dict(tensors))
 
 
 def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], other: str) -> str:

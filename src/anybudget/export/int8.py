@@ -1,0 +1,144 @@
+"""int8 networks: ONNX Runtime's static quantisation, held to the answers of the network of floats."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from anybudget.data import ImageSet, Split
+from anybudget.errors import RunError
+from anybudget.export.onnx_file import INPUT, answers_of, describe, feed_of, session_of
+from anybudget.export.onnx_model import EXTRA
+from anybudget.export.subject import Subject, interval
+from anybudget.export.timing import quiet_ms
+from anybudget.runtime.optional import optional
+from anybudget.runtime.progress import Task
+from anybudget.storage.records import Quantised
+
+if TYPE_CHECKING:
+    import onnx
+
+MIN_AGREEMENT = 95.0
+"""Percent of the test images on which the int8 network has to answer as the network of floats does."""
+
+CALIBRATION_IMAGES = 512
+"""Training images on which the range of every activation is found."""
+
+_BATCH = 64
+
+
+def quantise(model: onnx.ModelProto, subject: Subject, calibration: ImageSet, *, with_preprocessing: bool) -> bytes:
+    """A model with int8 weights, a scale per output channel, and uint8 activations (QDQ format).
+
+    The ranges of activations are the least and greatest values on the calibration images.
+
+    Args:
+        model: of `onnx_file`; stays as it is.
+        subject: the network it is of.
+        calibration: training images.
+        with_preprocessing: see `onnx_file`; scaling and normalisation stay in floats.
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+    """
+    import onnx
+
+    quantisation: Any = optional("onnxruntime.quantization", "--to int8", EXTRA)
+
+    class Reader(quantisation.CalibrationDataReader):  # type: ignore[misc]
+        """The calibration images, some at a time."""
+
+        def __init__(self) -> None:
+            self._parts = iter(calibration.images.split(_BATCH))
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            """The next feed; None at the end."""
+            part = next(self._parts, None)
+            if part is None:
+                return None
+            return {INPUT: feed_of(subject, part, with_preprocessing=with_preprocessing)}
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)  # the quantiser changes what it is given
+    # What it would ask to be done before: shapes and folding, which have been.
+    copied.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantisation.quantize_static(
+            copied,
+            path,
+            Reader(),
+            quant_format=quantisation.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantisation.QuantType.QUInt8,
+            weight_type=quantisation.QuantType.QInt8,
+            calibrate_method=quantisation.CalibrationMethod.MinMax,
+        )
+        found = onnx.load(path)
+    describe(found, subject, with_preprocessing=with_preprocessing)
+    content: bytes = found.SerializeToString()
+    return content
+
+
+def compared(
+    models: tuple[bytes, bytes],
+    subject: Subject,
+    test: Split,
+    *,
+    with_preprocessing: bool,
+    calibration_images: int,
+    task: Task,
+) -> Quantised:
+    """An int8 network beside that of floats: answers to all test images, sizes, and the time of one image.
+
+    Args:
+        models: of floats, and int8.
+        subject: the network.
+        test: the test split.
+        with_preprocessing: see `onnx_file`.
+        calibration_images: how many calibrated it.
+        task: advanced by one for every batch, see `batches_of`.
+    """
+    sessions = [session_of(model) for model in models]
+    both = [answers_of(session, subject, with_preprocessing=with_preprocessing) for session in sessions]
+    equal, right = 0, [0, 0]
+    for batch, labels in test.batches(_BATCH):
+        found = [answers(batch).argmax(1) for answers in both]
+        equal += int((found[0] == found[1]).sum())
+        right = [count + int((one == labels.numpy()).sum()) for count, one in zip(right, found, strict=True)]
+        task.advance()
+    feed = {INPUT: feed_of(subject, test.sample(1, 0).images, with_preprocessing=with_preprocessing)}
+    before_ms, after_ms = quiet_ms([partial(session.run, None, feed) for session in sessions])
+    return Quantised(
+        calibration_images=calibration_images,
+        agreement_percent=100.0 * equal / len(test),
+        before=interval(right[0], len(test)),
+        after=interval(right[1], len(test)),
+        before_bytes=len(models[0]),
+        after_bytes=len(models[1]),
+        before_ms=before_ms,
+        after_ms=after_ms,
+    )
+
+
+def batches_of(test: Split) -> int:
+    """How many batches `compared` takes."""
+    return -(-len(test) // _BATCH)
+
+
+def require_agreement(found: Quantised, least: float) -> None:
+    """Require that an int8 network answers as that of floats does, on so many percent of the test images.
+
+    Raises:
+        RunError: it does not.
+    """
+    if found.agreement_percent < least:
+        raise RunError(
+            f"--to int8: answers as the network of floats does on {found.agreement_percent:.2f}% of the test images, "
+            f"and {least:g}% are required (top-1 {found.before.top1_percent:.2f}% before, "
+            f"{found.after.top1_percent:.2f}% after); nothing is written: lower --min-agreement, or take --to onnx"
+        )

@@ -1,0 +1,401 @@
+"""`anybudget export`: what is written, what it says of itself, what is refused, and that nothing is half-written."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import anybudget
+from anybudget.errors import RunError
+from anybudget.export.checking import Reference, require_equal
+from anybudget.export.onnx_model import to_onnx
+from anybudget.export.preprocessing import WithPreprocessing
+from anybudget.export.subject import Subject, interval
+from anybudget.recipe import load_recipe
+from anybudget.runs.run import Run
+from anybudget.storage.files import write_together
+from anybudget.storage.records import Checked, Export
+from conftest import RECIPE, call, write_images
+from exported import FACTS, network_of
+from test_documents_run import python_blocks
+from test_faults import in_a_child
+from test_trained import colour_folder
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on arrays, whose first budget's network has been retrained."""
+    folder = tmp_path_factory.mktemp("export")
+    write_images(folder / "images.npz", per_class=60)
+    (folder / "r.toml").write_text(RECIPE.format(source=folder / "images.npz"))
+    run = Run.create(load_recipe(folder / "r.toml", ["supernet.epochs=1", "retrain.epochs=3"]), folder / "run")
+    run.run_all(lambda _said: None)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(ran: Path, tmp_path: Path) -> Path:
+    """A copy of one's own."""
+    shutil.copytree(ran, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run on files in colour, and the folder of its derived network."""
+    folder = tmp_path_factory.mktemp("coloured")
+    colour_folder(folder / "images")
+    changes = ("space.input_channels=3", "retrain.activation=hard_swish", "retrain.se_reduction=4")
+    (folder / "r.toml").write_text(RECIPE.format(source=folder / "images"))
+    opened = Run.create(load_recipe(folder / "r.toml", changes), folder / "run")
+    architecture = opened.space.sample(np.random.default_rng(0))
+    opened.retrain(architecture, epochs=1, inherit=False)
+    return folder / "run", folder / "run" / "retrain" / architecture.short_id
+
+
+def retrained(run: Path) -> str:
+    (found,) = (run / "retrain").iterdir()
+    return found.name
+
+
+def test_all_forms_are_written_checked_and_described(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    forms = [part for form in ("onnx", "torch", "int8") for part in ("--to", form)]
+    code, said, _ = call(capsys, "export", run, "macs<=30k", *forms, "--min-agreement", 50)
+    assert code == 0
+    name = retrained(run)
+    folder = run / "export" / name
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "export.json", "network.onnx", "network.int8.onnx", "network.py", "network.safetensors",
+    }  # fmt: skip
+    assert "100.00%" in said
+    record = Export.model_validate(json.loads((folder / "export.json").read_text()))
+    result = json.loads((run / "retrain" / name / "result.json").read_text())
+    assert record.test is not None
+    assert record.test.top1_percent == pytest.approx(result["test_top1_percent"])
+    assert record.test.low_percent < record.test.top1_percent < record.test.high_percent or record.test.images == 36
+    assert record.budgets[0] == {"macs": 30_000.0}
+    assert record.costs == result["costs"]
+    for form in record.forms.values():
+        for file, size in form.files.items():
+            assert (folder / file).stat().st_size == size
+            assert file in (folder / "README.md").read_text()
+    quantised = record.forms["int8"].quantised
+    assert quantised is not None
+    assert quantised.before.top1_percent == pytest.approx(result["test_top1_percent"])
+    model = onnx.load(folder / "network.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    facts = json.loads((run / "retrain" / name / "data.json").read_text())
+    assert json.loads(props["mean"]) == facts["mean"]
+    assert json.loads(props["std"]) == facts["std"]
+    assert json.loads(props["class_names"]) == ["0", "1", "2"]
+    assert json.loads(props["input_size"]) == [1, 8, 8]
+    assert json.loads(props["architecture"])["space"] == "unified"
+    assert props["name"] == name
+
+
+def test_what_is_loaded_answers_as_the_run_does(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = retrained(run)
+    assert call(capsys, "export", run, name, "--to", "torch")[0] == 0
+    network, facts = anybudget.load(run / "retrain" / name)
+    state = torch.get_rng_state()
+    loaded = anybudget.load(run / "export" / name / "network.safetensors")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not loaded.training
+    assert loaded.facts == facts
+    images = torch.rand(5, 1, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), network(images))
+    damaged = run / "damaged.safetensors"
+    damaged.write_bytes((run / "export" / name / "network.safetensors").read_bytes()[:-100])
+    with pytest.raises(RunError, match="damaged or not safetensors"):
+        anybudget.load(damaged)
+
+
+def test_preprocessing_in_the_graph_is_that_of_the_data(coloured: tuple[Path, Path], tmp_path: Path) -> None:
+    _, kept = coloured
+    network, facts = anybudget.load(kept)
+    file = tmp_path / "photo.png"
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 14, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+    image = facts.read(file)
+    prepared = WithPreprocessing(nn.Identity(), facts)(image.permute(1, 2, 0).unsqueeze(0))
+    assert torch.equal(prepared, facts.prepare(file))
+    model = to_onnx(WithPreprocessing(nn.Flatten(), facts), (8, 8, 3), dtype=torch.uint8)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (found,) = session.run(None, {"image": image.permute(1, 2, 0).unsqueeze(0).numpy()})
+    np.testing.assert_allclose(found.reshape(1, 3, 8, 8), facts.prepare(file).numpy(), rtol=1e-6, atol=1e-6)
+    assert network is not None
+
+
+def test_models_with_preprocessing_take_pixels(
+    coloured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, kept = coloured
+    code, _, error = call(capsys, "export", kept, "--to", "onnx", "--with-preprocessing", "--out", tmp_path / "out")
+    assert code == 0, error
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "network.onnx")
+    (taken,) = session.get_inputs()
+    assert (taken.type, taken.shape) == ("tensor(uint8)", ["batch", 8, 8, 3])
+    network, facts = anybudget.load(kept)
+    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    with torch.inference_mode():
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (facts.mean, facts.std))
+        expected = network((images / 255 - mean) / std).numpy()
+    (found,) = session.run(["logits"], {"image": images.permute(0, 2, 3, 1).numpy().copy()})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert "uint8 [N, 8, 8, 3]" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_inherited_weights_and_folders_without_their_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = retrained(run)
+    code, said, error = call(
+        capsys, "export", run, name, "--weights", "inherited", "--to", "torch", "--out", tmp_path / "i", "--json"
+    )
+    assert code == 0, error
+    record = json.loads(said)
+    assert record["weights"] == "inherited"
+    assert record["test"]["images"] == 36
+    assert "not trained on their own" in (tmp_path / "i" / "README.md").read_text()
+    alone = tmp_path / "alone"
+    shutil.copytree(run / "retrain" / name, alone)
+    code, said, error = call(capsys, "export", alone, "--to", "torch")
+    assert code == 0, error
+    assert "random" in said
+    assert (alone / "export" / "network.py").is_file()
+    code, _, error = call(capsys, "export", alone, "--to", "int8")
+    assert code == 2
+    assert "give the run" in error
+
+
+def test_forms_are_kept_while_the_weights_are_the_same(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = retrained(run)
+    folder = run / "export" / name
+    assert call(capsys, "export", run, name, "--to", "torch")[0] == 0
+    assert call(capsys, "export", run, name)[0] == 0
+    assert set(json.loads((folder / "export.json").read_text())["forms"]) == {"torch", "onnx"}
+    record = json.loads((folder / "export.json").read_text())
+    (folder / "export.json").write_text(json.dumps({**record, "digest": "of others"}))
+    assert call(capsys, "export", run, name)[0] == 0
+    assert set(json.loads((folder / "export.json").read_text())["forms"]) == {"onnx"}
+    assert not (folder / "network.py").exists()
+    architecture = record["network"]["architecture"]
+    other = {**record["network"], "architecture": {**architecture, "choices": architecture["choices"][::-1]}}
+    (folder / "export.json").write_text(json.dumps({**record, "network": other}))
+    if other["architecture"] != architecture:
+        code, _, error = call(capsys, "export", run, name)
+        assert code == 2
+        assert "exported before" in error
+
+
+def whole(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+Refused = tuple[Callable[[Path], list[object]], str]
+REFUSED: dict[str, Refused] = {
+    "an unanswered budget": (lambda run: [run, "macs<=29k"], "has no answer to the budget macs<=29k, it has answered"),
+    "an unknown cost": (lambda run: [run, "watts<=3"], "watts"),
+    "an unknown id": (lambda run: [run, "0123456789"], "is no network of this run"),
+    "no such file": (lambda run: [run, "nothing.json"], "nothing.json"),
+    "several architectures": (lambda run: [run, run / "candidates.jsonl"], "and one is exported at a time; name one"),
+    "another space": (lambda run: [run, run / "other.json"], "mbconv"),
+    "not retrained": (lambda run: [run, "macs<=60k, params<=1500"], "has not been retrained"),
+    "out is a file": (lambda run: [run, "macs<=30k", "--out", run / "recipe.toml"], "is a file; give a folder"),
+    "out is below a file": (lambda run: [run, "macs<=30k", "--out", run / "recipe.toml" / "x"], "give a folder"),
+    "an unknown form": (lambda run: [run, "macs<=30k", "--to", "tflite"], "onnx, torch, int8, openvino"),
+    "unknown weights": (lambda run: [run, "macs<=30k", "--weights", "best"], "retrained, inherited"),
+    "a run alone": (lambda run: [run], "name one of its networks, too"),
+    "an agreement beyond all": (lambda run: [run, "macs<=30k", "--min-agreement", "101"], "from 0 to 100"),
+    "no network": (lambda run: [run / "retrain"], "no trained network"),
+    "pixels for torch": (lambda run: [run, "macs<=30k", "--to", "torch", "--with-preprocessing"], "leave it out"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    name: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, message = REFUSED[name]
+    (run / "other.json").write_text('{"space": "mbconv", "choices": [0]}')
+    other = [path for path in (run / "retrain").iterdir() if path.name != answer_to(run, "macs")]
+    for folder in other:
+        shutil.rmtree(folder)
+    before = whole(run)
+    if name == "not retrained" and answer_to(run, "params") == answer_to(run, "macs"):
+        shutil.rmtree(run / "retrain")
+        before = whole(run)
+    code, _, error = call(capsys, "export", *arguments(run))
+    assert code == 2
+    assert message in " ".join(error.split())
+    assert whole(run) == before
+
+
+def answer_to(run: Path, cost: str) -> str:
+    """The short id of the answer to the budgets that have this cost, the fewest of them."""
+    lines = [json.loads(line) for line in (run / "candidates.jsonl").read_text().splitlines()]
+    found = min((line for line in lines if cost in line["budgets"]), key=lambda line: len(line["budgets"]))
+    return anybudget.Architecture.from_dict(found["architecture"]).short_id
+
+
+@pytest.mark.parametrize(
+    ("library", "form", "extra"),
+    [("onnx", "onnx", "onnx"), ("onnxscript", "int8", "onnx"), ("onnxruntime", "onnx", "onnx"), ("openvino",) * 3],
+)
+def test_a_missing_library_is_named_before_any_work(
+    library: str, form: str, extra: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    before = whole(run)
+    code, _, error = call(capsys, "export", run, "macs<=30k", "--to", form)
+    assert code == 2
+    assert f"needs {library}" in error
+    assert f"pip install 'anybudget[{extra}]'" in error
+    assert whole(run) == before
+
+
+def test_int8_is_refused_below_the_agreement(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Quantised for images that are nothing like those it is tested on, it answers otherwise."""
+    from anybudget.data import ImageSet
+    from anybudget.export import making
+
+    real = making.quantise
+
+    def misled(model: Any, subject: Subject, calibration: ImageSet, *, with_preprocessing: bool) -> bytes:
+        dark = ImageSet(torch.full_like(calibration.images, 1), calibration.labels)
+        return real(model, subject, dark, with_preprocessing=with_preprocessing)
+
+    monkeypatch.setattr(making, "quantise", misled)
+    before = whole(run)
+    code, _, error = call(capsys, "export", run, "macs<=30k", "--to", "onnx", "--to", "int8")
+    assert code == 2
+    assert "95% are required" in " ".join(error.split())
+    assert "lower --min-agreement" in " ".join(error.split())
+    assert whole(run) == before
+
+
+def test_a_form_that_answers_otherwise_is_not_written(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from anybudget.export import making, onnx_file
+
+    def negated(subject: Subject, *, with_preprocessing: bool) -> Any:
+        wrong = replace(subject, network=nn.Sequential(*subject.network, _Shifted()))
+        return onnx_file.onnx_file(wrong, with_preprocessing=with_preprocessing)
+
+    monkeypatch.setattr(making, "onnx_file", negated)
+    before = whole(run)
+    code, _, error = call(capsys, "export", run, "macs<=30k", "--to", "onnx", "--to", "torch")
+    assert code == 2
+    assert "answers differ from PyTorch's on 36 of 36 images" in " ".join(error.split())
+    assert whole(run) == before
+
+
+class _Shifted(nn.Module):
+    """A mistake of a hundredth."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 0.01 * x.abs().max()
+
+
+def test_rounding_to_a_grid_may_flip_few_images() -> None:
+    def checked(beyond: int) -> Checked:
+        return Checked(
+            images=200,
+            images_of="test",
+            largest_difference=0.5,
+            largest_logit=10,
+            beyond_rounding=beyond,
+            equal_answers=200,
+        )
+
+    record = Export.model_construct()
+    for name, most in (("mbconv", 0), ("resnet-bits", 2)):
+        subject = Subject(*network_of(name), FACTS, record)
+        require_equal(checked(most), "onnx", subject)
+        with pytest.raises(RunError, match="nothing is written"):
+            require_equal(checked(most + 1), "onnx", subject)
+
+
+def test_what_is_not_finite_is_no_match() -> None:
+    reference = Reference(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), np.array([[1, 2], [3, 4]], np.float32), "test")
+    with pytest.raises(RunError, match="not finite"):
+        reference.compared_logits(np.array([[1, np.nan], [3, 4]], np.float32))
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_full_disk_leaves_nothing(existing: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A limit on the size of files, as the system enforces it, lets the first file be written and not the second."""
+    folder = tmp_path / "made" / "out"
+    if existing:
+        write_together(folder, {"first": b"before", "second": b"before"})
+    before = whole(tmp_path)
+
+    def on_a_full_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+        write_together(folder, {"first": bytes(10), "second": bytes(10_000)})
+
+    assert in_a_child(on_a_full_disk) == 2
+    assert "cannot write" in capfd.readouterr().err
+    assert whole(tmp_path) == before
+    assert existing or not (tmp_path / "made").exists()
+    write_together(folder, {"first": b"a", "second": b"b"})
+    assert whole(tmp_path) == {str(folder / "first"): b"a", str(folder / "second"): b"b"}
+
+
+def test_intervals_hold_as_often_as_they_say() -> None:
+    """Of repeated measurements of a known accuracy 95% have it in their interval."""
+    rng = np.random.default_rng(0)
+    for share, images in ((0.8, 200), (0.97, 100), (0.5, 50)):
+        found = [interval(int(right), images) for right in rng.binomial(images, share, 2000)]
+        kept = np.mean([one.low_percent <= 100 * share <= one.high_percent for one in found])
+        assert 0.93 <= kept <= 0.975
+    assert interval(0, 10).low_percent == 0
+    assert interval(10, 10).high_percent == pytest.approx(100)
+
+
+def test_the_python_of_the_page_and_of_the_card_runs(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms = [part for form in ("onnx", "torch", "int8") for part in ("--to", form)]
+    assert call(capsys, "export", run, retrained(run), *forms, "--min-agreement", 0)[0] == 0
+    monkeypatch.chdir(run / "export" / retrained(run))
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)).save("photo.jpg")
+    page, card = (python_blocks(path) for path in (Path(__file__).parents[1] / "docs" / "export.md", Path("README.md")))
+    names: dict[str, Any] = {}
+    monkeypatch.syspath_prepend(Path.cwd())
+    for block in (*page, *card):
+        exec(block, names)
+    assert (len(page), len(card)) == (2, 4)
+    assert names["logits"].shape == (1, 3)  # of the last block, the image of the page
+    said = capsys.readouterr().out
+    assert "blocks.1 6 2" in said
+
+
+def test_openvino(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed; pip install 'anybudget[openvino]'")
+    code, _, error = call(capsys, "export", run, "macs<=30k", "--to", "openvino", "--with-preprocessing")
+    assert code == 0, error
+    record = Export.model_validate(json.loads((run / "export" / retrained(run) / "export.json").read_text()))
+    assert record.forms["openvino"].checked.equal_answers == 36
+    assert set(record.forms["openvino"].files) == {"network.xml", "network.bin"}
