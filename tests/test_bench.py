@@ -291,10 +291,11 @@ def test_tables_that_are_not_the_benchmarks_are_named(tiny: Path, change: dict[s
 @pytest.mark.parametrize("benchmark", ["nas-bench-macro", "nas-bench-201"])
 def test_packaged_tracks_are_recipes_of_their_benchmark(benchmark: str, tmp_path: Path) -> None:
     tracks = packaged_tracks(benchmark)
-    assert set(tracks) == {"quick", "standard"}
+    assert set(tracks) == {"quick", "standard", *(["full"] if benchmark == "nas-bench-201" else [])}
     for name in tracks:
         track = load_track(benchmark, name)
-        assert track.settings.train_images + track.settings.validation_images <= 40_000
+        images = track.settings.train_images + track.settings.validation_images
+        assert images <= (50_000 if name == "full" else 40_000)
         space = SPACES[benchmark]
         (tmp_path / "table_macs.json").write_text(
             CostTable.of(build_costs(space, ("macs",))["macs"], "macs").model_dump_json()
@@ -304,6 +305,7 @@ def test_packaged_tracks_are_recipes_of_their_benchmark(benchmark: str, tmp_path
         assert recipe.build_space().networks() == space.networks()
         limits = [budget.limit for budgets in recipe.budget_sets() for budget in budgets]
         expected = range(20, 101, 5) if benchmark == "nas-bench-macro" else range(20, 201, 20)
+        expected = range(10, 221, 15) if name == "full" else expected
         assert limits == [1e6 * limit for limit in expected]
 
 

@@ -80,7 +80,9 @@ def test_paper_scale_recipes_say_where_they_come_from(path: Path) -> None:
         ("fairnas", "fair", "nsga2"),
         ("greedynas", "greedy", "nsga2"),
         ("spos", "uniform", "evolution"),
-        ("sgnas", "fair", "generator"),
+        ("sgnas-imagenet", "fair", "generator"),
+        ("sgnas-algorithm-1-imagenet", "fair", "generator"),
+        ("sgnas-nas-bench-201", "uniform", "generator"),
     ],
 )
 def test_paper_scale_recipes_train_and_search_as_their_papers_do(paper: str, sampler: str, strategy: str) -> None:
