@@ -33,14 +33,31 @@ def profile(
     out_file: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The file; default what the recipe names.")
     ] = None,
+    measurements: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-measurements", metavar="FILE.csv", help="Measure nothing: fit to networks measured elsewhere."
+        ),
+    ] = None,
+    remote: Annotated[
+        Path | None,
+        typer.Option("--remote", metavar="FOLDER", help="Measure nothing: write what another device measures."),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option("--read", metavar="FOLDER/measured.json", help="Measure nothing: read what it measured."),
+    ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a space on this machine: milliseconds of every network, and how far they can be relied on."""
     from anybudget.cli.terminal import RichProgress
     from anybudget.costs.latency import Precision
-    from anybudget.latency.profiling import ProfileSettings, profile_space
+    from anybudget.latency.elsewhere import profile_of, read_measurements
+    from anybudget.latency.profiling import ProfileSettings, profile_space, text_of
+    from anybudget.latency.remote import read_folder, write_folder
     from anybudget.recipe import load_unmeasured
+    from anybudget.storage.files import write_whole
 
     folder = target.is_dir()
     if folder and overrides:
@@ -49,8 +66,24 @@ def profile(
     path = out_file or _file_of(recipe, None if folder else target, cost)
     if precision not in get_args(Precision):
         raise ConfigError(f"--precision {precision}: expected {' or '.join(get_args(Precision))}")
-    settings = ProfileSettings(runtime, device, threads, batch, cast(Precision, precision), seconds)
-    found = profile_space(recipe.build_space(), settings, path, RichProgress())
+    space = recipe.build_space()
+    if sum(given is not None for given in (measurements, remote, measured)) > 1:
+        raise ConfigError("--from-measurements, --remote and --read: give one of them")
+    if remote is not None:
+        write_folder(space, remote, RichProgress())
+        out.print(
+            f"copy {remote} to the device, run there: python measure.py, and copy measured.json back", markup=False
+        )
+        return
+    if measured is not None:
+        found = read_folder(space, measured, RichProgress())
+        write_whole(path, text_of(found).encode())
+    elif measurements is not None:
+        found = profile_of(space, read_measurements(measurements, space), measurements.stem, RichProgress())
+        write_whole(path, text_of(found).encode())
+    else:
+        settings = ProfileSettings(runtime, device, threads, batch, cast(Precision, precision), seconds)
+        found = profile_space(space, settings, path, RichProgress())
     if as_json:
         out.print_json(found.model_dump_json())
         return

@@ -10,6 +10,7 @@ from anybudget.costs.latency import LatencyProfile, Probe
 from anybudget.errors import ConfigError
 from anybudget.latency.blocks import Blocks
 from anybudget.latency.device import device
+from anybudget.latency.elsewhere import ELSEWHERE
 from anybudget.latency.fresh import Job, measure_fresh
 from anybudget.latency.rounds import CALM, Measured, Rounds
 from anybudget.latency.runtimes import RUNTIMES, Conditions, Runtime
@@ -26,6 +27,8 @@ def runtime_of(profile: LatencyProfile) -> Runtime:
         ConfigError: the processor is another one, which is named; or the runtime or the device is not here.
     """
     here, there, running = device(profile.device.kind), profile.device, profile.running
+    if running.runtime == ELSEWHERE:
+        raise ConfigError(f"it was measured elsewhere, on {there.processor}")
     if here.processor != there.processor:
         raise ConfigError(f"it was measured on {there.processor}, and this is {here.processor}")
     runtime: Runtime = RUNTIMES[running.runtime]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -29,7 +29,7 @@ from anybudget.latency.fresh import Job, Model, measure_fresh
 from anybudget.latency.promise import drift, promise_of
 from anybudget.latency.rounds import Measured, Rounds, Times
 from anybudget.latency.runtimes import RUNTIMES, Conditions, Runtime
-from anybudget.runtime.progress import Progress, Task
+from anybudget.runtime.progress import SILENT, Progress, Task
 from anybudget.runtime.signals import stop_requests
 from anybudget.spaces import SearchSpace
 from anybudget.storage.files import write_whole
@@ -86,15 +86,24 @@ class Profiler:
         space: whose networks are measured.
         settings: how.
         journal: the file of the journal; it is removed when all is measured.
+        measure: runs the jobs; a process of its own on this machine, or another device.
+        runtime: prepares the models; the registered one that the settings name if None.
 
     Raises:
         ConfigError: the runtime is not known or not installed, or does not know the device.
         RunError: a journal of other settings is there.
     """
 
-    def __init__(self, space: SearchSpace, settings: ProfileSettings, journal: Path) -> None:
-        self.space, self.settings = space, settings
-        self.runtime: Runtime = RUNTIMES[settings.runtime]()
+    def __init__(
+        self,
+        space: SearchSpace,
+        settings: ProfileSettings,
+        journal: Path,
+        measure: Callable[[Job, Task], Measured] = measure_fresh,
+        runtime: Runtime | None = None,
+    ) -> None:
+        self.space, self.settings, self._measure = space, settings, measure
+        self.runtime: Runtime = runtime or RUNTIMES[settings.runtime]()
         self.runtime.check(settings.device)
         self.blocks = Blocks(space, self.runtime)
         self.device = device(settings.device)
@@ -163,7 +172,7 @@ class Profiler:
         known = self.journal.entries.get((_PROBE, 0))
         if known is None:
             probe = self._network(self.probe)
-            took = measure_fresh(Job(self.runtime, self._conditions, [probe], probe, Rounds(1, 4, 4)))
+            took = self._measure(Job(self.runtime, self._conditions, [probe], probe, Rounds(1, 4, 4)), SILENT)
             known = {"ms": took.times[0].p50}
             self.journal.add([((_PROBE, 0), known)])
         # All blocks together are about as many times one network as there are choices of a decision.
@@ -192,7 +201,7 @@ class Profiler:
         if (number, _PROBE) not in known:
             models = self._models(part, task)
             job = Job(self.runtime, self._conditions, models, self._network(self.probe), plan)
-            found = measure_fresh(job, task)
+            found = self._measure(job, task)
             rows = [((number, index), asdict(times)) for index, times in enumerate(found.times)]
             self.journal.add([*rows, ((number, _PROBE), {"ms": found.probe_ms, "calm": found.calm, "load": load()})])
             self.journal.stop_if_asked()
