@@ -184,8 +184,8 @@ def test_where_it_is_not_for() -> None:
     assert not taken(x=torch.ones(1, 4, 1, 1))
     wide = single(leaves(2, 200, 8, 4, 4, 3))
     assert not taken(**wide)
-    with torch.no_grad():
-        assert not taken()
+    with torch.no_grad():  # as norms are calibrated
+        assert taken() == (build.library() is not None)
     norm = Norm(own["scale"], own["shift"], 1e-5)
     assert expand_depthwise(own["x"], own["expand"], norm, nn.SiLU(), own["kernel"], 1) is None
 

@@ -1,15 +1,19 @@
 """Norms folded into convolutions: the same outputs, wherever it is done, and nothing done where it must not be."""
 
 import copy
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from anybudget.nets import Supernet, build_supernet
 from anybudget.nets.blocks import build_network, channels_last
+from anybudget.nets.compiled import build
 from anybudget.nets.folding import fold_norms
 from anybudget.spaces import Branch, ConvSpec, InvertedBottleneckSpec, SearchSpace
+from anybudget.spaces.blocks import ActivationName
 from anybudget.testing import randomise_norms
 from conftest import small_mbconv
 
@@ -36,6 +40,30 @@ def test_outputs_differ_by_rounding_only(kind: str) -> None:
         for norm in [*_norms(net), *_norms(twin)]:  # statistics that change are followed
             norm.running_var.mul_(3.0)
         torch.testing.assert_close(twin(IMAGES, architecture), net(IMAGES, architecture), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(build.library() is None, reason="needs a C compiler")
+@pytest.mark.parametrize("act", ["relu", "relu6", "hard_swish"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_bottleneck_is_computed_at_once(act: ActivationName, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    spec = InvertedBottleneckSpec(5, 5 * stride, stride, 9, (Branch(3, 20), Branch(7, 9)), act)
+    net = channels_last(build_network([spec]))
+    randomise_norms(net, torch.Generator().manual_seed(2))
+    twin, x = copy.deepcopy(net.eval()), torch.randn(40, 5, 9, 9).contiguous(memory_format=torch.channels_last)
+    fold_norms(twin)
+    with torch.no_grad():
+        wanted, seen = net(x), x.contiguous()
+        watched = copy.deepcopy(twin)
+        cast(Any, watched[0]).branches[1].depthwise.register_forward_hook(lambda *_: hooked.append(True))
+        hooked: list[bool] = []
+        others = twin(seen), watched(x)
+        monkeypatch.setattr(F, "conv2d", lambda *_: pytest.fail("a convolution was run"))
+        out = twin(x)
+        assert torch.equal(torch.cat([twin(part) for part in x.split(7)]), out)
+    assert hooked
+    for found in (out, *others):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_no_norm_is_run_where_it_is_folded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def expand_depthwise(
         return None
     if kernel.shape[-1] not in kernels.SIZES or stride not in kernels.STRIDES:
         return None
-    if not torch.is_grad_enabled() or not weight.requires_grad or x.numel() <= x.shape[1]:
+    if (torch.is_grad_enabled() and not weight.requires_grad) or x.numel() <= x.shape[1]:
         return None
     if not kernels.usable(x, weight, norm.weight, norm.bias, kernel):
         return None

@@ -77,9 +77,10 @@ def over_batch(x: Tensor, norm: Norm, act: nn.Module | None = None, residual: Te
     if torch.compiler.is_compiling():
         return None
     code = code_of(act)
-    if code is None or not torch.is_grad_enabled() or not kernels.is_dense(x) or not kernels.rows_of(x):
+    if code is None or not kernels.is_dense(x) or not kernels.rows_of(x):
         return None
-    if not (x.requires_grad or norm.weight.requires_grad) or not kernels.usable(x, norm.weight, norm.bias):
+    trained = x.requires_grad or norm.weight.requires_grad or not torch.is_grad_enabled()
+    if not trained or not kernels.usable(x, norm.weight, norm.bias):
         return None
     if residual is not None and not (
         residual.shape == x.shape and kernels.is_dense(residual) and kernels.usable(residual)

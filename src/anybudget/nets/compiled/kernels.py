@@ -263,8 +263,8 @@ def expand_depthwise_backward(gradient: Tensor, x: Tensor, pair: Pair) -> PairGr
 class Frozen(NamedTuple):
     """A frozen inverted bottleneck of `C` channels without its depthwise kernel; all are contiguous.
 
-    `expand` is `[C, C_in]`, `shift` `[C]`, `project` `[C_out, C]`; `size` is one of `SIZES`, `stride` of
-    `STRIDES`, `act` RELU or RELU6.
+    `expand` is `[C, C_in]`, `shift` `[C]`, `project` `[C_out, C]`; `size` is one of `SIZES`, `stride` of `STRIDES`;
+    `act` is RELU, RELU6 or, where there is no backward, HARD_SWISH.
     """
 
     expand: Tensor

@@ -1,5 +1,5 @@
-/* A frozen inverted bottleneck: pointwise convolution, depthwise one with a kernel that is mixed anew each time, and
- * pointwise convolution, with activations after the first two.
+/* A frozen inverted bottleneck: pointwise convolution, depthwise one, which may be mixed anew each time, and pointwise
+ * convolution, with activations after the first two.
  *
  * What lies between is computed for LANES channels of a few images at a time and never written to memory, but for one
  * byte a number: whether the second activation lets a gradient pass. Only the depthwise kernel, its bias and the input
@@ -135,9 +135,9 @@ static struct frozen frozen_of(long height, long width, long inputs, long channe
     return (struct frozen){{from, to, (int)size, stride}, inputs, outputs, act, NULL, NULL, NULL, NULL, NULL};
 }
 
-/* x: [images, height, width, inputs]; out: [images, ceil(height / stride), ceil(width / stride), outputs]; act: RELU or
- * RELU6; size: 3, 5 or 7; stride: 1 or 2; passed: for `merged_backward`, [images, blocks of LANES channels, places of
- * the output, LANES], or NULL; room: `merged_room`; for the others see `struct frozen`. */
+/* x: [images, height, width, inputs]; out: [images, ceil(height / stride), ceil(width / stride), outputs]; act: RELU,
+ * RELU6 or, forward alone, HARD_SWISH; size: 3, 5 or 7; stride: 1 or 2; passed: for `merged_backward`, [images, blocks
+ * of LANES channels, places of the output, LANES], or NULL; room: `merged_room`; for the others see `struct frozen`. */
 void merged_forward(const float *x, const float *expand_by, const float *shift, const float *kernel, const float *bias,
                     const float *project, long images, long height, long width, long inputs, long channels,
                     long outputs, long size, long stride, int act, float *out, signed char *passed, float *room)
@@ -161,7 +161,8 @@ void merged_forward(const float *x, const float *expand_by, const float *shift, 
                 expand(seen, of.by.from, &by, size / 2, NULL, in.padded);
                 convolve(in.padded, &of.by, with.taps, load(with.bias), hidden, LANES, LANES);
                 if (act == RELU) activated(hidden, results, RELU, own);
-                else activated(hidden, results, RELU6, own);
+                else if (act == RELU6) activated(hidden, results, RELU6, own);
+                else activated(hidden, results, HARD_SWISH, NULL);
             }
             contract(in.packed, with.project, some * results, vectors(outputs), in.whole);
         }
