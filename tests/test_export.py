@@ -23,13 +23,19 @@ from torch import nn
 import anybudget
 from anybudget.errors import RunError
 from anybudget.export.checking import Reference, require_equal
+from anybudget.export.forms import Wanted
 from anybudget.export.onnx_model import to_onnx
 from anybudget.export.preprocessing import WithPreprocessing
 from anybudget.export.subject import Subject, interval
+from anybudget.nets import build_network
 from anybudget.recipe import load_recipe
+from anybudget.runs.finding import find_architecture
 from anybudget.runs.run import Run
+from anybudget.runs.trained import describe_zoo
 from anybudget.storage.files import write_together
 from anybudget.storage.records import Checked, Export
+from anybudget.storage.run_folder import RunFolder
+from anybudget.zoo import ZOO, Images
 from conftest import RECIPE, call, write_images
 from exported import FACTS, network_of
 from test_documents_run import python_blocks
@@ -183,6 +189,39 @@ def test_inherited_weights_and_folders_without_their_run(
     code, _, error = call(capsys, "export", alone, "--to", "int8")
     assert code == 2
     assert "give the run" in error
+
+
+def test_networks_of_the_zoo_and_of_the_race(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = run / "retrain" / retrained(run)
+    folder, images = RunFolder(run), Images(1, 32, 3)
+    network = build_network(ZOO["mobilenetv2"].specs(images)).eval()
+    folder.save_weights("zoo/mobilenetv2/weights.safetensors", network)
+    folder.write_json("zoo/mobilenetv2/network.json", describe_zoo("mobilenetv2", images))
+    shutil.copy(kept / "data.json", run / "zoo" / "mobilenetv2")
+    folder.write_json("zoo/mobilenetv2/result.json", {"costs": {"macs": 3}})
+    shutil.copytree(kept, run / "race" / kept.name)
+    folder.write_json(f"race/{kept.name}/result.json", {"costs": {"macs": 3}})
+    for number, part in enumerate(("zoo/mobilenetv2", f"race/{kept.name}")):
+        out = tmp_path / str(number)
+        code, _, error = call(capsys, "export", run / part, "--to", "torch", "--out", out)
+        assert code == 0, error
+        record = Export.model_validate(json.loads((out / "export.json").read_text()))
+        assert record.test is not None
+        assert record.test.images == 36
+        assert record.weights == ("raced" if number else "retrained")
+    loaded = anybudget.load(tmp_path / "0" / "network.safetensors")
+    x = torch.rand(2, 1, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(x), network(x))
+    assert "mobilenetv2, a published network" in (tmp_path / "0" / "README.md").read_text()
+
+
+def test_it_is_exported_from_python(run: Path, tmp_path: Path) -> None:
+    opened = Run.open(run)
+    architecture = find_architecture(opened.context, retrained(run))
+    folder, record = opened.export(architecture, Wanted(("torch",)), tmp_path / "out")
+    assert folder == tmp_path / "out"
+    assert set(record.forms["torch"].files) == {"network.py", "network.safetensors"}
 
 
 def test_forms_are_kept_while_the_weights_are_the_same(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

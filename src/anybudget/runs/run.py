@@ -13,12 +13,14 @@ from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.data import DataSource
 from anybudget.evaluation.evaluator import Evaluator
+from anybudget.export.forms import Wanted
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet
 from anybudget.recipe import Recipe
 from anybudget.report import write_report
 from anybudget.runs.checks import check_recipe
 from anybudget.runs.context import EngineFactory, RunContext
+from anybudget.runs.exporting import export_network
 from anybudget.runs.instant import instant_generator
 from anybudget.runs.opening import create_run, open_run
 from anybudget.runs.rivals import Question
@@ -29,7 +31,7 @@ from anybudget.search.base import Candidate, Strategy
 from anybudget.search.instant import Proposal
 from anybudget.settings import Settings
 from anybudget.spaces import SearchSpace
-from anybudget.storage.records import MeasuredLatency, Worth
+from anybudget.storage.records import Export, MeasuredLatency, Worth
 from anybudget.storage.run_folder import RunFolder
 from anybudget.worth.health import HealthSettings
 
@@ -212,6 +214,12 @@ class Run:
     def train_zoo(self, names: Sequence[str], *, epochs: int | None = None) -> list[dict[str, Any]]:
         """See `stages.zoo.train_zoo`."""
         return zoo.train_zoo(self.context, names, epochs=epochs)
+
+    def export(
+        self, architecture: Architecture, wanted: Wanted, out: Path | None = None, *, inherited: bool = False
+    ) -> tuple[Path, Export]:
+        """See `exporting.export_network`."""
+        return export_network(self.context, architecture, wanted, out, inherited=inherited)
 
     def measure_answers(self) -> list[MeasuredLatency]:
         """See `stages.latency.measure_answers`."""
