@@ -142,7 +142,7 @@ def test_a_profile_that_is_stopped_ends_its_process(tmp_path: Path) -> None:
             yield self  # type: ignore[misc]
 
         def advance(self, steps: int = 1, figure: str = "") -> None:
-            if not figure and steps > 1:
+            if not figure and steps > 1:  # a round of the first process is done
                 raise Stopped(2)
 
     with pytest.raises(Stopped):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,17 +60,15 @@ class Blocks:
             shape = self._after(block)
         return found
 
-    def prepare(self, blocks: Iterable[Block], each: Callable[[], object] = lambda: None) -> None:
-        """Prepare blocks; `each` is called after each that was not before."""
-        for block in blocks:
-            if block not in self._prepared:
-                self._prepared[block] = self.runtime.prepare(self._module(block.spec), block.shape)
-                each()
+    def prepare(self, block: Block) -> bytes:
+        """A block as the runtime runs it."""
+        if block not in self._prepared:
+            self._prepared[block] = self.runtime.prepare(self._module(block.spec), block.shape)
+        return self._prepared[block]
 
     def block(self, block: Block) -> Model:
         """One block as a model."""
-        self.prepare([block])
-        return self._prepared[block], block.shape
+        return self.prepare(block), block.shape
 
     def network(self, architecture: Architecture, precision: Precision = "fp32") -> Model:
         """A network as a model of this precision.
@@ -78,9 +76,8 @@ class Blocks:
         Raises:
             ConfigError: the runtime has no networks of this precision.
         """
-        blocks, shape = self.of(architecture), self.space.input_shape
-        self.prepare(blocks)
-        model = self.runtime.join([self._prepared[block] for block in blocks])
+        shape = self.space.input_shape
+        model = self.runtime.join([self.prepare(block) for block in self.of(architecture)])
         return (self.runtime.quantise(model, shape) if precision == "int8" else model), shape
 
     def module(self, block: Block) -> nn.Module:

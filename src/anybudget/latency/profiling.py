@@ -44,6 +44,9 @@ FEWEST = 30
 """Networks that a space has to have."""
 
 _FEWEST = Rounds(3, 2, 2)
+_EXPORT = 500
+"""About as many visits as preparing a block takes, for the progress."""
+
 _PROBE = -1
 """The number of the probe among the networks of a process."""
 
@@ -77,6 +80,17 @@ class _Part:
 
     def __len__(self) -> int:
         return len(self.blocks) + len(self.networks)
+
+
+class _Visits:
+    """Progress of measuring by a plan, in visits of the full one."""
+
+    def __init__(self, task: Task, plan: Rounds) -> None:
+        self._task, self._share = task, Rounds().visits / plan.visits
+
+    def advance(self, steps: int = 1, figure: str = "") -> None:
+        """See `Task.advance`."""
+        self._task.advance(round(steps * self._share), figure)
 
 
 class Profiler:
@@ -131,14 +145,32 @@ class Profiler:
         parts += [_Part(table)] if table else []
         with stop_requests() as request:
             self.journal.request = request
-            plan = self._plan(parts)
-            steps = sum(len(part) for part in parts) * (plan.visits + 1)
+            blocks = self._needed(parts)
+            steps = len(blocks) * _EXPORT + sum(map(len, parts)) * Rounds().visits
             with progress.task(f"profile {self.runtime.name}", steps) as task:
+                self._prepare(blocks, task)
+                plan = self._plan(parts)
                 found = [self._measured(number, part, plan, task) for number, part in enumerate(parts)]
         self._say_busy(found)
         prior = self._prior(table, found[-1]) if table else None
         profile = self._fitted(prior, (fitted, found[0]), list(zip(halves, found[1:3], strict=True)), found)
         return profile.model_copy(update={"seconds": round(time.time() - started, 1)})
+
+    def _needed(self, parts: Sequence[_Part]) -> list[Block]:
+        """The distinct blocks of what has not been measured yet."""
+        waiting = [part for number, part in enumerate(parts) if (number, _PROBE) not in self.journal.entries]
+        if not waiting:
+            return []
+        networks = [self.probe, *(network for part in waiting for network in part.networks)]
+        blocks = [block for network in networks for block in self.blocks.of(network)]
+        return list(dict.fromkeys([*blocks, *(block for part in waiting for block in part.blocks)]))
+
+    def _prepare(self, blocks: Sequence[Block], task: Task) -> None:
+        """Have the runtime prepare blocks, one by one."""
+        for block in blocks:
+            self.blocks.prepare(block)
+            task.advance(_EXPORT, "preparing blocks")
+            self.journal.stop_if_asked()
 
     def _networks(self) -> tuple[Architecture, ...]:
         """Distinct networks, spread over all multiply-adds, in random order."""
@@ -201,12 +233,12 @@ class Profiler:
         if (number, _PROBE) not in known:
             models = self._models(part, task)
             job = Job(self.runtime, self._conditions, models, self._network(self.probe), plan)
-            found = self._measure(job, task)
+            found = self._measure(job, _Visits(task, plan))
             rows = [((number, index), asdict(times)) for index, times in enumerate(found.times)]
             self.journal.add([*rows, ((number, _PROBE), {"ms": found.probe_ms, "calm": found.calm, "load": load()})])
             self.journal.stop_if_asked()
         else:
-            task.advance(len(part) * (plan.visits + 1))
+            task.advance(len(part) * Rounds().visits)
         times = [Times(**known[number, index]) for index in range(len(part))]
         return Measured(times, known[number, _PROBE]["ms"], known[number, _PROBE]["calm"])
 
@@ -218,7 +250,7 @@ class Profiler:
         ]
         for make in makers:
             found.append(make())
-            task.advance(figure="preparing")
+            task.advance(0, "preparing networks")
             self.journal.stop_if_asked()
         return found
 
