@@ -19,9 +19,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from anybudget.architecture import Architecture
 from anybudget.generator.free_distribution import FreeDistribution
-from anybudget.generator.joint import DRAWS
+from anybudget.generator.joint import DRAWS, PATHS, drawn_path
 from anybudget.generator.joint_settings import DrawName
 from anybudget.generator.training import MixtureLoss
 from anybudget.nets import Supernet, build_supernet
@@ -33,39 +32,33 @@ from anybudget.search.joint import JointStrategy
 from measure import machine, peak_bytes, seconds
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "small"
+Draws = torch.Generator
 JOINT = ("darts", "gdas", "fbnet", "setn")
 SPACES = "unified,mbconv,nas-bench-201"
 
 
-def probabilities(logits: Tensor, draw: DrawName, draws: torch.Generator) -> Tensor:
+def probabilities(logits: Tensor, draw: DrawName, draws: Draws) -> Tensor:
     return DRAWS[draw](logits.log_softmax(-1), 1.0, draws)
 
 
-def weights_step(net: Supernet, images: Tensor, labels: Tensor, path: Tensor) -> None:
-    """Forward and backward of the weights."""
+def weights_step(net: Supernet, draw: DrawName, logits: Tensor, images: Tensor, labels: Tensor, draws: Draws) -> None:
+    """Forward and backward of the weights, as joint training and that of a supernet have it."""
+    drawn = probabilities(logits, draw, draws)
     net.zero_grad(set_to_none=True)
-    F.cross_entropy(net(images, path), labels).backward()
+    F.cross_entropy(net(images, drawn_path(net.space, drawn) if draw in PATHS else drawn), labels).backward()
 
 
-def joint_step(
-    net: Supernet, name: str, logits: Tensor, images: Tensor, labels: Tensor, draws: torch.Generator
-) -> None:
+def joint_step(net: Supernet, name: str, logits: Tensor, images: Tensor, labels: Tensor, draws: Draws) -> None:
     """Both halves of a step."""
     kind, leaf = cast(type[JointStrategy], STRATEGIES[name]), logits.clone().requires_grad_()
     with without_gradients(net):
         loss = F.cross_entropy(net(images, probabilities(leaf, kind.for_architecture, draws)), labels)
-    loss.backward()
-    weights_step(net, images, labels, probabilities(logits, kind.for_weights, draws))
+    if loss.requires_grad:
+        loss.backward()
+    weights_step(net, kind.for_weights, logits, images, labels, draws)
 
 
-def path_step(net: Supernet, logits: Tensor, images: Tensor, labels: Tensor, draws: torch.Generator) -> None:
-    """The weights alone, by a path drawn uniformly."""
-    choices = probabilities(logits, "uniform-path", draws).argmax(-1).tolist()
-    net.zero_grad(set_to_none=True)
-    F.cross_entropy(net(images, Architecture(net.space.name, tuple(choices))), labels).backward()
-
-
-def generator_step(loss: MixtureLoss, logits: Tensor, images: Tensor, labels: Tensor, draws: torch.Generator) -> None:
+def generator_step(loss: MixtureLoss, logits: Tensor, images: Tensor, labels: Tensor, draws: Draws) -> None:
     """The frozen mixture of a relaxed sample, down to the logits."""
     loss(images, labels, probabilities(logits.clone().requires_grad_(), "gumbel", draws)).backward()
 
@@ -82,7 +75,7 @@ def measured(name: str, batch: int, rounds: int) -> list[tuple[str, float, float
     images = torch.randn(batch, *space.input_shape).contiguous(memory_format=torch.channels_last)
     given = (logits, images, torch.randint(space.classes, (batch,)), draws)
     works: dict[str, Callable[[], None]] = {
-        "path": partial(path_step, net, *given),
+        "path": partial(weights_step, net, "uniform-path", *given),
         "generator": partial(generator_step, loss, *given),
         **{kind: partial(joint_step, net, kind, *given) for kind in JOINT},
     }

@@ -42,6 +42,7 @@ from conftest import small_channels, small_mbconv, tiny_macro
 NAMES = ("darts", "gdas", "fbnet", "setn")
 TRAIN = 84
 """Training images of the fixture `data`."""
+TINY_CELLS = NASBench201Settings(input_size=8, input_channels=1, classes=3, width=4, cells=1, stages=2)
 every_strategy = pytest.mark.parametrize("name", NAMES)
 
 
@@ -306,6 +307,31 @@ def test_weights_off_the_path_stay_as_they_are(name: str, data: DataSplits) -> N
     assert 0 < sum(map(sum, moved)) <= 4 < len(moved)
 
 
+@pytest.mark.parametrize(
+    ("space", "nothing"),
+    [
+        (NASBench201Space(TINY_CELLS), "none"),
+        (UnifiedSpace(tiny_macro(stages=stages((4, 2, 1)), skip_layers=True)), "skip"),
+    ],
+    ids=["no connections", "all layers skipped"],
+)
+def test_a_path_on_which_nothing_was_chosen_moves_no_distribution(
+    space: SearchSpace, nothing: str, data: DataSplits
+) -> None:
+    torch.manual_seed(0)
+    net, model = build_supernet(space), FreeDistribution(space)
+    with torch.no_grad():
+        for row, decision in zip(model.logits, space.decisions, strict=True):
+            for index, operations in enumerate(decision.choices):
+                if {decision.operations[operation] for operation in operations} == {nothing}:
+                    row[index] = 1000.0
+    before = model.logits.detach().clone()
+    settings = GumbelSettings(epochs=1, batch_size=12, architecture_weight_decay=0.0)
+    train_jointly(net, model, data, Method("gdas", "gumbel-path", "gumbel-path", settings))
+    assert before.max() == 1000
+    assert torch.equal(model.logits, before)
+
+
 # Images.
 
 
@@ -387,9 +413,6 @@ def test_stopped_and_resumed_it_ends_the_same(name: str, make: Callable[[], Sear
     assert whole[1].abs().max() > 0
     for key, value in whole[0].items():
         assert torch.equal(value, resumed[0][key]), key
-
-
-TINY_CELLS = NASBench201Settings(input_size=8, input_channels=1, classes=3, width=4, cells=1, stages=2)
 
 
 # Settings and faults.
