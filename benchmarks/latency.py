@@ -35,6 +35,8 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 SPACES = {"demo": "demo.toml", "mbconv": "small/mbconv.toml", "nas-bench-macro": "small/nas-bench-macro.toml"}
 TOGETHER = 10
 LOWEST, HIGHEST = 0.2, 0.8
+LEAST_USE = 0.98
+"""The least share of a limit that an answer uses, where any network does; a recipe's search.min_use."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,12 @@ def promises(
 
 
 def search(space: SearchSpace, cost: LatencyCost, limit: float, rng: np.random.Generator) -> Architecture:
-    """The best network within a limit by scores that are drawn, and rise with multiply-adds."""
+    """The best network within a limit, of those that use it, by scores that are drawn and rise with multiply-adds."""
     macs = build_costs(space, ["macs"])["macs"].terms
     scale = float(np.mean([row.std() for row in macs.unary])) or 1.0
     scores = [rng.standard_normal(len(row)) + (row - row.mean()) / scale for row in macs.unary]
-    decoder = Decoder({cost.name: cost.terms}, BudgetSet((Budget(cost.name, limit),)))
+    floors = {cost.name: LEAST_USE * limit}
+    decoder = Decoder({cost.name: cost.terms}, BudgetSet((Budget(cost.name, limit),)), floors)
     return space.simplified(Architecture(space.name, decoder.decode(scores)[0].choices))
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from anybudget.data import ImageSet, Split
 from anybudget.errors import RunError
 from anybudget.export.onnx_file import INPUT, answers_of, describe, feed_of, session_of
-from anybudget.export.onnx_model import EXTRA
+from anybudget.export.quantisation import static_int8
 from anybudget.export.subject import Subject, interval
 from anybudget.export.timing import quiet_ms
-from anybudget.runtime.optional import optional
 from anybudget.runtime.progress import Task
 from anybudget.storage.records import Quantised
 
@@ -45,40 +40,11 @@ def quantise(model: onnx.ModelProto, subject: Subject, calibration: ImageSet, *,
     Raises:
         ConfigError: onnxruntime is not installed.
     """
-    import onnx
-
-    quantisation: Any = optional("onnxruntime.quantization", "--to int8", EXTRA)
-
-    class Reader(quantisation.CalibrationDataReader):  # type: ignore[misc]
-        """The calibration images, some at a time."""
-
-        def __init__(self) -> None:
-            self._parts = iter(calibration.images.split(_BATCH))
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            """The next feed; None at the end."""
-            part = next(self._parts, None)
-            if part is None:
-                return None
-            return {INPUT: feed_of(subject, part, with_preprocessing=with_preprocessing)}
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)  # the quantiser changes what it is given
-    # What it would ask to be done before: shapes and folding, which have been.
-    copied.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        quantisation.quantize_static(
-            copied,
-            path,
-            Reader(),
-            quant_format=quantisation.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=quantisation.QuantType.QUInt8,
-            weight_type=quantisation.QuantType.QInt8,
-            calibrate_method=quantisation.CalibrationMethod.MinMax,
-        )
-        found = onnx.load(path)
+    feeds = (
+        {INPUT: feed_of(subject, part, with_preprocessing=with_preprocessing)}
+        for part in calibration.images.split(_BATCH)
+    )
+    found = static_int8(model, feeds)
     describe(found, subject, with_preprocessing=with_preprocessing)
     content: bytes = found.SerializeToString()
     return content

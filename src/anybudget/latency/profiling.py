@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,10 +112,10 @@ class Profiler:
         space: SearchSpace,
         settings: ProfileSettings,
         journal: Path,
-        measure: Callable[[Job, Task], Measured] = measure_fresh,
+        measure: Callable[[Job, Task], Measured] | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        self.space, self.settings, self._measure = space, settings, measure
+        self.space, self.settings, self._measure = space, settings, measure or measure_fresh
         self.runtime: Runtime = runtime or RUNTIMES[settings.runtime]()
         self.runtime.check(settings.device)
         self.blocks = Blocks(space, self.runtime)
@@ -337,8 +336,3 @@ def profile_space(space: SearchSpace, settings: ProfileSettings, out: Path, prog
 def text_of(profile: LatencyProfile) -> str:
     """A profile as the text of its file."""
     return profile.model_dump_json(indent=1) + "\n"
-
-
-def settings_of(values: Mapping[str, Any]) -> ProfileSettings:
-    """Settings from those that were given, the defaults for the others."""
-    return ProfileSettings(**{name: value for name, value in values.items() if value is not None})
