@@ -17,6 +17,7 @@ from anybudget.decoding.reachability import extremes
 from anybudget.errors import TrainingError
 from anybudget.generator.network import gumbel_softmax
 from anybudget.generator.settings import DistributionSchedule
+from anybudget.nets.compiled.kernels import kernels_allowed
 from anybudget.nets.synchronised import synchronised
 from anybudget.runtime.accounting import Spending
 from anybudget.runtime.distributed import Processes
@@ -218,7 +219,8 @@ def mixture_macs(loss: Loss, images: Tensor, labels: Tensor, probabilities: Tens
 
     What is done once a batch, such as adding up kernels, is shared out; norms and activations do not count.
     """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # PyTorch's operators alone: what the compiled ones compute is not seen by its counter.
+    with kernels_allowed(False), FlopCounterMode(display=False) as counter, torch.no_grad():
         loss(images, labels, probabilities.detach())
     return float(counter.get_total_flops()) / 2 / len(images)
 
