@@ -26,8 +26,8 @@ test-lowest: ## some tests with the lowest versions of constraints-lowest.txt, i
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . hypothesis pytest
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow" $(LOWEST)
 
-test-train: $(TRAIN_READY)  ## the tests that need timm, in an environment of its own with timm and torchvision; 6 GB
-	OMP_NUM_THREADS=1 $(TRAIN)/bin/python -m pytest --numprocesses 2 -m timm
+test-train: $(TRAIN_READY)  ## the tests that need timm, torchvision or pycocotools, in an environment of its own; 6 GB
+	OMP_NUM_THREADS=1 $(TRAIN)/bin/python -m pytest --numprocesses 2 -m "timm or detect"
 
 test-all: $(READY)  ## all tests, whole benchmark tables included where they lie in ../shared/data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
@@ -78,5 +78,5 @@ $(TRAIN_READY): pyproject.toml constraints.txt constraints-train.txt
 	$(PYTHON) -m venv $(TRAIN)
 	grep -v '^torch==' constraints.txt > $(TRAIN)/constraints.txt
 	$(TRAIN)/bin/python -m pip install --quiet --constraint $(TRAIN)/constraints.txt --constraint constraints-train.txt \
-		--editable '.[ray,train]' hypothesis pytest pytest-xdist
+		--editable '.[ray,detect]' hypothesis pytest pytest-xdist
 	touch $(TRAIN_READY)

@@ -15,6 +15,7 @@ import typer
 
 from anybudget.cli.bench import bench
 from anybudget.cli.data import data as data_app
+from anybudget.cli.detecting import detect
 from anybudget.cli.doctor import doctor
 from anybudget.cli.export import export
 from anybudget.cli.instant import ANSWERS, answer_instantly, judging
@@ -365,6 +366,7 @@ app.command()(estimate)
 app.command()(profile)
 app.command()(latency)
 app.command()(export)
+app.command()(detect)
 app.command()(doctor)
 app.command()(bench)
 app.command()(zoo)

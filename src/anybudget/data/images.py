@@ -216,6 +216,19 @@ def upright(file: ImageFile, target: Target, needed_side: int | None) -> Image.I
         return to_mode(ImageOps.exif_transpose(opened), target)
 
 
+def as_stored(file: ImageFile, target: Target, size: tuple[int, int]) -> Image.Image:
+    """An image with all its pixels, mode "L" or "RGB", of which width and height are known.
+
+    It is turned upright by its EXIF orientation only where it has another size without: those who draw boxes into an
+    image may have seen it either way.
+
+    Raises:
+        UndecodableError: it cannot be decoded.
+    """
+    with _decoding(file, None) as opened:
+        return to_mode(opened if opened.size == size else ImageOps.exif_transpose(opened), target)
+
+
 def values_of(file: ImageFile) -> Range:
     """The lowest and the highest grey value of an image of more than 8 bits.
 

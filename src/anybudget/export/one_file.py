@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from anybudget.data import DataFacts
 from anybudget.errors import DataError, RunError, reason
@@ -56,6 +57,29 @@ def load_file(path: str | Path, rebuild: Rebuild = specs_of) -> ImageNetwork:
         {'Coat': 0.93, 'Shirt': 0.05, ...}
     """
     path = Path(path)
+    record, tensors = _read(path)
+    try:
+        facts = DataFacts.from_dict(record.data, str(path))
+    except DataError as error:
+        raise RunError(f"{error}; {AGAIN}") from None
+    specs = rebuild(record.network, str(path), AGAIN)
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        network = build_network(specs)
+    fill(network, restored_weights(tensors, network, specs), str(path), AGAIN, described_by="its metadata")
+    return ImageNetwork(channels_last(network).eval(), specs, facts)
+
+
+def described_file(path: Path) -> Export:
+    """What a file says of its network.
+
+    Raises:
+        RunError: see `load_file`.
+    """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Export, dict[str, Tensor]]:
+    """The description and the tensors of a file."""
     try:
         with safe_open(path, "pt") as file:
             described = (file.metadata() or {}).get(FORMAT)
@@ -66,16 +90,7 @@ def load_file(path: str | Path, rebuild: Rebuild = specs_of) -> ImageNetwork:
         raise RunError(f"{path}: damaged or not safetensors: {reason(error)}; {AGAIN}") from None
     if described is None:
         raise RunError(f"{path}: weights without a description of their network; {AGAIN}")
-    record = _record(described, path)
-    try:
-        facts = DataFacts.from_dict(record.data, str(path))
-    except DataError as error:
-        raise RunError(f"{error}; {AGAIN}") from None
-    specs = rebuild(record.network, str(path), AGAIN)
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
-        network = build_network(specs)
-    fill(network, restored_weights(tensors, network, specs), str(path), AGAIN, described_by="its metadata")
-    return ImageNetwork(channels_last(network).eval(), specs, facts)
+    return _record(described, path), tensors
 
 
 def _record(described: str, path: Path) -> Export:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from anybudget.costs import CostModel
 from anybudget.data.sources import READING_KEYS
@@ -17,7 +17,10 @@ from anybudget.recipe.assembly import TABLES, recipe_type, registered_settings
 from anybudget.recipe.costs import place_files, with_whole_names
 from anybudget.recipe.problems import problems
 from anybudget.recipe.sections import Recipe
+from anybudget.settings import Settings
 from anybudget.storage.toml import read_toml, read_value
+
+S = TypeVar("S", bound=Settings)
 
 RUNTIME_KEYS = ("threads", "device", "devices", "nodes", "deterministic", "checkpoint_seconds", "logger")
 """Keys that say how a run is carried out, not what it does: it may be resumed under others."""
@@ -124,6 +127,30 @@ def parse_recipe(data: Mapping[str, Any], source: str) -> Recipe:
     if contradictions:
         raise ConfigError(f"{source}: {'; '.join(contradictions)}")
     return recipe
+
+
+def overridden(settings: S, table: str, overrides: Sequence[str]) -> S:
+    """The settings of one table with `key=value` overrides of it, such as `detect.epochs=3`, checked as a recipe's are.
+
+    Raises:
+        ConfigError: an override is of another table, a key is unknown, or a value is wrong; names the key.
+    """
+    data: dict[str, Any] = {table: settings.model_dump(mode="json")}
+    kind: type[BaseModel] = create_model("Table", __base__=Settings, **{table: (type(settings), ...)})  # type: ignore[call-overload]
+    for override in overrides:
+        if override.partition(".")[0].strip() != table:
+            raise ConfigError(
+                f"--set {shown(override)}: [{table}] alone can be changed here, such as {table}.KEY=VALUE"
+            )
+        _apply(data, override)
+    try:
+        found: S = getattr(kind.model_validate(data), table)
+    except ValidationError as error:
+        raise ConfigError(f"--set: {'; '.join(problems(error, kind))}") from None
+    wrong = list(found.problems(table))
+    if wrong:
+        raise ConfigError("; ".join(wrong))
+    return found
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

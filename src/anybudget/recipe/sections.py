@@ -28,6 +28,7 @@ from anybudget.spaces.blocks import ActivationName, underivable
 from anybudget.training import SAMPLERS
 from anybudget.training.distillation_settings import TeacherSettings
 from anybudget.training.settings import Schedule, SupernetSchedule
+from anybudget.transfer.settings import DetectSettings
 from anybudget.worth.settings import WorthSettings
 
 UNKNOWN_NAME = "unknown_name"
@@ -241,7 +242,7 @@ class Recipe(Settings):
         (0, 729)
     """
 
-    UNSAID: ClassVar[frozenset[str]] = frozenset({"deterministic", "logger"})
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"deterministic", "logger", "detect"})
 
     name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -261,6 +262,7 @@ class Recipe(Settings):
     search: SearchSection
     retrain: RetrainSection
     worth: WorthSettings = WorthSettings()
+    detect: DetectSettings = DetectSettings()
 
     def build_space(self) -> SearchSpace:
         """The search space of `[space]`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +38,7 @@ from anybudget.storage.records import (
     read_record,
     read_records,
 )
+from anybudget.storage.weights import digest_of
 
 RESULT = "result.json"
 
@@ -107,7 +107,7 @@ def export_folder(
         network=network,
         data=facts.to_dict(),
         weights="retrained",
-        digest=_digest(module),
+        digest=digest_of(module),
         costs={} if result is None else result.costs,
         epochs=None if result is None else result.epochs,
         test=None if result is None else _tested(result),
@@ -180,7 +180,7 @@ def _record(run: RunContext, network: Described, facts: DataFacts, module: nn.Mo
         network=network,
         data=facts.to_dict(),
         weights="retrained",
-        digest=_digest(module),
+        digest=digest_of(module),
         images=dict(zip(splits, map(len, (data.train, data.validation, data.test())), strict=True)),
         budgets=_budgets(run, network),
         costs={},
@@ -234,11 +234,3 @@ def _contiguous(module: nn.Module) -> nn.Sequential:
     """A network whose weights lie as those of a file do: what computes is then what others compute."""
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return cast(nn.Sequential, module)
-
-
-def _digest(module: nn.Module) -> str:
-    """The SHA-256 of all weights and statistics, in hexadecimal."""
-    found = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()

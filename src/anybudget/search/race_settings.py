@@ -14,7 +14,7 @@ from anybudget.training.settings import Schedule
 Better = Literal["loss", "metric"]
 """By what networks are compared: the validation loss, or `Metrics.rank`."""
 
-UNUSED = ("epochs", "warmup_epochs", "annealing", "decay_rate", "decay_epochs")
+UNUSED = ("epochs", "warmup_epochs", "annealing", "decay_rate", "decay_epochs", "milestones")
 """What a race does not take from `[retrain]`."""
 
 Start = Literal["supernet", "scratch"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,14 @@ from anybudget.errors import RunError, reason, shown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+def digest_of(module: nn.Module) -> str:
+    """The SHA-256 of all weights and statistics, in hexadecimal."""
+    found = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def read_weights(path: Path, module: nn.Module, way_out: str, *, described_by: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from anybudget.training.optimiser_settings import OptimiserSettings
 from anybudget.training.settings import Schedule
+
+MILESTONES = (2 / 3, 11 / 12)
+"""Where the learning rate falls by steps, unless epochs are given: after 8 and 11 of 12 epochs."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ class Annealing:
         """
         return self.factor(step, lambda _progress: float(rate ** math.floor(step / every)))
 
+    def steps_at(self, step: int, rate: float, milestones: Sequence[int]) -> float:
+        """What the learning rate is multiplied by if it falls by the factor `rate` at each of these steps."""
+        return self.factor(step, lambda _progress: float(rate ** sum(step >= milestone for milestone in milestones)))
+
     def constant(self, step: int) -> float:
         """What the learning rate is multiplied by if it stays after the warm-up."""
         return self.factor(step, lambda _progress: 1.0)
@@ -62,12 +70,20 @@ def rate_factor(schedule: Schedule, steps_per_epoch: int) -> Callable[[int], flo
         >>> [rate_factor(schedule, 10)(step) for step in (0, 29, 30, 60)]
         [1.0, 1.0, 0.5, 0.25]
     """
-    annealing = Annealing.of(schedule, steps_per_epoch)
-    every = schedule.decay_epochs * steps_per_epoch
+    return fall_of(schedule, Annealing.of(schedule, steps_per_epoch), steps_per_epoch)
+
+
+def fall_of(settings: OptimiserSettings, annealing: Annealing, steps_per_epoch: int) -> Callable[[int], float]:
+    """What the learning rate is multiplied by in a step of a training of this length; see `rate_factor`."""
+    every = settings.decay_epochs * steps_per_epoch
+    milestones = [epoch * steps_per_epoch for epoch in settings.milestones] or [
+        round(share * annealing.steps) for share in MILESTONES
+    ]
     falls: dict[str, Callable[[int], float]] = {
         "cosine": annealing.cosine,
         "linear": annealing.linear,
-        "exponential": lambda step: annealing.exponential(step, schedule.decay_rate, every),
+        "exponential": lambda step: annealing.exponential(step, settings.decay_rate, every),
+        "steps": lambda step: annealing.steps_at(step, settings.decay_rate, milestones),
         "constant": annealing.constant,
     }
-    return falls[schedule.annealing]
+    return falls[settings.annealing]

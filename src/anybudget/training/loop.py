@@ -143,7 +143,7 @@ class EpochLoop:
         row: Callable[[int, Mapping[str, float]], Row],
         finished: Callable[[], bool] = lambda: False,
         *,
-        loss: str = "loss",
+        loss: str | None = "loss",
     ) -> None:
         """Train to the end, from the checkpoint where there is one.
 
@@ -155,7 +155,7 @@ class EpochLoop:
             step: trains on one batch.
             row: the metrics of an epoch, from its number and the sums of its steps (`steps` is among them).
             finished: asked after each step whether to end before the last epoch.
-            loss: which metric of a row is the mean cross-entropy in nats.
+            loss: which metric of a row is the mean cross-entropy in nats; None if none is, and nothing can be guessed.
 
         Raises:
             TrainingError: the loss is not finite, and no rollback is left.
@@ -180,7 +180,8 @@ class EpochLoop:
                     log(self._end_epoch(row))
                 # What follows may be interrupted, too, and then begins with a finished training.
                 self._save()
-        self._compare_with_guessing(loss)
+        if loss is not None:
+            self._compare_with_guessing(loss)
         if self.context.processes.main and self.context.notices:
             say_if_long(self.name, self._rows)
 

@@ -7,10 +7,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from anybudget.settings import Images, Natural, NonNegative, Part, Rate, Settings
+from anybudget.settings import Count, Images, Natural, NonNegative, Part, Rate, Settings
 
-Fall = Literal["cosine", "linear", "exponential", "constant"]
+Fall = Literal["cosine", "linear", "exponential", "steps", "constant"]
 """How the learning rate falls after the warm-up."""
+
+
+_FALLS_WITH: dict[str, tuple[Fall, ...]] = {
+    "decay_rate": ("exponential", "steps"),
+    "decay_epochs": ("exponential",),
+    "milestones": ("steps",),
+}
+"""Keys that some ways of falling alone have."""
 
 
 class OptimiserSettings(Settings):
@@ -21,8 +29,9 @@ class OptimiserSettings(Settings):
     Weight decay reaches norms and biases unless `decay_norms` is false.
 
     The learning rate rises to `learning_rate` over `warmup_epochs`, then falls: along half a `cosine` or a `linear`
-    line to 0; `exponential`, by the factor `decay_rate` every `decay_epochs`, counted from the start; or it stays
-    `constant`. With a `reference_batch` it is multiplied by `batch_size / reference_batch`.
+    line to 0; `exponential`, by the factor `decay_rate` every `decay_epochs`, counted from the start; by `steps`, by
+    that factor after each of the epochs `milestones`, two thirds and eleven twelfths of all where none are given; or it
+    stays `constant`. With a `reference_batch` it is multiplied by `batch_size / reference_batch`.
 
     `clip_norm`, where it is not 0, is the greatest norm that the gradient of a step keeps.
 
@@ -37,6 +46,7 @@ class OptimiserSettings(Settings):
             "annealing",
             "decay_rate",
             "decay_epochs",
+            "milestones",
             "reference_batch",
             "clip_norm",
         }
@@ -54,6 +64,7 @@ class OptimiserSettings(Settings):
     annealing: Fall = "cosine"
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.97
     decay_epochs: Annotated[float, Field(gt=0, le=1e6)] = 3.0
+    milestones: list[Count] = Field(default=[])
     reference_batch: Natural = 0
     clip_norm: NonNegative = 0.0
 
@@ -81,9 +92,12 @@ class OptimiserSettings(Settings):
             )
         if self.epsilon and self.optimiser == "sgd":
             yield f"{table}.epsilon: SGD has none; leave it out, or take another {table}.optimiser"
-        changed = [name for name in ("decay_rate", "decay_epochs") if name in self.model_fields_set]
-        if changed and self.annealing != "exponential":
-            yield (
-                f"{table}.{changed[0]}: the learning rate falls {self.annealing!r} ({table}.annealing); leave it out, "
-                'or set annealing = "exponential"'
-            )
+        for name, kinds in _FALLS_WITH.items():
+            if name in self.model_fields_set and self.annealing not in kinds:
+                yield (
+                    f"{table}.{name}: the learning rate falls {self.annealing!r} ({table}.annealing); leave it out, "
+                    f'or set annealing = "{kinds[0]}"'
+                )
+                break
+        if self.milestones != sorted(set(self.milestones)):
+            yield f"{table}.milestones: {self.milestones} have to rise; list each epoch once, in order"

@@ -11,6 +11,7 @@ from anybudget.storage.records.bench import (
     StrategyWorth,
 )
 from anybudget.storage.records.curves import Curve, read_curve
+from anybudget.storage.records.detection import BoxAccuracy, ClassBoxes, Detected, FoundBox
 from anybudget.storage.records.export import (
     Checked,
     Described,
@@ -67,12 +68,15 @@ __all__ = [
     "BenchAnswers",
     "BenchRaced",
     "BlendFigures",
+    "BoxAccuracy",
     "Checked",
     "ClassAnswers",
+    "ClassBoxes",
     "Cloud",
     "Comparison",
     "Curve",
     "Described",
+    "Detected",
     "Equivalent",
     "Estimate",
     "Evaluated",
@@ -80,6 +84,7 @@ __all__ = [
     "Figure",
     "Form",
     "Found",
+    "FoundBox",
     "GeneratorSpent",
     "Health",
     "Interval",
