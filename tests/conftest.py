@@ -23,7 +23,7 @@ from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.recipe import load_recipe, resolved
 from anybudget.runs.run import Run
-from anybudget.runtime.optional import timm
+from anybudget.runtime.optional import optional, timm
 from anybudget.runtime.signals import Stopped
 from anybudget.spaces import (
     MBConvSettings,
@@ -75,6 +75,18 @@ def _timm_if_marked(request: pytest.FixtureRequest) -> None:
         return
     try:
         timm("optim", "this test")
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def _detection_if_marked(request: pytest.FixtureRequest) -> None:
+    """A test marked `detect` is skipped where torchvision or pycocotools cannot be imported, as above."""
+    if request.node.get_closest_marker("detect") is None:
+        return
+    try:
+        for module in ("torchvision.ops", "pycocotools.coco"):
+            optional(module, "this test", "anybudget[detect]")
     except ConfigError as error:
         pytest.skip(str(error))
 

@@ -139,9 +139,7 @@ def overridden(settings: S, table: str, overrides: Sequence[str]) -> S:
     kind: type[BaseModel] = create_model("Table", __base__=Settings, **{table: (type(settings), ...)})  # type: ignore[call-overload]
     for override in overrides:
         if override.partition(".")[0].strip() != table:
-            raise ConfigError(
-                f"--set {shown(override)}: [{table}] alone can be changed here, such as {table}.KEY=VALUE"
-            )
+            raise ConfigError(f"--set {shown(override)}: here [{table}] alone can be changed: {table}.KEY=VALUE")
         _apply(data, override)
     try:
         found: S = getattr(kind.model_validate(data), table)

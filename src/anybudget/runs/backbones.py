@@ -85,8 +85,8 @@ def backbone_of_run(run: RunContext, architecture: Architecture, weights: Weight
     there = {kind: folder for kind, folder in folders.items() if (folder / NETWORK).is_file()}
     if weights == "inherited":
         return _inherited(run, architecture)
-    own = weights == "retrained" or weights == "raced"
-    kept = there.get(weights) if own else next(iter(there.values()), None)
+    wanted = [weights] if weights in OWN else list(there)
+    kept = next((there[kind] for kind in there if kind in wanted), None)
     if kept is not None:
         return backbone_of_folder(kept, "random" if weights == "random" else None)
     if weights == "random":

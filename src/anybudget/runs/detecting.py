@@ -169,6 +169,7 @@ def predict(path: Path, image: Path, least: float) -> tuple[list[FoundBox], Imag
     detector, record = load_detector(path)
     facts, settings = DataFacts.from_dict(record.facts, str(path / RESULT)), record.settings
     reading = Reading(facts, settings["size"], settings["longest"])
+    detector.score_thresh = least  # type: ignore[assignment]  # torchvision's own is 0.05
     stored = opened(image, Target(facts.preparation.channels, None, facts.preparation.value_range))
     found = find(detector, *reading.scaled(stored))
     names = record.class_names

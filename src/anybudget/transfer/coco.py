@@ -120,17 +120,17 @@ def _images(listed: _File, folder: Path | None, dropped: list[str]) -> list[Boxe
             root / image["file_name"],
             image["file_name"],
             (image["width"], image["height"]),
-            [_listed(path, image["file_name"], found, labels) for found in listed.annotations[number]],
+            [_listed(image["file_name"], found, labels) for found in listed.annotations[number]],
             dropped,
         )
         for number, image in listed.images.items()
     ]
 
 
-def _listed(path: Path, name: str, annotation: Mapping[str, Any], labels: Mapping[int, int]) -> Listed:
+def _listed(name: str, annotation: Mapping[str, Any], labels: Mapping[int, int]) -> Listed:
     left, top, width, height = map(float, annotation["bbox"])
     label, crowd = labels[annotation["category_id"]], bool(annotation.get("iscrowd", 0))
-    named = f"{path}: {name}: annotation {annotation.get('id', '')}"
+    named = f"{name}: annotation {annotation.get('id', '')}".rstrip()
     return Listed((left, top, left + width, top + height), label, named, crowd)
 
 

@@ -18,9 +18,9 @@ class DetectSettings(OptimiserSettings):
 
     An image is scaled until its shorter side has `size` pixels, or its longer one `longest`, if that is less. The
     pyramid stands on the last `maps` feature maps of the network; it and the heads have `width` channels. `norms` says
-    by what the network's batch norms normalise in training: by their statistics, which stay "fixed", or by the "batch"; "auto"
-    takes the former for trained weights and the latter for random ones, which have no statistics. With `flip` every
-    second training image on average is mirrored. Where the data have no list of validation images, the share
+    by what the network's batch norms normalise in training: by their statistics, which stay "fixed", or by the "batch";
+    "auto" takes the former for trained weights and the latter for random ones, which have no statistics. With `flip`
+    every second training image on average is mirrored. Where the data have no list of validation images, the share
     `validation_fraction` of the training images is drawn for it. `rollbacks` is that of `[retrain]`.
 
     Source: SGNAS §4.4 (12 epochs, 0.01 at a batch of 16, divided by 10 after 8 and 11). The gradient's greatest norm is

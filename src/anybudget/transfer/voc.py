@@ -141,7 +141,7 @@ def open_voc(path: Path, fraction: float, seed: int) -> BoxData:
     }
     names = sorted({name for found in read.values() for one in found for name, _, _ in one.objects})
     dropped: list[str] = []
-    splits = {split: [_boxed(path, one, names, dropped) for one in found] for split, found in read.items()}
+    splits = {split: [_boxed(one, names, dropped) for one in found] for split, found in read.items()}
     if len(splits) == 1:
         splits = drawn(splits["train"], fraction, seed, str(path))
     return finished(str(path), names, splits, dropped)
@@ -211,9 +211,9 @@ def _object(path: Path, file: str, number: int, found: ElementTree.Element) -> t
     return name, (left, top, right, bottom), (found.findtext("difficult") or "0").strip() == "1"
 
 
-def _boxed(path: Path, found: _Annotation, names: Sequence[str], dropped: list[str]) -> BoxedImage:
+def _boxed(found: _Annotation, names: Sequence[str], dropped: list[str]) -> BoxedImage:
     listed = [
-        Listed(box, names.index(name), f"{path}: {found.name}: object {number} ({name})", difficult)
+        Listed(box, names.index(name), f"{found.name}: object {number} ({name})", difficult)
         for number, (name, box, difficult) in enumerate(found.objects, start=1)
     ]
     return boxed(found.image, found.name, found.size, listed, dropped)

@@ -1,0 +1,136 @@
+"""Backbones of a detector: searched with classification weights, searched with new ones, MobileNetV2 of equal MACs.
+
+A run of the recipe gives the searched network, trained alone as the recipe retrains; MobileNetV2 is scaled to its
+multiply-adds (benchmarks/mobilenet.py) and trained alike. Then each is the backbone of detectors that are trained alike
+with several seeds, which draw new weights, the order of images and which are mirrored: errors are those of training the
+detector, not of the search. What is done is kept, and the same command goes on.
+Run: python benchmarks/detection.py --boxes bccd_detection_voc.zip [--run RUN] [--recipe R] [--seeds 2] [--epochs N]
+     [--images N] [--set KEY=VALUE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from anybudget.cli.terminal import RichProgress
+from anybudget.recipe import load_recipe, overridden
+from anybudget.runs.backbones import Backbone, backbone_of_folder
+from anybudget.runs.detecting import Detection, detect
+from anybudget.runs.finding import last_answers
+from anybudget.runs.run import Run
+from anybudget.storage.files import write_whole
+from anybudget.storage.records import Detected
+from anybudget.transfer.boxes import BoxData
+from anybudget.transfer.opening import BoxSource
+from anybudget.transfer.settings import DetectSettings
+from fashion import ROOT
+from mobilenet import same_everywhere, scaled
+
+SMALL = DetectSettings(
+    batch_size=4,
+    size=240,
+    longest=400,
+    width=32,
+    maps=2,
+    optimiser="adamw",
+    learning_rate=1e-3,
+    reference_batch=0,
+)
+"""`[detect]` for two cores and a few hundred images, on which SGD at the paper's rate finds nothing in 12 epochs."""
+
+KINDS = ("searched, trained weights", "searched, new weights", "MobileNetV2, trained weights")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--boxes", type=Path, required=True, help="a COCO file, or VOC data")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "photographs" / "cifar10-mbconv.toml")
+    parser.add_argument("--run", type=Path, help="a run that has answered a budget; one of the recipe if not given")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench-detection")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--images", type=int, help="so many of each split; all if not given")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", help="of the recipe, or of [detect]")
+    arguments = parser.parse_args()
+    of_detect = [text for text in arguments.overrides if text.startswith("detect.")]
+    if arguments.epochs:
+        of_detect.insert(0, f"detect.epochs={arguments.epochs}")
+    settings = overridden(SMALL, "detect", of_detect)
+    of_recipe = [text for text in arguments.overrides if not text.startswith("detect.")]
+    folders = dict(networks(arguments.recipe, arguments.run, arguments.out, of_recipe))
+    found: dict[str, list[Detected]] = {kind: [] for kind in KINDS}
+    for seed in range(arguments.seeds):
+        data = some(BoxSource(arguments.boxes).open(settings.validation_fraction, seed=0), arguments.images)
+        for number, kind in enumerate(KINDS):
+            wanted = Detection(
+                arguments.out / "detect" / f"{number}-{seed}", settings, seed, device="cpu", progress=RichProgress()
+            )
+            record = detect(backbone(folders, kind), data, wanted)
+            found[kind].append(record)
+            print(f"seed {seed}: {kind}: {said([record])}", flush=True)
+        write_whole(arguments.out / "detection.json", json.dumps(summary(found), indent=2).encode())
+    for kind, records in found.items():
+        print(f"{kind}: {said(records)}")
+
+
+def networks(recipe: Path, given: Path | None, out: Path, overrides: list[str]) -> Iterator[tuple[str, Path]]:
+    """The folders of the searched network and of MobileNetV2, both trained alone; what is done is not done again."""
+    if given is not None:
+        run = Run.open(given, RichProgress())
+    else:
+        run = Run.create(load_recipe(recipe, overrides), out / "search", RichProgress())
+        for stage, work in (
+            ("supernet", run.train_supernet),
+            ("generator", run.train_generator),
+            ("search", run.search),
+        ):
+            if not run.folder.finished(stage):
+                work()
+    answer = list(last_answers(run.context).values())[-1]
+    searched = run.folder.path / "retrain" / answer.short_id
+    if not (searched / "result.json").is_file():
+        run.retrain(answer)
+    macs = run.costs["macs"].cost(answer)
+    print(f"searched: {answer.short_id}, {macs:,.0f} multiply-adds", flush=True)
+    yield "searched", searched
+    narrow = scaled(run.recipe, macs)
+    other = Run.create(narrow.model_copy(update={"name": "mobilenet"}), out / "mobilenet", RichProgress())
+    network = same_everywhere(other.space)
+    print(f"MobileNetV2: {other.costs['macs'].cost(network):,.0f} multiply-adds", flush=True)
+    folder = other.folder.path / "retrain" / network.short_id
+    if not (folder / "result.json").is_file():
+        other.retrain(network)
+    yield "MobileNetV2", folder
+
+
+def backbone(folders: Mapping[str, Path], kind: str) -> Backbone:
+    name, _, weights = kind.partition(", ")
+    return backbone_of_folder(folders[name], "random" if weights == "new weights" else None)
+
+
+def some(data: BoxData, images: int | None) -> BoxData:
+    """The first images of each split; all if None."""
+    return replace(data, splits={split: found[:images] for split, found in data.splits.items()})
+
+
+def said(records: list[Detected]) -> str:
+    parts = []
+    for name, key in (("mAP", "map_percent"), ("mAP50", "map50_percent")):
+        values = np.array([getattr(record.accuracy, key) for record in records], dtype=float)
+        error = f" ± {values.std(ddof=1) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
+        parts.append(f"{name} {values.mean():.1f}{error}%")
+    return f"{', '.join(parts)} on {records[0].accuracy.images} {records[0].judged_on} images"
+
+
+def summary(found: Mapping[str, list[Detected]]) -> dict[str, object]:
+    return {kind: [record.to_json() for record in records] for kind, records in found.items()}
+
+
+if __name__ == "__main__":
+    main()
