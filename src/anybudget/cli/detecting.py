@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -154,10 +155,13 @@ def _settings(section: DetectSettings | None, flags: dict[str, int | None], over
 def _predicted(folder: Path, image: Path, score: float, *, as_json: bool) -> list[FoundBox]:
     """Find boxes in an image, and draw them to a PNG file in the folder of the detector."""
     from anybudget.runs.detecting import predict
+    from anybudget.storage.files import write_whole
 
     found, drawn = predict(folder, image, score)
     path = folder / f"{image.stem}.png"
-    drawn.save(path)
+    content = io.BytesIO()
+    drawn.save(content, "PNG")
+    write_whole(path, content.getvalue())
     if not as_json:
         from anybudget.cli.terminal import new_table, show
 
