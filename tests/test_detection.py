@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
 from anybudget.errors import ConfigError, RunError, TrainingError
 from anybudget.recipe import load_recipe
+from anybudget.report import write_report
 from anybudget.runs.backbones import Backbone, backbone_of_folder, backbone_of_run
 from anybudget.runs.detecting import Detection, detect, load_detector
 from anybudget.runs.run import Run
-from anybudget.storage.records import Detected
+from anybudget.storage.records import BoxAccuracy, Detected
 from anybudget.testing.interruption import check_resume
 from anybudget.transfer.boxes import BoxData
 from anybudget.transfer.detector import build_detector, train_mode
@@ -156,6 +158,27 @@ def test_what_is_there_is_kept(trained: Path, backbone: Backbone, boxes: BoxData
 
 
 @pytest.mark.detect
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("settings", {"width": -1}, "damaged: .*width"),
+        ("facts", {}, "damaged: facts: no description of data"),
+        ("class_names", ["one"], "weights of another network than|the tensor head"),
+        ("network", {"format": "x"}, "lacks"),
+    ],
+)
+def test_a_damaged_record_is_named(
+    key: str, value: Any, message: str, backbone: Backbone, boxes: BoxData, tmp_path: Path
+) -> None:
+    detect(backbone, boxes, wanted(tmp_path, epochs=1))
+    record = json.loads((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps({**record, key: value}))
+    with pytest.raises(RunError, match=message) as raised:
+        load_detector(tmp_path)
+    assert str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.detect
 def test_unfinished_work_of_other_settings_is_refused(trained: Path, boxes: BoxData, tmp_path: Path) -> None:
     def work(**changes: Any) -> None:
         detect(backbone_of_folder(next((trained / "retrain").iterdir())), boxes, wanted(tmp_path / "out", **changes))
@@ -186,6 +209,8 @@ def test_weights_are_those_that_were_asked_for(trained: Path) -> None:
     assert all(torch.equal(value, state[name]) for name, value in random.build(0).state_dict().items())
     (first, *_) = (name for name, value in state.items() if value.ndim == 4)
     assert not torch.equal(state[first], other[first])
+    with pytest.raises(ConfigError, match=r"--weights raced: .* has retrained weights"):
+        backbone_of_folder(folder, "raced")
     with pytest.raises(RunError, match="has no raced weights; train it with: anybudget retrain"):
         backbone_of_run(run, architecture, "raced")
 
@@ -252,6 +277,33 @@ def test_mistakes_are_named(
 ) -> None:
     code, _, err = call(capsys, "detect", trained, *arguments)
     assert (code, message in " ".join(err.split())) == (2, True), err
+
+
+def test_the_report_has_a_row_for_each_detector(trained: Path, backbone: Backbone) -> None:
+    figures = ("map_percent", "map50_percent", "map75_percent", "small_percent", "medium_percent")
+    accuracy = dict(zip(figures, (41.5, 62.5, 43.5, 20.0, None), strict=True))
+    record = Detected(
+        version="1",
+        network=backbone.network,
+        facts=backbone.facts.to_dict(),
+        weights="random",
+        class_names=NAMES,
+        settings={"epochs": 77},
+        origin={},
+        images={"train": 9, "test": 3},
+        dropped=(),
+        judged_on="test",
+        accuracy=BoxAccuracy(images=3, boxes=4, large_percent=None, classes=(), **accuracy),
+        seconds=90.0,
+    )
+    folder = trained / "detect" / "shown"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(record.to_json()))
+    page = write_report(trained).read_text()
+    section = page.split('<section id="detectors">')[1].split("</section>")[0]
+    for text in ("shown", "random", "41.50", "62.50", "43.50", "77", "1 min 30 s"):
+        assert text in section
+    shutil.rmtree(folder)
 
 
 def test_without_torchvision_it_is_named(

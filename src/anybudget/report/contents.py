@@ -11,6 +11,7 @@ from anybudget.storage.records import (
     Answer,
     Comparison,
     Curve,
+    Detected,
     Health,
     Measured,
     MeasuredLatency,
@@ -81,6 +82,7 @@ class RunContents:
     retrained: tuple[RetrainedNetwork, ...]
     retraining: tuple[str, ...]
     zoo: tuple[ZooTrained, ...] = ()
+    detectors: tuple[tuple[str, Detected], ...] = ()
 
 
 def read_run(run: Path) -> RunContents:
@@ -110,6 +112,7 @@ def read_run(run: Path) -> RunContents:
         retrained=retrained,
         retraining=retraining,
         zoo=_read_zoo(run / "zoo"),
+        detectors=_read_detectors(run / "detect"),
     )
 
 
@@ -144,6 +147,12 @@ def _read_zoo(folder: Path) -> tuple[ZooTrained, ...]:
     """The published networks that were trained here, as they were trained last."""
     paths = sorted(path for path in folder.glob("*/result.json") if "." not in path.parent.name)
     return tuple(record for path in paths if (record := read_record(path, ZooTrained)) is not None)
+
+
+def _read_detectors(folder: Path) -> tuple[tuple[str, Detected], ...]:
+    """The detectors that were trained on networks of the run, by their folders."""
+    paths = sorted(folder.glob("*/result.json"))
+    return tuple((path.parent.name, record) for path in paths if (record := read_record(path, Detected)) is not None)
 
 
 def _kept(run: Path) -> tuple[str, ...]:

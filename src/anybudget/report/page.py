@@ -83,6 +83,7 @@ def render(contents: RunContents) -> str:
         architectures=_architectures(latest),
         retrained=[_retrained(i, network, latest) for i, network in enumerate(contents.retrained, start=1)],
         zoo=contents.zoo,
+        detectors=contents.detectors,
         zoo_costs=shown_costs(_costs(contents.zoo)),
         retrained_costs=shown_costs(_costs(network.result for network in contents.retrained)),
         training=_training(contents),

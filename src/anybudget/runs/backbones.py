@@ -114,7 +114,7 @@ def backbone_of_folder(path: Path, weights: Weights | None = None) -> Backbone:
     """The network of a folder or a file that `anybudget.load` takes; of "random" weights its layers alone.
 
     Raises:
-        ConfigError: the weights of a supernet are asked for.
+        ConfigError: other weights are asked for than it has.
         RunError: there is no network, or it is damaged.
     """
     if weights == "inherited":
@@ -132,4 +132,6 @@ def backbone_of_folder(path: Path, weights: Weights | None = None) -> Backbone:
         trained = ImageNetwork(cast(nn.Sequential, module), specs, facts)
     if weights == "random":
         return Backbone(path.stem, network, facts, "random", specs, None)
+    if weights not in (None, own):
+        raise ConfigError(f"--weights {weights}: {path} has {own} weights; leave it out")
     return Backbone(path.stem, network, facts, own, specs, trained)

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from torch import nn
 
 from anybudget.data import DataFacts
 from anybudget.data.images import Target
-from anybudget.errors import RunError
+from anybudget.errors import DataError, RunError, shorten
 from anybudget.runs.backbones import Backbone, rebuilt
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import WEIGHTS, described_specs
@@ -145,13 +146,20 @@ def load_detector(path: Path) -> tuple[nn.Module, Detected]:
     record = read_record(path / RESULT, Detected, AGAIN)
     if record is None:
         raise RunError(f"{path}: no detector has been trained here; train one: anybudget detect RUN ARCH --data DATA")
-    facts = DataFacts.from_dict(record.facts, str(path / RESULT))
-    settings = DetectSettings.model_validate(record.settings)
+    facts, settings = _described(record, path)
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         network = rebuilt(described_specs(record.network, str(path / RESULT), AGAIN), facts)
         detector = build_detector(network, len(record.class_names), settings)
     read_weights(path / WEIGHTS, detector, AGAIN, described_by=str(path / RESULT))
     return detector.eval(), record
+
+
+def _described(record: Detected, path: Path) -> tuple[DataFacts, DetectSettings]:
+    """How a kept detector takes images, and how it was built."""
+    try:
+        return DataFacts.from_dict(record.facts, "facts"), DetectSettings.model_validate(record.settings)
+    except (DataError, ValidationError) as error:
+        raise RunError(f"{path / RESULT}: damaged: {shorten(str(error), 200)}; {AGAIN}") from None
 
 
 def predict(path: Path, image: Path, least: float) -> tuple[list[FoundBox], Image.Image]:
@@ -167,8 +175,8 @@ def predict(path: Path, image: Path, least: float) -> tuple[list[FoundBox], Imag
         DataError: the image cannot be decoded.
     """
     detector, record = load_detector(path)
-    facts, settings = DataFacts.from_dict(record.facts, str(path / RESULT)), record.settings
-    reading = Reading(facts, settings["size"], settings["longest"])
+    facts, settings = _described(record, path)
+    reading = Reading(facts, settings.size, settings.longest)
     detector.score_thresh = least  # type: ignore[assignment]  # torchvision's own is 0.05
     stored = opened(image, Target(facts.preparation.channels, None, facts.preparation.value_range))
     found = find(detector, *reading.scaled(stored))

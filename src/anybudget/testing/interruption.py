@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ def _run(work: Callable[[Path], object], folder: Path, after: float | None = Non
         try:
             work(folder)
             code = 0
+        except BaseException:
+            traceback.print_exc()  # which nobody else would say
         finally:
             sys.stderr.flush()
             os._exit(code)
