@@ -23,6 +23,7 @@ FEW = [
     "search.linear.candidates=2",
     "search.direct.epochs=2",
     "search.direct.batch_size=16",
+    *(f"search.{name}.{key}" for name in ("darts", "gdas", "fbnet", "setn") for key in ("epochs=1", "batch_size=16")),
 ]
 
 

@@ -25,6 +25,7 @@ SMALL = [
     "search.refined={candidates=2,rounds=1,per_round=2}",
     "search.linear={samples=10,candidates=2}",
     "search.random={count=3}",
+    *(f"search.{name}={{epochs=1, batch_size=16}}" for name in ("darts", "gdas", "fbnet", "setn")),
 ]
 
 

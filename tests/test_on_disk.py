@@ -196,12 +196,22 @@ def read(readers: Readers, count: int = 24) -> list[int]:
     return torch.cat(list(readers.read(map(Wanted, parts)))).flatten().tolist()
 
 
-def test_readers_that_are_killed_are_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    readers = Readers(Slow(), 2)
+def test_readers_that_are_killed_are_replaced(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+
+    class Waiting(Slow):
+        def before(self, index: int) -> None:
+            while (
+                index >= 12 and not killed.exists()
+            ):  # so that the first readers cannot be done before they are killed
+                time.sleep(0.01)
+
+    readers = Readers(Waiting(), 2)
     coming = readers.read(map(Wanted, torch.arange(24).split(4)))
     found = [next(coming)]
     for reader in list(readers._readers):
         os.kill(reader.process.pid, signal.SIGKILL)
+    killed.touch()
     assert torch.cat([*found, *coming]).flatten().tolist() == list(range(24))
     assert "has died" in caplog.text
     assert read(readers) == list(range(24))

@@ -43,4 +43,5 @@ def test_one_module_writes_files() -> None:
         for path in SOURCE.rglob("*.py")
         if (lines := writes(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert set(found) == {"storage/files.py"}
+    # `on_device.py` is copied to other devices, where it has nothing of this package.
+    assert set(found) == {"storage/files.py", "latency/on_device.py"}

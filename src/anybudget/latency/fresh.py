@@ -1,4 +1,8 @@
-"""Measures networks in a process of their own, which has loaded nothing else and computes nothing else."""
+"""Measures networks in a process of their own, which has loaded nothing else and computes nothing else.
+
+What it measures comes through a pipe from the process that started it, and is never read from a file: unpickling
+executes what it reads.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anybudget.errors import ConfigError, RunError, shorten
 from anybudget.latency.rounds import Measured, Rounds, Times, measure
 from anybudget.latency.runtimes import Conditions, Runtime
 from anybudget.runtime.progress import SILENT, Task
 from anybudget.runtime.signals import current_request
-from anybudget.storage.files import remedy
 
 Model = tuple[bytes, tuple[int, ...]]
 """What a runtime has prepared, and the shape of its input without the batch."""
@@ -42,42 +45,43 @@ def measure_fresh(job: Job, task: Task = SILENT) -> Measured:
     Raises:
         Stopped: this process was asked to stop; the other one has ended.
         ConfigError: the runtime, or the device, is not there.
-        RunError: the process failed, or there is no room for its models.
+        RunError: the process failed.
     """
-    with tempfile.TemporaryDirectory(prefix="anybudget-latency-") as folder:
-        path = Path(folder) / "job"
+    with tempfile.TemporaryFile("w+", errors="replace") as errors, _started(job, errors) as process:
         try:
-            path.write_bytes(pickle.dumps(job))
-        except OSError as error:
-            raise RunError(f"{path}: cannot write: {error.strerror or error}; {remedy(error)}") from None
-        errors = Path(folder) / "errors"
-        with errors.open("w") as stderr, _started(path, job, stderr) as process:
-            try:
-                found = _listen(process, task)
-            finally:
-                process.kill()  # it has ended, or nobody wants what it has
+            _hand_over(process, job)
+            found = _listen(process, task)
+        finally:
+            process.kill()  # it has ended, or nobody wants what it has
         if found is None:
-            last = (errors.read_text(errors="replace").strip().splitlines() or ["nothing was said"])[-1]
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or ["nothing was said"])[-1]
             raise RunError(f"the process that measures latencies ended with code {process.returncode}: {shorten(last)}")
     return found
 
 
-def _started(path: Path, job: Job, stderr: Any) -> subprocess.Popen[str]:
+def _started(job: Job, errors: IO[str]) -> subprocess.Popen[bytes]:
     """The process; it hears no Ctrl-C of the terminal, which is the parent's to hear."""
     threads = str(job.conditions.threads)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": threads}
     return subprocess.Popen(
-        [sys.executable, "-m", __name__, str(path)],
+        [sys.executable, "-m", __name__],
         stdout=subprocess.PIPE,
-        stderr=stderr,
-        stdin=subprocess.DEVNULL,
+        stderr=errors,
+        stdin=subprocess.PIPE,
         env=environment,
-        text=True,
         start_new_session=True,
     )
 
 
-def _listen(process: subprocess.Popen[str], task: Task) -> Measured | None:
+def _hand_over(process: subprocess.Popen[bytes], job: Job) -> None:
+    """Give the process its job, all of which it reads before it says anything."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin as pipe:  # one that has ended says why on standard error
+        pipe.write(pickle.dumps(job))
+
+
+def _listen(process: subprocess.Popen[bytes], task: Task) -> Measured | None:
     """What a process says, line by line; None where it ends without a result."""
     assert process.stdout is not None
     for line in process.stdout:
@@ -94,9 +98,9 @@ def _listen(process: subprocess.Popen[str], task: Task) -> Measured | None:
     return None
 
 
-def _work(path: Path, say: Callable[[dict[str, Any]], None]) -> None:
+def _work(said: bytes, say: Callable[[dict[str, Any]], None]) -> None:
     """What the process does."""
-    job: Job = pickle.loads(path.read_bytes())
+    job: Job = pickle.loads(said)
     try:
         probe, *networks = (
             partial(job.runtime.session, model, shape, job.conditions) for model, shape in (job.probe, *job.models)
@@ -117,7 +121,7 @@ def _main() -> None:
         lines.write(json.dumps(message) + "\n")
         lines.flush()
 
-    _work(Path(sys.argv[1]), say)
+    _work(sys.stdin.buffer.read(), say)
 
 
 if __name__ == "__main__":
