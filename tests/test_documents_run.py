@@ -102,7 +102,7 @@ def shown() -> Iterator[Any]:
     for path in DOCUMENTS:
         for command in commands(path):
             if not PLACEHOLDERS & set(command):
-                long = command[0] in ("run", "init", "estimate") or "ray" in command or "--to" in command
+                long = command[0] in ("run", "init", "estimate", "profile") or "ray" in command or "--to" in command
                 marks = [pytest.mark.slow] if long else []
                 yield pytest.param(command, marks=marks, id=f"{path.stem}: {' '.join(command)}")
 
