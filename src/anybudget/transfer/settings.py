@@ -23,8 +23,8 @@ class DetectSettings(OptimiserSettings):
     every second training image on average is mirrored. Where the data have no list of validation images, the share
     `validation_fraction` of the training images is drawn for it. `rollbacks` is that of `[retrain]`.
 
-    Source: SGNAS §4.4 (12 epochs, 0.01 at a batch of 16, divided by 10 after 8 and 11). The gradient's greatest norm is
-    that of MMDetection's RetinaNet, which the paper trains with.
+    Source: SGNAS §4.4 (12 epochs, 0.01 at a batch of 16, divided by 10 after 8 and 11). What the paper has of sizes,
+    warm-up and clipping could not be verified; the first are the usual ones of COCO, the others our own.
     """
 
     UNSAID: ClassVar[frozenset[str]] = OptimiserSettings.UNSAID | {"rollbacks"}
