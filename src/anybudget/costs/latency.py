@@ -8,12 +8,13 @@ import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from anybudget.architecture import Architecture
 from anybudget.costs.base import CostContext, CostModel
+from anybudget.costs.records import as_record
 from anybudget.costs.settings import CostSettings, FilePath
-from anybudget.costs.table import CostTable, check_canonical, problem_of
+from anybudget.costs.table import CostTable, check_canonical
 from anybudget.costs.terms import CostTerms
 from anybudget.errors import ConfigError, shown
 from anybudget.reading import parse_object, read_text, unreadable_as
@@ -161,18 +162,14 @@ class LatencyProfile(_Record):
         """The profile in a file.
 
         Raises:
-            ConfigError: the file cannot be read, or holds something else; names the key and the value.
+            ConfigError: the file cannot be read, is not one of latencies, or has a wrong key or value; names it.
         """
         way_out = "make it with: anybudget profile"
         with unreadable_as(ConfigError, f"file: {path}", "cannot read the latencies", way_out):
             found = parse_object(read_text(path))
         if found.get("format") != FORMAT:
             raise ConfigError(f'file: {path}: no file of measured latencies (its format is not "{FORMAT}"); {way_out}')
-        try:
-            return cls.model_validate(found)
-        except ValidationError as error:
-            said = "; ".join(map(problem_of, error.errors(include_url=False)[:5]))
-            raise ConfigError(f"file: {path}: {said}; {way_out}") from None
+        return as_record(cls, found, f"file: {path}", way_out)
 
     def terms(self, space: SearchSpace, scale: float = 1.0) -> CostTerms:
         """Predicted quiet latency of the networks of `space` in ms, times `scale`.

@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from anybudget.architecture import Architecture
 from anybudget.costs.base import CostContext, CostModel
 from anybudget.costs.csv_numbers import read_csv_numbers
+from anybudget.costs.records import as_record
 from anybudget.costs.settings import CostSettings, FilePath
 from anybudget.costs.terms import CostTerms, Pair, separated
 from anybudget.errors import ConfigError, shown
@@ -66,11 +67,7 @@ class CostTable(BaseModel):
         way_out = "give a JSON file, or a .csv, as docs/commands.md describes under [costs]"
         with unreadable_as(ConfigError, f"file: {path}", "cannot read the table", way_out):
             found = parse_object(read_text(path))
-        try:
-            return cls.model_validate(found)
-        except ValidationError as error:
-            said = "; ".join(map(problem_of, error.errors(include_url=False)[:5]))
-            raise ConfigError(f"file: {path}: {said}; {way_out}") from None
+        return as_record(cls, found, f"file: {path}", way_out)
 
     @classmethod
     def from_csv(cls, path: Path, space: str, unit: str) -> Self:
@@ -85,11 +82,13 @@ class CostTable(BaseModel):
             ConfigError: the file cannot be read, or holds something else; names the lines.
         """
         found = read_csv_numbers(path)
-        try:
-            return cls(space=space, unit=found.unit or unit, constant=found.constant, decisions=found.decisions)
-        except ValidationError as error:
-            said = "; ".join(map(problem_of, error.errors(include_url=False)[:5]))
-            raise ConfigError(f"file: {path}: {said}; name the third column with the unit, such as ms") from None
+        values = {
+            "space": space,
+            "unit": found.unit or unit,
+            "constant": found.constant,
+            "decisions": found.decisions,
+        }
+        return as_record(cls, values, f"file: {path}", "name the third column with the unit, such as ms")
 
     @classmethod
     def of(cls, model: CostModel, unit: str) -> Self:
@@ -223,16 +222,6 @@ class TableCost(CostModel):
     def terms(self) -> CostTerms:
         """The numbers of the table."""
         return self._terms
-
-
-def problem_of(details: Any) -> str:
-    """One problem that pydantic found, in words of JSON."""
-    location = ".".join(map(str, details["loc"]))
-    if details["type"] == "missing":
-        return f"key {location} is missing"
-    if details["type"] == "extra_forbidden":
-        return f"unknown key {location}"
-    return f"{location}: {details['msg'][0].lower()}{details['msg'][1:]}, found {shown(details['input'])}"
 
 
 def _check_names(given: Iterable[str], known: Iterable[str], where: str, *, complete: bool = True) -> None:

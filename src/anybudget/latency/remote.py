@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from anybudget.costs.latency import Device, LatencyProfile, Running, space_digest
-from anybudget.costs.table import problem_of
+from anybudget.costs.records import as_record
 from anybudget.errors import DataError
 from anybudget.latency import on_device, rounds
 from anybudget.latency.fresh import Job, Model
@@ -181,10 +181,7 @@ def _times_a_visit(job: Job) -> bool:
 
 
 def _read(path: Path) -> MeasuredThere:
-    with unreadable_as(DataError, path, "cannot read what was measured", f"take it from where {SCRIPT} ran"):
+    way_out = f"take it from where {SCRIPT} ran"
+    with unreadable_as(DataError, path, "cannot read what was measured", way_out):
         found = parse_object(read_text(path))
-    try:
-        return MeasuredThere.model_validate(found)
-    except ValidationError as error:
-        said = "; ".join(map(problem_of, error.errors(include_url=False)[:5]))
-        raise DataError(f"{path}: {said}; take it from where {SCRIPT} ran") from None
+    return as_record(MeasuredThere, found, str(path), way_out, DataError)

@@ -11,7 +11,7 @@ from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
-from anybudget.errors import AnyBudgetError, ConfigError, DataError, RunError, shorten
+from anybudget.errors import DataError, RunError
 from anybudget.export.one_file import load_file
 from anybudget.export.rebuilding import FORMAT, VERSION, specs_of
 from anybudget.nets import build_network
@@ -144,21 +144,13 @@ def described(path: Path) -> Described:
 
 
 def described_specs(network: Described, where: str, way_out: str) -> tuple[BlockSpec, ...]:
-    """The blocks that `describe` or `describe_zoo` described.
-
-    Args:
-        network: the description.
-        where: it stands, in messages.
-        way_out: how messages end.
+    """The blocks that `describe` or `describe_zoo` described: `specs_of`, of networks of the zoo, too.
 
     Raises:
         RunError: it describes no network of this version of anybudget.
     """
-    if isinstance(network, Network):
-        return specs_of(network, where, way_out)
-    try:
-        if (network.format, network.version) != (FORMAT, VERSION):
-            raise ConfigError("no network of this version of anybudget")
-        return ZOO[network.zoo].specs(Images(network.images.channels, network.images.size, network.images.classes))
-    except (AnyBudgetError, ValueError, TypeError, ArithmeticError, KeyError) as error:
-        raise RunError(f"{where}: damaged: {shorten(str(error), 400)}; {way_out}") from None
+    return specs_of(network, where, way_out, _of_zoo)
+
+
+def _of_zoo(network: ZooBuilt) -> tuple[BlockSpec, ...]:
+    return ZOO[network.zoo].specs(Images(network.images.channels, network.images.size, network.images.classes))
