@@ -78,5 +78,5 @@ $(TRAIN_READY): pyproject.toml constraints.txt constraints-train.txt
 	$(PYTHON) -m venv $(TRAIN)
 	grep -v '^torch==' constraints.txt > $(TRAIN)/constraints.txt
 	$(TRAIN)/bin/python -m pip install --quiet --constraint $(TRAIN)/constraints.txt --constraint constraints-train.txt \
-		--editable '.[ray,detect]' hypothesis pytest pytest-xdist
+		--editable '.[detect,onnx,ray]' hypothesis pytest pytest-xdist
 	touch $(TRAIN_READY)
