@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -15,6 +16,7 @@ from anybudget.errors import ConfigError
 if TYPE_CHECKING:
     from anybudget.costs.latency import LatencyProfile
     from anybudget.recipe import Recipe
+    from anybudget.spaces import SearchSpace
 
 KIND, FILE = "latency", "latency.json"
 
@@ -53,41 +55,75 @@ def profile(
     """Measure a space on this machine: milliseconds of every network, and how far they can be relied on."""
     from anybudget.cli.terminal import RichProgress
     from anybudget.costs.latency import Precision
-    from anybudget.latency.elsewhere import profile_of, read_measurements
-    from anybudget.latency.profiling import ProfileSettings, profile_space, text_of
-    from anybudget.latency.remote import read_folder, write_folder
-    from anybudget.recipe import load_unmeasured
-    from anybudget.storage.files import write_whole
+    from anybudget.latency.profiling import ProfileSettings, profile_space
 
-    folder = target.is_dir()
-    if folder and overrides:
-        raise ConfigError(f"{target} is a run folder with a recipe of its own; --set needs a recipe (.toml)")
-    recipe = load_unmeasured(target / "recipe.toml" if folder else target, overrides or ())
-    path = out_file or _file_of(recipe, None if folder else target, cost)
+    recipe, its_own = _recipe_of(target, overrides or ())
+    path = out_file or _file_of(recipe, its_own, cost)
     if precision not in get_args(Precision):
         raise ConfigError(f"--precision {precision}: expected {' or '.join(get_args(Precision))}")
     space = recipe.build_space()
     if sum(given is not None for given in (measurements, remote, measured)) > 1:
         raise ConfigError("--from-measurements, --remote and --read: give one of them")
     if remote is not None:
-        write_folder(space, remote, RichProgress())
-        out.print(
-            f"copy {remote} to the device, run there: python measure.py, and copy measured.json back", markup=False
-        )
+        _write_remote(space, remote)
         return
-    if measured is not None:
-        found = read_folder(space, measured, RichProgress())
-        write_whole(path, text_of(found).encode())
-    elif measurements is not None:
-        found = profile_of(space, read_measurements(measurements, space), measurements.stem, RichProgress())
-        write_whole(path, text_of(found).encode())
-    else:
+    if measurements is None and measured is None:
         settings = ProfileSettings(runtime, device, threads, batch, cast(Precision, precision), seconds)
         found = profile_space(space, settings, path, RichProgress())
+    else:
+        found = _measured_elsewhere(space, measurements, measured, path)
     if as_json:
         out.print_json(found.model_dump_json())
         return
     print_profile(found)
+    _print_file(recipe, path)
+
+
+def _recipe_of(target: Path, overrides: Sequence[str]) -> tuple[Recipe, Path | None]:
+    """The recipe of a run or in a file, and where this file is.
+
+    Raises:
+        ConfigError: it cannot be read; a run's recipe is to be changed.
+    """
+    from anybudget.recipe import load_unmeasured
+
+    if not target.is_dir():
+        return load_unmeasured(target, overrides), target
+    if overrides:
+        raise ConfigError(f"{target} is a run folder with a recipe of its own; --set needs a recipe (.toml)")
+    return load_unmeasured(target / "recipe.toml"), None
+
+
+def _write_remote(space: SearchSpace, folder: Path) -> None:
+    """Write what another device measures, and say what to do with it."""
+    from anybudget.cli.terminal import RichProgress
+    from anybudget.latency.remote import write_folder
+
+    write_folder(space, folder, RichProgress())
+    out.print(f"copy {folder} to the device, run there: python measure.py, and copy measured.json back", markup=False)
+
+
+def _measured_elsewhere(
+    space: SearchSpace, measurements: Path | None, measured: Path | None, path: Path
+) -> LatencyProfile:
+    """The profile of what one of two files says was measured elsewhere, written to `path`."""
+    from anybudget.cli.terminal import RichProgress
+    from anybudget.latency.elsewhere import profile_of, read_measurements
+    from anybudget.latency.profiling import text_of
+    from anybudget.latency.remote import read_folder
+    from anybudget.storage.files import write_whole
+
+    if measurements is not None:
+        found = profile_of(space, read_measurements(measurements, space), measurements.stem, RichProgress())
+    else:
+        assert measured is not None
+        found = read_folder(space, measured, RichProgress())
+    write_whole(path, text_of(found).encode())
+    return found
+
+
+def _print_file(recipe: Recipe, path: Path) -> None:
+    """Print where the latencies are, and what a recipe without any has to say to limit them."""
     out.print(f"latencies: {path}", markup=False)
     if not any(kind == KIND for kind, _ in recipe.cost_tables().values()):
         table = f'[costs.latency_ms] with kind = "{KIND}" and file = "{path}"'

@@ -10,11 +10,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from anybudget.budgets import BudgetSet, exact_quantity, unknown_cost
+from anybudget.budgets import BudgetSet
 from anybudget.costs import CostModel
 from anybudget.data import DataFacts, DataSource, Listing, identify
-from anybudget.decoding.reachability import check_jointly_reachable, reachable
-from anybudget.errors import ConfigError
+from anybudget.decoding.reachability import check_jointly_reachable
 from anybudget.evaluation.evaluator import Engine, Evaluator
 from anybudget.generator.interval import TrainedInterval
 from anybudget.generator.network import ArchitectureGenerator
@@ -25,7 +24,7 @@ from anybudget.runs.compiling import RunCompiling
 from anybudget.runs.data_identity import IN_PYTHON, DataTie
 from anybudget.runs.data_loading import check_fit, load_files, placed, reading, registered_data
 from anybudget.runs.dependencies import LOADED_FROM, SCORED_FILES, later
-from anybudget.runs.generators import build_generator, load_generator
+from anybudget.runs.generators import build_generator, conditioning_cost, load_generator
 from anybudget.runs.judging import evaluator_settings, scored_data
 from anybudget.runs.kernels import compare_kernels, note_kernels
 from anybudget.runs.loggers import opened
@@ -153,26 +152,7 @@ class RunContext:
         Raises:
             ConfigError: there is no such cost, it is the same for every network, or it is a maximum.
         """
-        return self._part("cost", self._conditioning_cost)
-
-    def _conditioning_cost(self) -> CostModel:
-        name = self.recipe.generator.cost
-        if name not in self.costs:
-            raise ConfigError(f"generator.cost: {unknown_cost(name, self.costs)}")
-        terms = self.costs[name].terms
-        if terms.combine == "max":
-            raise ConfigError(
-                f"generator.cost: {name} is the greatest of its layers' numbers, and says nothing of the others, so a "
-                "generator cannot be trained for it; take macs or params, and limit it by budgets beside that"
-            )
-        low, high = reachable({name: terms}, name)
-        if low == high:
-            others = ", ".join(other for other in self.costs if other != name)
-            raise ConfigError(
-                f"generator.cost: {name} is {exact_quantity(low)} for every network of this {self.space.name} space, "
-                f"so there is nothing to ask for; take one of {others}"
-            )
-        return self.costs[name]
+        return self._part("cost", lambda: conditioning_cost(self.recipe, self.costs))
 
     @property
     def device(self) -> torch.device:

@@ -1,14 +1,45 @@
-"""The architecture generator of a run: built as its recipe says, its weights from the run folder."""
+"""The architecture generator of a run: its cost, its network as the recipe says, its weights from the run folder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
+from anybudget.budgets import exact_quantity, unknown_cost
+from anybudget.costs import CostModel
+from anybudget.decoding.reachability import reachable
+from anybudget.errors import ConfigError
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.recipe import Recipe
 from anybudget.runtime.process_state import seeded
 from anybudget.spaces import SearchSpace
 from anybudget.storage.run_folder import RunFolder
+
+
+def conditioning_cost(recipe: Recipe, costs: Mapping[str, CostModel]) -> CostModel:
+    """The cost that the generator is conditioned on, one of the recipe's.
+
+    Raises:
+        ConfigError: there is no such cost, it is the same for every network, or it is a maximum.
+    """
+    name = recipe.generator.cost
+    if name not in costs:
+        raise ConfigError(f"generator.cost: {unknown_cost(name, costs)}")
+    model = costs[name]
+    if model.terms.combine == "max":
+        raise ConfigError(
+            f"generator.cost: {name} is the greatest of its layers' numbers, and says nothing of the others, so a "
+            "generator cannot be trained for it; take macs or params, and limit it by budgets beside that"
+        )
+    low, high = reachable({name: model.terms}, name)
+    if low == high:
+        others = ", ".join(other for other in costs if other != name)
+        raise ConfigError(
+            f"generator.cost: {name} is {exact_quantity(low)} for every network of this {model.space.name} space, "
+            f"so there is nothing to ask for; take one of {others}"
+        )
+    return model
 
 
 def build_generator(recipe: Recipe, space: SearchSpace, device: torch.device) -> ArchitectureGenerator:
