@@ -237,6 +237,10 @@ def data(image_file: Path) -> DataSplits:
     return load_splits(str(image_file), seed=0, validation_fraction=0.3)
 
 
+TRAIN = 84
+"""Training images of the fixture `data`."""
+
+
 RECIPE = """
 name = "tiny"
 threads = 1

@@ -10,6 +10,7 @@ from anybudget.architecture import Architecture
 from anybudget.budgets import Budget, BudgetSet
 from anybudget.costs import CostModel, build_costs
 from anybudget.spaces import (
+    NASBench201Settings,
     SearchSpace,
     UnifiedSpace,
     stages,
@@ -22,6 +23,8 @@ MERGED = small_mbconv()
 SPACES: dict[str, SearchSpace] = {"unified": UNIFIED, "pairwise": CHANNELS, "merged": MERGED}
 COSTS: dict[str, Mapping[str, CostModel]] = {name: build_costs(space) for name, space in SPACES.items()}
 NETWORKS = {name: list(space.enumerate()) for name, space in SPACES.items()}
+TINY_CELLS = NASBench201Settings(input_size=8, input_channels=1, classes=3, width=4, cells=1, stages=2)
+"""Settings of cells that are small to train; they are too many to try all."""
 
 
 def budgets_at(kind: str, share: float, *costs: str) -> BudgetSet:

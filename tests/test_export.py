@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -22,25 +19,19 @@ from torch import nn
 
 import anybudget
 from anybudget.errors import RunError
-from anybudget.export.checking import Reference, require_equal
 from anybudget.export.forms import Wanted
-from anybudget.export.onnx_model import to_onnx
-from anybudget.export.preprocessing import WithPreprocessing
-from anybudget.export.subject import Subject, interval
+from anybudget.export.subject import Subject
 from anybudget.nets import build_network
 from anybudget.recipe import load_recipe
 from anybudget.runs.finding import find_architecture
 from anybudget.runs.run import Run
 from anybudget.runs.trained import describe_zoo
-from anybudget.storage.files import write_together
-from anybudget.storage.records import Checked, Export
+from anybudget.storage.records import Export
 from anybudget.storage.run_folder import RunFolder
 from anybudget.zoo import ZOO, Images
 from conftest import RECIPE, call, write_images
-from exported import FACTS, network_of
+from mistakes import contents
 from test_documents_run import python_blocks
-from test_faults import in_a_child
-from test_trained import colour_folder
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +50,6 @@ def run(ran: Path, tmp_path: Path) -> Path:
     """A copy of one's own."""
     shutil.copytree(ran, tmp_path / "run")
     return tmp_path / "run"
-
-
-@pytest.fixture(scope="module")
-def coloured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run on files in colour, and the folder of its derived network."""
-    folder = tmp_path_factory.mktemp("coloured")
-    colour_folder(folder / "images")
-    changes = ("space.input_channels=3", "retrain.activation=hard_swish", "retrain.se_reduction=4")
-    (folder / "r.toml").write_text(RECIPE.format(source=folder / "images"))
-    opened = Run.create(load_recipe(folder / "r.toml", changes), folder / "run")
-    architecture = opened.space.sample(np.random.default_rng(0))
-    opened.retrain(architecture, epochs=1, inherit=False)
-    return folder / "run", folder / "run" / "retrain" / architecture.short_id
 
 
 def retrained(run: Path) -> str:
@@ -131,41 +109,6 @@ def test_what_is_loaded_answers_as_the_run_does(run: Path, capsys: pytest.Captur
     damaged.write_bytes((run / "export" / name / "network.safetensors").read_bytes()[:-100])
     with pytest.raises(RunError, match="damaged or not safetensors"):
         anybudget.load(damaged)
-
-
-def test_preprocessing_in_the_graph_is_that_of_the_data(coloured: tuple[Path, Path], tmp_path: Path) -> None:
-    _, kept = coloured
-    network, facts = anybudget.load(kept)
-    file = tmp_path / "photo.png"
-    pixels = np.random.default_rng(1).integers(0, 256, (20, 14, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file)
-    image = facts.read(file)
-    prepared = WithPreprocessing(nn.Identity(), facts)(image.permute(1, 2, 0).unsqueeze(0))
-    assert torch.equal(prepared, facts.prepare(file))
-    model = to_onnx(WithPreprocessing(nn.Flatten(), facts), (8, 8, 3), dtype=torch.uint8)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    (found,) = session.run(None, {"image": image.permute(1, 2, 0).unsqueeze(0).numpy()})
-    np.testing.assert_allclose(found.reshape(1, 3, 8, 8), facts.prepare(file).numpy(), rtol=1e-6, atol=1e-6)
-    assert network is not None
-
-
-def test_models_with_preprocessing_take_pixels(
-    coloured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, kept = coloured
-    code, _, error = call(capsys, "export", kept, "--to", "onnx", "--with-preprocessing", "--out", tmp_path / "out")
-    assert code == 0, error
-    session = onnxruntime.InferenceSession(tmp_path / "out" / "network.onnx")
-    (taken,) = session.get_inputs()
-    assert (taken.type, taken.shape) == ("tensor(uint8)", ["batch", 8, 8, 3])
-    network, facts = anybudget.load(kept)
-    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
-    with torch.inference_mode():
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (facts.mean, facts.std))
-        expected = network((images / 255 - mean) / std).numpy()
-    (found,) = session.run(["logits"], {"image": images.permute(0, 2, 3, 1).numpy().copy()})
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    assert "uint8 [N, 8, 8, 3]" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_inherited_weights_and_folders_without_their_run(
@@ -244,10 +187,6 @@ def test_forms_are_kept_while_the_weights_are_the_same(run: Path, capsys: pytest
         assert "exported before" in error
 
 
-def whole(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 Refused = tuple[Callable[[Path], list[object]], str]
 REFUSED: dict[str, Refused] = {
     "an unanswered budget": (lambda run: [run, "macs<=29k"], "has no answer to the budget macs<=29k, it has answered"),
@@ -277,14 +216,14 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     other = [path for path in (run / "retrain").iterdir() if path.name != answer_to(run, "macs")]
     for folder in other:
         shutil.rmtree(folder)
-    before = whole(run)
+    before = contents(run)
     if name == "not retrained" and answer_to(run, "params") == answer_to(run, "macs"):
         shutil.rmtree(run / "retrain")
-        before = whole(run)
+        before = contents(run)
     code, _, error = call(capsys, "export", *arguments(run))
     assert code == 2
     assert message in " ".join(error.split())
-    assert whole(run) == before
+    assert contents(run) == before
 
 
 def answer_to(run: Path, cost: str) -> str:
@@ -302,12 +241,12 @@ def test_a_missing_library_is_named_before_any_work(
     library: str, form: str, extra: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    before = whole(run)
+    before = contents(run)
     code, _, error = call(capsys, "export", run, "macs<=30k", "--to", form)
     assert code == 2
     assert f"needs {library}" in error
     assert f"pip install 'anybudget[{extra}]'" in error
-    assert whole(run) == before
+    assert contents(run) == before
 
 
 def test_int8_is_refused_below_the_agreement(
@@ -324,12 +263,12 @@ def test_int8_is_refused_below_the_agreement(
         return real(model, subject, dark, with_preprocessing=with_preprocessing)
 
     monkeypatch.setattr(making, "quantise", misled)
-    before = whole(run)
+    before = contents(run)
     code, _, error = call(capsys, "export", run, "macs<=30k", "--to", "onnx", "--to", "int8")
     assert code == 2
     assert "95% are required" in " ".join(error.split())
     assert "lower --min-agreement" in " ".join(error.split())
-    assert whole(run) == before
+    assert contents(run) == before
 
 
 def test_a_form_that_answers_otherwise_is_not_written(
@@ -342,11 +281,11 @@ def test_a_form_that_answers_otherwise_is_not_written(
         return onnx_file.onnx_file(wrong, with_preprocessing=with_preprocessing)
 
     monkeypatch.setattr(making, "onnx_file", negated)
-    before = whole(run)
+    before = contents(run)
     code, _, error = call(capsys, "export", run, "macs<=30k", "--to", "onnx", "--to", "torch")
     assert code == 2
     assert "answers differ from PyTorch's on 36 of 36 images" in " ".join(error.split())
-    assert whole(run) == before
+    assert contents(run) == before
 
 
 class _Shifted(nn.Module):
@@ -354,63 +293,6 @@ class _Shifted(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + 0.01 * x.abs().max()
-
-
-def test_rounding_to_a_grid_may_flip_few_images() -> None:
-    def checked(beyond: int) -> Checked:
-        return Checked(
-            images=200,
-            images_of="test",
-            largest_difference=0.5,
-            largest_logit=10,
-            beyond_rounding=beyond,
-            equal_answers=200,
-        )
-
-    record = Export.model_construct()
-    for name, most in (("mbconv", 0), ("resnet-bits", 2)):
-        subject = Subject(*network_of(name), FACTS, record)
-        require_equal(checked(most), "onnx", subject)
-        with pytest.raises(RunError, match="nothing is written"):
-            require_equal(checked(most + 1), "onnx", subject)
-
-
-def test_what_is_not_finite_is_no_match() -> None:
-    reference = Reference(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), np.array([[1, 2], [3, 4]], np.float32), "test")
-    with pytest.raises(RunError, match="not finite"):
-        reference.compared_logits(np.array([[1, np.nan], [3, 4]], np.float32))
-
-
-@pytest.mark.parametrize("existing", [False, True])
-def test_a_full_disk_leaves_nothing(existing: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A limit on the size of files, as the system enforces it, lets the first file be written and not the second."""
-    folder = tmp_path / "made" / "out"
-    if existing:
-        write_together(folder, {"first": b"before", "second": b"before"})
-    before = whole(tmp_path)
-
-    def on_a_full_disk() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-        write_together(folder, {"first": bytes(10), "second": bytes(10_000)})
-
-    assert in_a_child(on_a_full_disk) == 2
-    assert "cannot write" in capfd.readouterr().err
-    assert whole(tmp_path) == before
-    assert existing or not (tmp_path / "made").exists()
-    write_together(folder, {"first": b"a", "second": b"b"})
-    assert whole(tmp_path) == {str(folder / "first"): b"a", str(folder / "second"): b"b"}
-
-
-def test_intervals_hold_as_often_as_they_say() -> None:
-    """Of repeated measurements of a known accuracy 95% have it in their interval."""
-    rng = np.random.default_rng(0)
-    for share, images in ((0.8, 200), (0.97, 100), (0.5, 50)):
-        found = [interval(int(right), images) for right in rng.binomial(images, share, 2000)]
-        kept = np.mean([one.low_percent <= 100 * share <= one.high_percent for one in found])
-        assert 0.93 <= kept <= 0.975
-    assert interval(0, 10).low_percent == 0
-    assert interval(10, 10).high_percent == pytest.approx(100)
 
 
 def test_the_python_of_the_page_and_of_the_card_runs(

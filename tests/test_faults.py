@@ -19,9 +19,11 @@ from anybudget.runs.run import Run
 from anybudget.runtime.device import pick_device
 from anybudget.runtime.signals import Stopped, StopRequest
 from anybudget.storage.checkpoint import read
+from anybudget.storage.files import write_together
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing.interruption import differing_files
 from conftest import open_run, stop_after
+from mistakes import contents
 
 
 def in_a_child(work: Callable[[], object]) -> int:
@@ -65,6 +67,27 @@ def test_a_full_disk_ends_with_a_clear_error_and_nothing_damaged(
     assert not list(path.rglob("*.unfinished"))
     Run.open(path).train_supernet()
     assert not differing_files(tmp_path / "whole", path)
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_full_disk_leaves_nothing(existing: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A limit on the size of files, as the system enforces it, lets the first file be written and not the second."""
+    folder = tmp_path / "made" / "out"
+    if existing:
+        write_together(folder, {"first": b"before", "second": b"before"})
+    before = contents(tmp_path)
+
+    def on_a_full_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+        write_together(folder, {"first": bytes(10), "second": bytes(10_000)})
+
+    assert in_a_child(on_a_full_disk) == 2
+    assert "cannot write" in capfd.readouterr().err
+    assert contents(tmp_path) == before
+    assert existing or not (tmp_path / "made").exists()
+    write_together(folder, {"first": b"a", "second": b"b"})
+    assert contents(tmp_path) == {"made": None, "made/out": None, "made/out/first": b"a", "made/out/second": b"b"}
 
 
 def test_a_folder_that_cannot_be_written_is_named(recipe_file: Path) -> None:
