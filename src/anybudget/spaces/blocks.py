@@ -149,14 +149,8 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class InvertedBottleneckSpec(BlockSpec):
-    """Pointwise expansion, depthwise convolutions of one or more kernel sizes, optional SE, pointwise projection.
-
-    `branches` partitions the expanded channels by kernel size (MixConv). Without `expand` the first pointwise
-    convolution is left out, as MobileNetV2's first block does. `se_channels` is the width of the squeeze-and-excitation
-    bottleneck over all expanded channels, `se_gate` what ends it; 0 means none. With `groups` above 1 both pointwise
-    convolutions are grouped and the channels shuffled after the first (FBNet).
-    """
+class BottleneckSpec(BlockSpec):
+    """What all inverted bottlenecks have; `branches` partitions the expanded channels by kernel size (MixConv)."""
 
     in_channels: int
     out_channels: int
@@ -164,6 +158,27 @@ class InvertedBottleneckSpec(BlockSpec):
     resolution: int
     branches: tuple[Branch, ...]
     activation: ActivationName
+
+    @property
+    def expanded_channels(self) -> int:
+        """Channels between the two pointwise convolutions."""
+        return sum(branch.channels for branch in self.branches)
+
+    @property
+    def residual(self) -> bool:
+        """Whether the input is added to the output: where shapes allow."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedBottleneckSpec(BottleneckSpec):
+    """Pointwise expansion, depthwise convolutions of one or more kernel sizes, optional SE, pointwise projection.
+
+    Without `expand` the first pointwise convolution is left out, as MobileNetV2's first block does. `se_channels` is
+    the width of the squeeze-and-excitation bottleneck over all expanded channels, `se_gate` what ends it; 0 means none.
+    With `groups` above 1 both pointwise convolutions are grouped and the channels shuffled after the first (FBNet).
+    """
+
     expand: bool = True
     se_channels: int = 0
     groups: int = 1
@@ -179,16 +194,6 @@ class InvertedBottleneckSpec(BlockSpec):
                 f"pointwise convolutions of {self.groups} groups need channels divisible by it, not "
                 f"{self.in_channels} -> {self.expanded_channels} -> {self.out_channels}"
             )
-
-    @property
-    def expanded_channels(self) -> int:
-        """Channels between the two pointwise convolutions."""
-        return sum(branch.channels for branch in self.branches)
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added to the output: where shapes allow."""
-        return self.stride == 1 and self.in_channels == self.out_channels
 
     def convolutions(self) -> tuple[Convolution, ...]:
         """Expansion, one depthwise convolution per branch, squeeze-and-excitation, projection."""

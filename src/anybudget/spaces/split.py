@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anybudget.errors import ConfigError
-from anybudget.spaces.blocks import ActivationName, BlockSpec, Branch, Convolution, GateName, gated, strided
+from anybudget.spaces.blocks import BottleneckSpec, Convolution, GateName, gated, strided
 from anybudget.spaces.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)
-class SplitBottleneckSpec(BlockSpec):
+class SplitBottleneckSpec(BottleneckSpec):
     """An inverted bottleneck of several depthwise kernel sizes with split pointwise convolutions (MixNet).
 
     `branches` partitions the expanded channels, in their order, by kernel size, whatever the groups are: a branch may
@@ -19,12 +19,6 @@ class SplitBottleneckSpec(BlockSpec):
     Source: Tan and Le 2019, MixConv, whose networks split 1x1 convolutions as they split depthwise ones.
     """
 
-    in_channels: int
-    out_channels: int
-    stride: int
-    resolution: int
-    branches: tuple[Branch, ...]
-    activation: ActivationName
     expand_groups: int = 1
     project_groups: int = 1
     se_channels: int = 0
@@ -39,16 +33,6 @@ class SplitBottleneckSpec(BlockSpec):
                 raise ConfigError(
                     f"a pointwise convolution of {groups} groups needs channels divisible by it, not {widths}"
                 )
-
-    @property
-    def expanded_channels(self) -> int:
-        """Channels between the two pointwise convolutions."""
-        return sum(branch.channels for branch in self.branches)
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added to the output: where shapes allow."""
-        return self.stride == 1 and self.in_channels == self.out_channels
 
     def convolutions(self) -> tuple[Convolution, ...]:
         """Expansion, one depthwise convolution per branch, squeeze-and-excitation, projection."""
