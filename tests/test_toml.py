@@ -78,7 +78,7 @@ def test_an_override_is_read_by_the_type_of_its_key(recipe_file: Path, override:
         ("space.input-size=8", "did you mean input_size?"),
         (
             "learning_rate=0.1",
-            "did you mean supernet.learning_rate, generator.learning_rate, retrain.learning_rate, detect.learning_rate?",
+            "mean supernet.learning_rate, generator.learning_rate, retrain.learning_rate, detect.learning_rate?",
         ),
         ("input_size=8", "did you mean space.input_size?"),
     ],
