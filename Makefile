@@ -9,7 +9,7 @@ LOWEST := $(addprefix tests/test_,budgets.py toml.py config.py costs.py decoding
 # Each file of tests runs in one of two processes, with one thread each.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: demo demo-latency test test-all test-lowest test-train check lint bench bench-long bench-runs clean
+.PHONY: demo demo-latency test test-all test-lowest test-train check lint papers bench bench-long bench-runs clean
 
 demo: $(READY)  ## the main job on the embedded data: networks for three budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
@@ -39,6 +39,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+papers: $(READY)  ## the papers' tables and figures, into docs/results; about two hours on two cores, resumes
+	$(BIN)/python benchmarks/papers.py
 
 bench: $(READY)  ## ratios of speed and memory, and the fashion recipe over three seeds; about half an hour on two cores
 	$(BIN)/python benchmarks/steps.py
