@@ -87,7 +87,7 @@ class Results:
         return "\n".join(lines) + "\n"
 
 
-_INDEX = """`make papers` measures all of them where nothing is kept, in about two hours on two cores. Each page says what was
+_INDEX = """`make papers` measures what is not kept, in about two hours on two cores for all. Each page says what was
 done, at which scale, and with which command at which commit; the numbers behind it are in the JSON file beside it.
 [papers.md](../papers.md) says of each part of the papers whether it holds here. What needs data or libraries that are
 not there is left out, and said. Written by `python benchmarks/papers.py --present`.
