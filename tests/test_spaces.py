@@ -1,6 +1,7 @@
 """The spaces of the papers at their own scale: sizes, tables, canonical forms, what their settings refuse."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from anybudget.spaces import (
     InvertedBottleneckSpec,
     MBConvSettings,
     MBConvSpace,
+    PathEncoding,
     SearchSpace,
     ShuffleNetChannelsSettings,
     ShuffleNetChannelsSpace,
@@ -56,6 +58,8 @@ def test_sizes_of_the_papers(name: str, size: int) -> None:
 
 def test_channels_alone() -> None:
     assert ShuffleNetChannelsSpace(ShuffleNetChannelsSettings(blocks=("3x3",))).size() == 10**20
+    assert ShuffleNetChannelsSpace(ShuffleNetChannelsSettings(blocks=("3x3",), channels="inside")).size() == 8**20
+    assert ShuffleNetChannelsSpace(ShuffleNetChannelsSettings(channels="inside")).size() == 32**20
 
 
 def test_nas_bench_macro_table(macro_table: Path) -> None:
@@ -186,6 +190,33 @@ def test_channel_ratios_are_rounded_to_even_widths_and_merged_where_equal() -> N
     assert narrow.widths[0] == (2, 2, 4)
     assert narrow.networks() == 4 < narrow.size() == 9
     assert narrow.simplified(Architecture(narrow.name, (1, 2))).choices == (0, 2)
+
+
+def test_channels_inside_a_block_leave_everything_else_as_it_is() -> None:
+    """Widths as the authors' code has them, cut to whole numbers; costs have no pairs; equal widths are one network."""
+    space = ShuffleNetChannelsSpace(ShuffleNetChannelsSettings(channels="inside"))
+    assert space.widths[0] == (6, 12, 19, 25, 32, 38, 44, 51)
+    assert not build_costs(space)["macs"].terms.pairwise
+    fixed = ShuffleNetSpace(ShuffleNetSettings())
+    blocks = [kind for kind in (0, 1, 2, 3) for _ in range(5)]
+    for ratio, width in ((0, 6), (4, 32)):  # 0.2 and 1.0
+        encoding = PathEncoding(space.name, tuple((kind, 4 + ratio) for kind in blocks))
+        units = [spec for spec in space.block_specs(space.canonical(encoding)) if isinstance(spec, ShuffleUnitSpec)]
+        plain = [
+            spec
+            for spec in fixed.block_specs(Architecture(fixed.name, tuple(blocks)))
+            if isinstance(spec, ShuffleUnitSpec)
+        ]
+        assert units[0].mid_channels == width
+        assert [replace(unit, mid_channels=unit.out_channels // 2) for unit in units] == plain
+        assert (units == plain) == (ratio == 4)
+    narrow = ShuffleNetChannelsSpace(
+        ShuffleNetChannelsSettings(
+            channels="inside", stages=stages((8, 2, 2)), ratios=(0.1, 0.25, 1.0), blocks=("3x3",)
+        )
+    )
+    assert narrow.widths[0] == (1, 1, 4)
+    assert narrow.networks() == 4 < narrow.size() == 9
 
 
 def test_derived_networks_have_se_and_h_swish() -> None:

@@ -212,6 +212,8 @@ def _(spec: ShuffleUnitSpec) -> Code:
     given = (spec.in_channels, spec.out_channels)
     keywords: dict[str, Argument] = {"kernel": spec.kernel, "stride": spec.stride, "separable": spec.separable}
     features = {"ConvNorm", "ShuffleUnit"} | ({"separable"} if spec.separable > 1 else {"plain_unit"})
+    if spec.mid_channels != spec.out_channels // 2:
+        keywords, features = {**keywords, "middle": spec.mid_channels}, features | {"middle"}
     return Code("ShuffleUnit", given, keywords, spec.activation, frozenset(features))
 
 

@@ -139,6 +139,8 @@ class SlicedUnit(nn.Module):
 class SlicedSupernet(MixableSupernet):
     """The supernet of `ShuffleNetChannelsSpace`: a path computes only the channels it chose.
 
+    Where channels are searched inside blocks, all else has one width, and the last convolution is every path's.
+
     Source: SPOS §3.4: weights are allocated for the most channels, and a path uses the first rows and columns.
     """
 
@@ -148,24 +150,22 @@ class SlicedSupernet(MixableSupernet):
         super().__init__()
         self.space = space
         self._add_ends()
-        widest = [max(widths) for widths in space.widths]
-        narrowest = [min(widths) for widths in space.widths]
-        stem = space.settings.stem_width
+        incoming = least = space.settings.stem_width
         self.layers = nn.ModuleList()
-        for layer, blocks in enumerate(space.blocks):
-            incoming, least = (widest[layer - 1], narrowest[layer - 1]) if layer else (stem, stem)
-            fewest = space.unit(layer, 0, least, narrowest[layer]).width("pass")
-            self.layers.append(
-                nn.ModuleList(
-                    SlicedUnit(space.unit(layer, block, incoming, widest[layer]), fewest)
-                    for block in range(len(blocks))
-                )
-            )
-        head = cast(ConvSpec, space.block_specs(space.widest())[self._last - 1])
-        conv = nn.Conv2d(head.in_channels, head.out_channels, head.kernel, bias=False)
-        self.head = SlicedConv(conv, head.activation)
+        for layer, (blocks, widths) in enumerate(zip(space.blocks, space.widths, strict=True)):
+            narrow = space.unit(layer, 0, least, min(widths))
+            wide = [space.unit(layer, block, incoming, max(widths)) for block in range(len(blocks))]
+            self.layers.append(nn.ModuleList(SlicedUnit(spec, narrow.width("pass")) for spec in wide))
+            incoming, least = wide[0].out_channels, narrow.out_channels
         initialise(self.layers)
-        initialise(self.head)
+        self.head = None if space.inside else self._sliced_head()
+
+    def _sliced_head(self) -> SlicedConv:
+        """The last convolution, where a decision says how many channels it is given."""
+        spec = cast(ConvSpec, self.space.block_specs(self.space.widest())[self._last - 1])
+        head = SlicedConv(nn.Conv2d(spec.in_channels, spec.out_channels, spec.kernel, bias=False), spec.activation)
+        initialise(head)
+        return head
 
     def _steps(self, encoding: PathEncoding) -> list[Step]:
         steps, incoming = [], self.space.settings.stem_width
@@ -173,11 +173,11 @@ class SlicedSupernet(MixableSupernet):
             block, width = self.space.read(layer, operations)
             unit, spec = self._unit(layer, block), self.space.unit(layer, block, incoming, width)
             steps.append(Step((block, width), unit, partial(unit, spec=spec)))
-            incoming = width
-        return [*steps, Step("head", self.head, partial(self.head, rows=slice(None)))]
+            incoming = spec.out_channels
+        return steps if self.head is None else [*steps, Step("head", self.head, partial(self.head, rows=slice(None)))]
 
     def _mixed(self, x: Tensor, probabilities: Tensor) -> Tensor:
-        here = probabilities.new_ones(x.shape[1])  # the stem's channels are always there
+        inside, here = self.space.inside, probabilities.new_ones(x.shape[1])  # the stem's channels are always there
         for layer, row in enumerate(probabilities):
             joint = self._joint(layer, row)
             outputs = []
@@ -185,13 +185,15 @@ class SlicedSupernet(MixableSupernet):
                 unit = self._unit(layer, block)
                 if self.training and not share.any():
                     continue
-                outputs.append(unit.mixture(x, _shares(unit.spec, here, share)))
+                # Of what is searched inside, the first channel is there whenever the block is, as all outputs are.
+                middle, given = (share, share[:1].expand(unit.spec.out_channels)) if inside else (share[0::2], share)
+                outputs.append(unit.mixture(x, _shares(unit.spec, here, middle, given)))
             x = torch.stack(outputs).sum(0)
-            here = joint.sum(0)
-        return cast(Tensor, self.head(x, slice(None)))
+            here = probabilities.new_ones(x.shape[1]) if inside else joint.sum(0)
+        return x if self.head is None else cast(Tensor, self.head(x, slice(None)))
 
     def _joint(self, layer: int, row: Tensor) -> Tensor:
-        """Probability `[blocks, channels]` that a layer uses each block and has each of its channels."""
+        """Probability `[blocks, channels]` that a layer uses each block and has each of the channels searched."""
         decision = self.space.decisions[layer]
         widths, blocks = self.space.widths[layer], self.space.blocks[layer]
         present = row.new_zeros(len(decision.choices), len(blocks), max(widths))
@@ -203,23 +205,25 @@ class SlicedSupernet(MixableSupernet):
 
     def _copy_path(self, blocks: list[nn.Module], encoding: PathEncoding) -> None:
         incoming = self.space.settings.stem_width
-        for layer, (operations, target) in enumerate(zip(encoding.operations, blocks[:-1], strict=True)):
+        for layer, (operations, target) in enumerate(zip(encoding.operations, blocks, strict=False)):
             block, width = self.space.read(layer, operations)
-            self._unit(layer, block).copy_to(cast(ShuffleUnit, target), self.space.unit(layer, block, incoming, width))
-            incoming = width
-        self.head.copy_to(cast(ConvNormActivation, blocks[-1]), slice(None))
+            spec = self.space.unit(layer, block, incoming, width)
+            self._unit(layer, block).copy_to(cast(ShuffleUnit, target), spec)
+            incoming = spec.out_channels
+        if self.head is not None:
+            self.head.copy_to(cast(ConvNormActivation, blocks[-1]), slice(None))
 
     def _unit(self, layer: int, block: int) -> SlicedUnit:
         return cast(SlicedUnit, cast(nn.ModuleList, self.layers[layer])[block])
 
 
-def _shares(spec: ShuffleUnitSpec, before: Tensor, joint: Tensor) -> Shares:
-    """The shares of a unit from those of the channels before it and, with its own probability, after it."""
+def _shares(spec: ShuffleUnitSpec, before: Tensor, middle: Tensor, given: Tensor) -> Shares:
+    """The shares of a unit from those of the channels before it and, with its own probability, inside and after it."""
     entering = before if spec.stride > 1 else before[0::2]
-    # Channel j is among those inside the branch, or among those that may pass by, when the output has more than 2 j.
-    half = joint[0::2]
+    # Channel j is among those that may pass by when the output has more than 2 j.
+    half = given[0::2]
     certain = half[0].clamp_min(torch.finfo(half.dtype).tiny)
     width = min(len(entering), len(half))
     passing = entering[:width] * half[:width]
-    leaving = torch.cat([joint[:width] - passing, joint[width:]])
-    return Shares(entering, half / certain, passing, leaving)
+    leaving = torch.cat([given[:width] - passing, given[width:]])
+    return Shares(entering, middle / certain, passing, leaving)

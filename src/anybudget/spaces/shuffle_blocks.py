@@ -32,14 +32,15 @@ class ShuffleUnitSpec(BlockSpec):
 
     With stride 1 the even channels pass and the odd ones enter the branch, which is the channel shuffle of the unit
     before; with stride 2 all channels enter both, and the passing ones through a depthwise and a pointwise
-    convolution. As many pass as there are, but at most half of the output; the branch fills the rest. `kernel` is that
-    of the depthwise convolutions; `separable` is how many of them the branch has: 1 in ShuffleNetV2's own unit, 3 in
-    the Xception-like one.
+    convolution. As many pass as there are, but at most half of the output; the branch fills the rest. `mid_channels`
+    are those inside the branch, half of the output in ShuffleNetV2. `kernel` is that of the depthwise convolutions;
+    `separable` is how many of them the branch has: 1 in ShuffleNetV2's own unit, 3 in the Xception-like one.
 
     Source: SPOS §4.1 and its Figure on choice blocks; ShuffleNetV2 where both widths are equal.
     """
 
     in_channels: int
+    mid_channels: int
     out_channels: int
     stride: int
     resolution: int
@@ -54,7 +55,7 @@ class ShuffleUnitSpec(BlockSpec):
             case "in":
                 return passing
             case "mid":
-                return self.out_channels // 2
+                return self.mid_channels
             case "pass":
                 return min(passing, self.out_channels // 2)
             case "out":

@@ -96,6 +96,7 @@ def unit(settings: ShuffleNetSettings, shape: LayerShape, operation: str) -> Shu
         raise ConfigError(f"operations: {operation!r} is unknown; write an odd kernel size such as 3x3, or xception")
     return ShuffleUnitSpec(
         shape.in_channels,
+        shape.out_channels // 2,
         shape.out_channels,
         shape.stride,
         shape.resolution,

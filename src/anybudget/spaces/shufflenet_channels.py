@@ -1,4 +1,4 @@
-"""The channel search of SPOS: every block of a ShuffleNet also chooses how many channels it gives."""
+"""The channel search of SPOS: every block of a ShuffleNet also chooses how many channels it gives, or has inside."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import cached_property, partial
 from itertools import product
 from math import prod
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
@@ -21,28 +21,44 @@ from anybudget.spaces.shufflenet import ShuffleNetSettings, check_operations, he
 Ratio = Annotated[float, Field(gt=0, le=16, allow_inf_nan=False)]
 
 
-class ShuffleNetChannelsSettings(ShuffleNetSettings):
-    """`ShuffleNetSettings`, the ratios of output channels, and which blocks are fixed.
+Searched = Literal["outputs", "inside"]
 
-    `blocks` fixes the choice block of every layer (one name for all, or one for each), so that only channels are
-    searched; left empty, both are searched together. A ratio is of the stage's width; the product is rounded to the
-    nearest even number.
+_INSIDE = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+
+
+class ShuffleNetChannelsSettings(ShuffleNetSettings):
+    """`ShuffleNetSettings`, which channels are searched, their ratios, and which blocks are fixed.
+
+    `channels` says which: the `outputs` of every block, whose ratios are of the stage's width, rounded to the nearest
+    even number; or those `inside` a block, between its convolutions, whose ratios are of half the stage's width,
+    rounded down, by default 0.2 to 1.6. `blocks` fixes the choice block of every layer (one name for all, or one for
+    each), so that only channels are searched; left empty, both are searched together.
     """
 
-    ratios: Some[Ratio] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+    channels: Searched = "outputs"
+    ratios: Some[Ratio] = (*_INSIDE, 1.8, 2.0)
     blocks: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _released_ratios(cls, given: Any) -> Any:
+        """Inside a block, the ratios of the released search are those that are meant unless others are given."""
+        inside = isinstance(given, dict) and given.get("channels") == "inside"
+        return {"ratios": _INSIDE, **given} if inside else given
 
 
 class ShuffleNetChannelsSpace(SearchSpace):
-    """One decision per block: its output channels, and which choice block it is unless that is fixed.
+    """One decision per block: its channels, and which choice block it is unless that is fixed.
 
     By default 20 decisions of 40 choices in two slots, block and ratio; with `blocks` set, 10 choices in one slot.
-    What a block costs depends on the width before it, so costs have a pairwise term for every two neighbours.
+    What a block costs depends on the outputs of the one before, so costs have a pairwise term for every two neighbours;
+    where channels are searched inside blocks, costs add up over blocks.
 
     Raises:
         ConfigError: an operation is unknown, a ratio is listed twice, or `blocks` has another length.
 
-    Source: SPOS §3.4 (channel number search): ratios 0.2 to 2.0 of a ShuffleNetV2.
+    Source: SPOS §3.4 (channel number search): ratios 0.2 to 2.0 of a ShuffleNetV2. Inside blocks as in the network that
+        its authors released (megvii-model/ShuffleNet-Series, OneShot): ratios 0.2 to 1.6.
     """
 
     name = "shufflenet-channels"
@@ -66,27 +82,35 @@ class ShuffleNetChannelsSpace(SearchSpace):
             tuple(unit(settings, shape, name) for name in names)
             for shape, names in zip(shapes, self.blocks, strict=True)
         )
-        self.widths = tuple(tuple(_even(ratio * shape.out_channels) for ratio in ratios) for shape in shapes)
+        self.inside = settings.channels == "inside"
+        widths = _inside if self.inside else _outputs
+        self.widths = tuple(tuple(widths(shape.out_channels, ratio) for ratio in ratios) for shape in shapes)
         slots = [range(len(operations)), range(len(operations), len(operations) + len(ratios))]
         choices = tuple(product(*slots[1 if fixed else 0 :]))
         names = (*operations, *(f"{ratio:g}x" for ratio in ratios))
         self.decisions = tuple(Decision(f"layer {number}", names, choices) for number in range(1, len(shapes) + 1))
-        self.factors = (
-            Factor.fixed(stem(settings)),
-            Factor((0,), self._first),
-            *(Factor((layer - 1, layer), partial(self._unit, layer)) for layer in range(1, len(shapes))),
-            Factor((len(shapes) - 1,), self._head),
-            Factor.fixed(tail(settings)),
-        )
+        self.factors = (Factor.fixed(stem(settings)), *self._layers(), Factor.fixed(tail(settings)))
+
+    def _layers(self) -> tuple[Factor, ...]:
+        """The units, and the last convolution, by the decisions that they depend on."""
+        layers = range(len(self.decisions))
+        if self.inside:
+            units = (Factor((layer,), partial(self._alone, layer)) for layer in layers)
+            return (*units, Factor.fixed(head(self.settings, self.settings.stages[-1].width)))
+        pairs = (Factor((layer - 1, layer), partial(self._unit, layer)) for layer in layers[1:])
+        return (Factor((0,), partial(self._alone, 0)), *pairs, Factor((layers[-1],), self._head))
 
     def read(self, layer: int, operations: tuple[int, ...]) -> tuple[int, int]:
-        """What the slots of a layer say: the index into its blocks, and how many channels it gives."""
+        """What the slots of a layer say: the index into its blocks, and how many channels it gives or has inside."""
         block = operations[0] if len(operations) == 2 else 0
         return block, self.widths[layer][operations[-1] - len(self.decisions[layer].operations)]
 
-    def unit(self, layer: int, block: int, in_channels: int, out_channels: int) -> ShuffleUnitSpec:
-        """One block of a layer at these widths."""
-        return replace(self._units[layer][block], in_channels=in_channels, out_channels=out_channels)
+    def unit(self, layer: int, block: int, in_channels: int, width: int) -> ShuffleUnitSpec:
+        """One block of a layer at these widths: of its input, and of what is searched."""
+        alone = self._units[layer][block]
+        if self.inside:
+            return replace(alone, mid_channels=width)
+        return replace(alone, in_channels=in_channels, mid_channels=width // 2, out_channels=width)
 
     def widest(self) -> Architecture:
         """The architecture with the most channels everywhere."""
@@ -119,21 +143,22 @@ class ShuffleNetChannelsSpace(SearchSpace):
     def _chosen(self, layer: int, choice: int) -> tuple[int, int]:
         return self.read(layer, self.decisions[layer].choices[choice])
 
-    def _first(self, choice: int) -> BlockSpec:
-        return self.unit(0, *_with_input(self.settings.stem_width, self._chosen(0, choice)))
+    def _alone(self, layer: int, choice: int) -> BlockSpec:
+        """A unit whose input no decision changes."""
+        block, width = self._chosen(layer, choice)
+        return self.unit(layer, block, self._units[layer][block].in_channels, width)
 
     def _unit(self, layer: int, before: int, choice: int) -> BlockSpec:
-        width = self._chosen(layer - 1, before)[1]
-        return self.unit(layer, *_with_input(width, self._chosen(layer, choice)))
+        block, width = self._chosen(layer, choice)
+        return self.unit(layer, block, self._chosen(layer - 1, before)[1], width)
 
     def _head(self, choice: int) -> BlockSpec:
         return head(self.settings, self._chosen(len(self.decisions) - 1, choice)[1])
 
 
-def _with_input(in_channels: int, chosen: tuple[int, int]) -> tuple[int, int, int]:
-    block, out_channels = chosen
-    return block, in_channels, out_channels
+def _outputs(width: int, ratio: float) -> int:
+    return 2 * max(1, round(ratio * width / 2))
 
 
-def _even(width: float) -> int:
-    return 2 * max(1, round(width / 2))
+def _inside(width: int, ratio: float) -> int:
+    return max(1, int(width // 2 * ratio))

@@ -13,6 +13,7 @@ ZOO: Registry[ZooNetwork] = Registry(
         "sgnas-b": "anybudget.zoo.published:SGNAS_B_NETWORK",
         "sgnas-c": "anybudget.zoo.published:SGNAS_C_NETWORK",
         "spos": "anybudget.zoo.published:SPOS_NETWORK",
+        "spos-channels": "anybudget.zoo.published:SPOS_CHANNELS_NETWORK",
         "fbnet-a": "anybudget.zoo.published:FBNET_A_NETWORK",
         "fbnet-b": "anybudget.zoo.published:FBNET_B_NETWORK",
         "fbnet-c": "anybudget.zoo.published:FBNET_C_NETWORK",

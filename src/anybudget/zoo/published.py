@@ -20,6 +20,7 @@ from anybudget.zoo.searched import (
     proxyless,
     sgnas,
     spos,
+    spos_channels,
 )
 
 _SGNAS = "Huang and Chu 2021 (SGNAS), Table 2"
@@ -34,6 +35,12 @@ SPOS_NETWORK = ZooNetwork(
     spos(),
     Published("323M", "3.5M", 74.4, "README of megvii-model/SinglePathOneShot; Guo et al. 2020 (SPOS) has 74.3 %"),
     "parameters: 3.53 M without the scales and shifts of norms, which rounds to the published figure",
+)
+SPOS_CHANNELS_NETWORK = ZooNetwork(
+    "spos-channels",
+    "SPOS, search of blocks and channels",
+    spos_channels(),
+    Published("328M", "3.4M", 74.9, "README of megvii-model/ShuffleNet-Series, OneShot"),
 )
 FBNET_A_NETWORK = ZooNetwork(
     "fbnet-a",

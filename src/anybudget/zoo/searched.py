@@ -20,8 +20,13 @@ SGNAS_A = "333577 3337 335 35777 3357 55577 33777 33337 35577 3557 3557 3777 335
 SGNAS_B = "3557 355 355 35555 33555 35555 35577 3557 5557 3555 55 555 355 3357 3337 3777 5577 355 33377"
 SGNAS_C = "3555 355 355 355 3555 355 3557 355 555 3555 55 555 355 555 333 57 3577 37 33337"
 
+SHUFFLE_UNITS = ("3x3", "5x5", "7x7", "xception")
+
 SPOS_BLOCKS = "2 1 0 1 2 0 2 0 2 0 2 3 0 0 0 0 3 2 3 3"
 """The choice blocks of the released network: 0, 1, 2 are kernels 3, 5, 7, and 3 is the Xception-like one."""
+
+SPOS_CHANNELS = "0:6 0:5 3:3 1:5 1:2 1:6 0:3 0:4 2:2 0:5 2:7 1:5 1:4 0:6 2:7 0:4 2:4 1:5 3:4 2:3"
+"""Of the released network with searched channels: the choice block of every layer, and the ratio inside, 0.2 to 1.6."""
 
 # A layer of FBNet is its kernel size, expansion and g for two groups; of ProxylessNAS its kernel size and expansion.
 FBNET_A = "- 33 31 - - 56 33 51 33 56 53 51g 56 36 51g 53 31g 56 56 53 56 56"
@@ -74,8 +79,17 @@ def sgnas(kernels: str) -> InSpace:
 
 def spos() -> InSpace:
     """The network that SPOS's block search found and its authors released."""
-    operations = ("3x3", "5x5", "7x7", "xception")
-    return InSpace("shufflenet", tuple((operations[int(block)],) for block in SPOS_BLOCKS.split()))
+    return InSpace("shufflenet", tuple((SHUFFLE_UNITS[int(block)],) for block in SPOS_BLOCKS.split()))
+
+
+def spos_channels() -> InSpace:
+    """The network whose blocks and channels inside them SPOS's authors searched and released.
+
+    Source: its definition in megvii-model/ShuffleNet-Series, OneShot.
+    """
+    pairs = (layer.split(":") for layer in SPOS_CHANNELS.split())
+    layers = tuple((SHUFFLE_UNITS[int(block)], f"{(int(ratio) + 1) / 5:g}x") for block, ratio in pairs)
+    return InSpace("shufflenet-channels", layers, {"channels": "inside"})
 
 
 def fbnet(layers: str, head_width: int) -> InSpace:
