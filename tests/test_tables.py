@@ -15,6 +15,7 @@ from anybudget.evaluation.ranking import rank_correlation
 from anybudget.spaces import NASBench201Settings, NASBench201Space, UnifiedSpace, stages
 from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
 from anybudget.tabular.tables import (
+    COLUMNS_201,
     TabularBenchmark,
     load_nas_bench_201,
     load_nas_bench_macro,
@@ -130,6 +131,7 @@ def test_damaged_macro_tables_are_named(table: Any, message: str, tmp_path: Path
         ({"params": np.array(["a", "b"])}, "params: expected one number"),
         ({"test_top1_percent": np.array([1.0, np.nan])}, "test_top1_percent: .* finite"),
         ({"params": np.array([None, 1])}, "cannot read"),  # a pickle, which is never loaded
+        ({"cifar100_test_top1_percent": np.array([1.0, 101.0])}, "cifar100_test_top1_percent: .* from 0 to 100"),
     ],
 )
 def test_damaged_cell_tables_are_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -139,6 +141,14 @@ def test_damaged_cell_tables_are_named(change: dict[str, Any], message: str, tmp
     with pytest.raises(DataError, match=message) as error:
         read_nas_bench_201(path)
     assert str(path) in str(error.value)
+
+
+def test_other_data_sets_are_read_where_the_table_has_them(tmp_path: Path) -> None:
+    path, wanted = tmp_path / "table.npz", "imagenet16_120_test_top1_percent"
+    np.savez(path, **ARRAYS, **{wanted: np.array([44.0, 46.0]), "something_else": np.zeros(1)})
+    rows = read_nas_bench_201(path)
+    assert set(rows.columns) == {*COLUMNS_201, wanted}
+    assert list(rows.networks(wanted).values()) == [45.0]
 
 
 def test_tables_go_with_spaces(tmp_path: Path, space: UnifiedSpace) -> None:

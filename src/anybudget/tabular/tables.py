@@ -28,6 +28,11 @@ LARGEST = 1e100
 
 COLUMNS_201 = ("test_top1_percent", "val_top1_percent", "val_top1_percent_12_epochs", "macs", "params")
 
+ELSEWHERE_201 = tuple(
+    f"{data}_{part}_top1_percent" for data in ("cifar100", "imagenet16_120") for part in ("val", "test")
+)
+"""Accuracies after 200 epochs on the benchmark's other data sets, which a file of NAS-Bench-201 may have."""
+
 
 @dataclass(frozen=True, eq=False)
 class TabularBenchmark:
@@ -106,7 +111,7 @@ def _macro_row(where: str, entry: Any) -> list[float]:
 
 
 def read_nas_bench_201(path: Path) -> TabularBenchmark:
-    """The rows of an `.npz` of NAS-Bench-201 on CIFAR-10; columns are those of `COLUMNS_201`.
+    """The rows of an `.npz` of NAS-Bench-201; columns are those of `COLUMNS_201`, and of `ELSEWHERE_201` what it has.
 
     The archive holds `ops` `[rows, 6]`, indices into `op_names`, for the edges in the benchmark's order.
 
@@ -115,7 +120,7 @@ def read_nas_bench_201(path: Path) -> TabularBenchmark:
 
     Source: Dong & Yang 2020 (NAS-Bench-201).
     """
-    arrays = _arrays(path, ("op_names", "ops", *COLUMNS_201))
+    arrays = _arrays(path, ("op_names", "ops", *COLUMNS_201), ELSEWHERE_201)
     names, ops = tuple(map(str, arrays["op_names"].tolist())), arrays["ops"]
     if names != OPERATIONS:
         found = shorten(", ".join(names))
@@ -125,7 +130,7 @@ def read_nas_bench_201(path: Path) -> TabularBenchmark:
     if ops.min() < 0 or ops.max() >= len(OPERATIONS):
         raise DataError(f"{path}: ops: expected 0 to {len(OPERATIONS) - 1}, found {ops.min()} to {ops.max()}")
     columns = {}
-    for name in COLUMNS_201:
+    for name in (*COLUMNS_201, *(name for name in ELSEWHERE_201 if name in arrays)):
         if arrays[name].shape != ops.shape[:1] or arrays[name].dtype.kind not in "iuf":
             raise DataError(f"{path}: {name}: expected one number for each of the {len(ops)} rows of ops")
         columns[name] = arrays[name].astype(np.float64)
@@ -135,7 +140,7 @@ def read_nas_bench_201(path: Path) -> TabularBenchmark:
     return TabularBenchmark(NASBench201Space(NASBench201Settings()), ops.astype(np.int64), columns)
 
 
-def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path, names: Sequence[str], optional: Sequence[str]) -> dict[str, NDArray[Any]]:
     # Looked at first because np.load answers a pickle or a single array with advice that would be wrong here.
     if not zipfile.is_zipfile(path):
         found = "a folder" if path.is_dir() else "not an .npz archive" if path.exists() else "no such file"
@@ -144,7 +149,7 @@ def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     where = ""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            for name in names:
+            for name in (*names, *(name for name in optional if name in archive.files)):
                 if name not in archive.files:
                     raise DataError(f"{path}: the array {name!r} is missing")
                 where = f"the array {name!r}: "
