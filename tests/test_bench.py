@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from anybudget.architecture import Architecture
+from anybudget.cli.bench import print_bench
 from anybudget.costs import build_costs
 from anybudget.costs.table import CostTable
 from anybudget.errors import DataError
@@ -141,6 +142,33 @@ def test_scores_are_those_of_the_evaluator(tiny: Path) -> None:
         assert found.clouds[0].top1_percent[row] == metrics.top1_percent
 
 
+def test_a_sample_may_be_scored_in_place_of_all(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Orders and clouds are of the sample, any network can be judged, and what needs all scores is left out."""
+    overrides = {"track.scored": 12, "track.strategies": '["random", "generator"]'}
+    found = bench(tiny, seeds=1, **overrides)
+    truth = Truth.of(read(tiny / "table.json"))
+    sample = truth.sample(12)
+    assert (found.networks, found.scored) == (45, 12)
+    assert found.truth_percent == tuple(sample.percent)
+    metrics = Run.open(tiny / "out" / "seed-0").new_evaluator().scores(sample.networks)
+    assert found.clouds[0].loss == pytest.approx([one.loss for one in metrics])
+    assert {strategy.name for strategy in found.strategies} == {"random", "generator", "largest", "deepest"}
+    assert (found.first, found.blends) == ({}, ())
+    assert len(truth.sample(100).networks) == 45
+    chosen = [truth.index[architecture] for architecture in answers(tiny / "out", 0, "generator")]
+    assert [percent for percent, _ in found.clouds[0].generated] == list(truth.percent[chosen])
+    print_bench(found)
+    assert "of which 12 drawn at random are scored" in capsys.readouterr().out
+    page = (tiny / "out" / "bench.html").read_text()
+    assert "12, drawn at random, have been scored" in page
+    assert "exhaustive" not in page
+    assert page.count('class="generated"') == len(BUDGETS)
+    # All the others can be scored later, also those that strategies have asked for.
+    whole = bench(tiny, seeds=1, **{**overrides, "track.scored": 0})
+    assert "exhaustive" in {strategy.name for strategy in whole.strategies}
+    assert len(whole.clouds[0].loss) == 45
+
+
 def test_truth_reaches_no_strategy(tiny: Path) -> None:
     """Another truth of the same networks changes what answers are worth, and no answer."""
     (tiny / "other.json").write_text(json.dumps({**rows(0), **{"mean": rows(9)["mean"]}}))
@@ -254,6 +282,7 @@ def test_damaged_archives_of_encoded_images_are_named(tmp_path: Path, changes: A
         (("--set supernet.epochs=1", "--set track.images=3"), "known are track.train_images"),
         (("--set supernet.epochs=1", "--set track.train_images=many"), "track.train_images"),
         (("--set supernet.epochs=1", "--set track.train_images=9000"), "training images, and the track takes 3,010"),
+        (("--set supernet.epochs=1", "--set track.scored=-1"), "track.scored"),
         (("--set supernet.epochs=1", '--set track.strategies=["guess"]'), "guess"),
         (("--set supernet.epochs=1", '--set search.budgets=["macs<=9k"]'), "a bench limits table_macs alone"),
         (("--set supernet.epochs=1", '--set search.budgets=["table_macs<=9"]'), "no network of at most 9e-06 M"),

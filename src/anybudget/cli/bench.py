@@ -50,20 +50,23 @@ def bench(
 def print_bench(found: Bench) -> None:
     """Print what a bench found: how well scores order networks, then what answers are worth."""
     from anybudget.cli.terminal import new_table, show
-    from anybudget.report.bench import ordered_by, said
+    from anybudget.report.bench import ordered_by, said, scored_in_words
 
     images = found.images
     out.print(
-        f"{found.benchmark}, {found.track} track: {len(found.seeds)} seed(s), {found.networks:,} distinct networks, "
-        f"{images['train']:,} training and {images['validation']:,} validation images; a supernet trains for "
-        f"{said(found.training_seconds, 0)} s, and all networks are scored in {said(found.scoring_seconds, 0)} s"
+        f"{found.benchmark}, {found.track} track: {len(found.seeds)} seed(s), {found.networks:,} distinct networks"
+        f"{scored_in_words(found)}; {images['train']:,} training and {images['validation']:,} validation images; a "
+        f"supernet trains for {said(found.training_seconds, 0)} s, and networks are scored in "
+        f"{said(found.scoring_seconds, 0)} s"
     )
-    title = "order of all networks, against truth"
+    title = f"order of {'all' if found.scored == found.networks else 'the scored'} networks, against truth"
     table = new_table(title, ("by", "Kendall", "Spearman", "Kendall in the top 10%", "P@5%"))
     for name, order in ordered_by(found):
         table.add_row(name, *(said(f, 3) for f in (order.kendall, order.spearman, order.top_kendall, order.precision)))
     show(table)
     _print_strategies(found)
+    if not found.first:
+        return
     table = new_table("mean regret of the truly best among the first by score, points", ("score", *found.first["loss"]))
     for name, figures in found.first.items():
         table.add_row(name, *(said(figure, 3) for figure in figures.values()))

@@ -48,16 +48,19 @@ def write_bench_page(path: Path, found: Bench) -> Path:
 
 
 def draw_cloud(cloud: Cloud, truth: Sequence[float], slug: str) -> Markup:
-    """A dot for every network: its true accuracy against its loss with the weights of a seed's supernet.
+    """A dot for every network that was scored: its true accuracy against its loss with a seed's supernet.
+
+    The generator's answers are marked.
 
     Source: SGNAS Fig. 5, which has validation accuracy in place of the loss.
     """
     least = float(np.percentile(truth, _LEFT_OUT))
     dots = [(t, loss) for t, loss in zip(truth, cloud.loss, strict=True) if loss is not None and t >= least]
+    answers = [(t, loss) for t, loss in cloud.generated if loss is not None and t >= least]
     highest = float(np.percentile([loss for _, loss in dots], 100 - _LEFT_OUT)) if dots else 1.0
-    x = fit((t for t, _ in dots), (_LEFT, _RIGHT), padding=0.02)
+    x = fit((t for t, _ in [*dots, *answers]), (_LEFT, _RIGHT), padding=0.02)
     # Low losses at the top, so that what the supernet finds good is up.
-    y = fit((min(loss, highest) for _, loss in dots), (_TOP, _BOTTOM), padding=0.02)
+    y = fit((min(loss, highest) for _, loss in [*dots, *answers]), (_TOP, _BOTTOM), padding=0.02)
     inside = [(x(t), y(min(loss, highest))) for t, loss in dots]
     left_out = len(truth) - len(dots)
     return svg.picture(
@@ -66,11 +69,15 @@ def draw_cloud(cloud: Cloud, truth: Sequence[float], slug: str) -> Markup:
         _HEIGHT,
         f"Seed {cloud.seed}: supernet loss against true accuracy",
         f"{len(dots)} networks; {left_out} of the lowest true accuracy are left out, and losses above {highest:.3g} "
-        "stand at the lower edge.",
+        f"stand at the lower edge. {len(answers)} answers of the generator are marked.",
         svg.grid(x, y),
         svg.text(0, _TOP - 14, f"seed {cloud.seed}: validation loss with the supernet's weights (nats)", "axis-title"),
         svg.foot(x, _BOTTOM, "true test top-1 when trained alone (%)"),
         svg.points(inside, "cloud"),
+        *(
+            svg.dot(x(t), y(min(loss, highest)), 4.0, "generated", f"an answer: {t:.2f}% in truth, loss {loss:.3f}")
+            for t, loss in answers
+        ),
     )
 
 
@@ -110,11 +117,16 @@ def spent_on(row: StrategyWorth) -> tuple[str, str, str, str]:
     return f"{spent.evaluations:,.0f}", figure(spent.images), figure(spent.macs), duration(spent.seconds)
 
 
+def scored_in_words(found: Bench) -> str:
+    """Which networks have been scored, where it is not all."""
+    return "" if found.scored == found.networks else f", of which {found.scored:,} drawn at random are scored"
+
+
 def _subtitle(found: Bench) -> list[str]:
     images = found.images
     return [
         f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'}",
-        f"{found.networks:,} distinct networks",
+        f"{found.networks:,} distinct networks{scored_in_words(found)}",
         f"{images['train']:,} training images",
         f"{images['validation']:,} validation images",
         f"a supernet trains for {duration(found.training_seconds.mean or 0)}",

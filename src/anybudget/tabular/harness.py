@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from anybudget.runtime.accounting import Spending
+from anybudget.search.generator import GeneratorStrategy
 from anybudget.storage.records import (
     BenchAnswers,
     BlendFigures,
@@ -28,15 +29,15 @@ RANDOM = (1, 10, 50, 100, 500)
 
 @dataclass(frozen=True, eq=False)
 class SeedScores:
-    """What one supernet says of every network, and what strategies answered with it; truth is in neither.
+    """What one supernet says of networks, and what strategies answered with it; truth is in neither.
 
     Args:
         seed: of its training.
-        loss: mean cross-entropy in nats, `[n]` in the order of the truth's networks.
+        loss: mean cross-entropy in nats, `[n]` in the order of the networks that were scored.
         top1: top-1 in percent, `[n]`.
         fold_losses: the loss on disjoint parts of the validation images, `[folds, n]`.
         answers: of every strategy, by name.
-        spent: what scoring every network has cost.
+        spent: what scoring these networks has cost.
         training_seconds: how long the supernet was trained.
     """
 
@@ -76,7 +77,7 @@ def order_figures(orders: Sequence[Order]) -> OrderFigures:
 
 
 def orders(truth: Truth, seeds: Sequence[SeedScores]) -> dict[str, OrderFigures]:
-    """How well each score orders all networks."""
+    """How well each score orders the networks that were scored, whose truth is given."""
     return {
         "loss": order_figures([order(seed.by_loss, truth.percent) for seed in seeds]),
         "top1": order_figures([order(seed.top1, truth.percent) for seed in seeds]),
@@ -110,17 +111,19 @@ def blend_figures(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[Bl
     )
 
 
-def strategies(budgets: BudgetTruth, seeds: Sequence[SeedScores]) -> tuple[StrategyWorth, ...]:
+def strategies(budgets: BudgetTruth, seeds: Sequence[SeedScores], *, whole: bool) -> tuple[StrategyWorth, ...]:
     """What every strategy's answers are worth, best first, and then those of the yardsticks that search nothing.
 
-    A strategy whose answers raced comes twice. `exhaustive-top1` answers with the network of highest top-1 within a
-    budget, of equal ones with that of lowest loss; `largest` with the one that has the most multiply-adds, `deepest`
-    with the one that has the most layers and of these the most multiply-adds.
+    A strategy whose answers raced comes twice. `exhaustive-top1`, which is there if the `whole` table has been scored,
+    answers with the network of highest top-1 within a budget, of equal ones with that of lowest loss; `largest` with
+    the one that has the most multiply-adds, `deepest` with the one that has the most layers and of these the most
+    multiply-adds.
     """
     found = [row for name in seeds[0].answers for row in _answered(name, budgets, [s.answers[name] for s in seeds])]
     found.sort(key=lambda strategy: (strategy.regret.mean or 0.0, strategy.name))
-    scored = _mean([Spent.model_validate(seed.spent.to_dict()) for seed in seeds])
-    found.append(worth("exhaustive-top1", budgets, [budgets.picked(s.by_top1) for s in seeds], scored, None))
+    if whole:
+        scored = _mean([Spent.model_validate(seed.spent.to_dict()) for seed in seeds])
+        found.append(worth("exhaustive-top1", budgets, [budgets.picked(s.by_top1) for s in seeds], scored, None))
     truth = budgets.truth
     deepest = truth.floors["depth"] + truth.macs / (1.0 + truth.macs.max())
     for name, values in (("largest", truth.macs), ("deepest", deepest)):
@@ -166,16 +169,26 @@ def random_regrets(budgets: BudgetTruth) -> dict[str, float]:
     return {str(count): float(budgets.random_regret(count).mean()) for count in RANDOM}
 
 
-def clouds(seeds: Sequence[SeedScores]) -> tuple[Cloud, ...]:
-    """The scores of all networks, for pictures."""
+def clouds(truth: Truth, seeds: Sequence[SeedScores]) -> tuple[Cloud, ...]:
+    """The scores of networks, for pictures, with the generator's answers, if it has answered."""
     return tuple(
         Cloud(
             seed=seed.seed,
             loss=tuple(value if np.isfinite(value) else None for value in seed.loss.tolist()),
             top1_percent=tuple(seed.top1.tolist()),
+            generated=_generated(truth, seed),
         )
         for seed in seeds
     )
+
+
+def _generated(truth: Truth, seed: SeedScores) -> tuple[tuple[float, float | None], ...]:
+    """The true accuracy and the loss of each of the generator's answers."""
+    found = seed.answers.get(GeneratorStrategy.name)
+    if found is None or not found.losses:
+        return ()
+    percent = [float(truth.percent[truth.index[network]]) for network in found.architectures]
+    return tuple(zip(percent, found.losses, strict=True))
 
 
 _SPENT = ("evaluations", "images", "macs", "seconds")

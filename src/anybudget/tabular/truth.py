@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
+from anybudget.errors import ConfigError
 from anybudget.spaces import SearchSpace
 from anybudget.tabular.tables import TABLES, TabularBenchmark
 
@@ -54,6 +55,28 @@ class Truth:
         floors = {"macs": macs, "params": column(benchmark.cheapest("params")), "depth": np.array(depth, dtype=float)}
         seeds = np.array([column(benchmark.networks(name)) for name in table.seeds]).reshape(-1, len(networks))
         return cls(space, networks, column(percent), macs, floors, seeds)
+
+    def sample(self, count: int) -> Truth:
+        """The truth of `count` networks, drawn uniformly with seed 0; of all, where there are no more.
+
+        Raises:
+            ConfigError: `count` is 0 or less.
+        """
+        if count < 1:
+            raise ConfigError(f"a sample of {count} networks has no order; draw 1 or more")
+        rows = np.random.default_rng(0).permutation(len(self.networks))[:count]
+        return self._only(np.sort(rows))
+
+    def _only(self, rows: NDArray[np.int64]) -> Truth:
+        """The truth of the networks in these rows, ascending."""
+        return replace(
+            self,
+            networks=tuple(self.networks[row] for row in rows),
+            percent=self.percent[rows],
+            macs=self.macs[rows],
+            floors={name: values[rows] for name, values in self.floors.items()},
+            seeds=self.seeds[:, rows],
+        )
 
     @cached_property
     def index(self) -> Mapping[Architecture, int]:

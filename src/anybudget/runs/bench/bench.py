@@ -11,6 +11,7 @@ from anybudget.costs.table import CostTable
 from anybudget.errors import ConfigError, DataError
 from anybudget.recipe import Recipe
 from anybudget.report.bench import write_bench_page
+from anybudget.runs.bench.exhaustive import ExhaustiveStrategy
 from anybudget.runs.bench.images import Wanted, prepare_images
 from anybudget.runs.bench.seeds import run_seed
 from anybudget.runs.bench.tracks import COST, Track
@@ -69,39 +70,46 @@ def run_bench(
     budgets = BudgetTruth(truth, _limits(planned, track))
     count = track.settings.train_images + track.settings.validation_images
     images = prepare_images(data, folder, Wanted(count, space.classes, space.input_shape[1]))
+    scored = track.settings.scored
+    sample = truth.sample(scored) if scored else truth
+    exhaustive = [ExhaustiveStrategy] if len(sample.networks) == len(truth.networks) else []
     found = []
     for seed in range(seeds):
         run = Run.create(track.recipe(seed, images, costs), folder / f"seed-{seed}", progress)
         run.workers = workers
-        found.append(run_seed(run, truth.networks, names))
+        found.append(run_seed(run, sample.networks, [*names, *exhaustive]))
     splits = {"train": len(run.data.train), "validation": len(run.data.validation)}
-    record = _record(track, budgets, found, {**splits, "calibration": planned.search.calibration_images})
+    record = _record(track, budgets, sample, found, {**splits, "calibration": planned.search.calibration_images})
     write_whole(folder / RECORD, record.model_dump_json().encode() + b"\n")
     write_bench_page(folder / PAGE, record)
     return record
 
 
-def _record(track: Track, budgets: BudgetTruth, seeds: list[harness.SeedScores], images: dict[str, int]) -> Bench:
-    """What is said of all seeds together."""
-    truth, top = budgets.truth, ceiling(budgets.truth)
+def _record(
+    track: Track, budgets: BudgetTruth, sample: Truth, seeds: list[harness.SeedScores], images: dict[str, int]
+) -> Bench:
+    """What is said of all seeds together; `sample` is the truth of the networks that have been scored."""
+    truth, top = budgets.truth, ceiling(sample)
+    whole = len(sample.networks) == len(truth.networks)
     return Bench(
         benchmark=truth.space.name,
         track=track.name,
         seeds=tuple(seed.seed for seed in seeds),
         networks=len(truth.networks),
+        scored=len(sample.networks),
         images=images,
         limits=budgets.limits,
-        order=harness.orders(truth, seeds),
-        floors={name: harness.order_figures([order]) for name, order in floors(truth).items()},
+        order=harness.orders(sample, seeds),
+        floors={name: harness.order_figures([order]) for name, order in floors(sample).items()},
         ceiling=None if top is None else harness.order_figures([top]),
-        first=harness.first_regrets(budgets, seeds),
-        blends=harness.blend_figures(budgets, seeds),
+        first=harness.first_regrets(budgets, seeds) if whole else {},
+        blends=harness.blend_figures(budgets, seeds) if whole else (),
         random=harness.random_regrets(budgets),
-        strategies=harness.strategies(budgets, seeds),
+        strategies=harness.strategies(budgets, seeds, whole=whole),
         training_seconds=harness.figure([seed.training_seconds for seed in seeds]),
         scoring_seconds=harness.figure([seed.spent.seconds for seed in seeds]),
-        truth_percent=tuple(truth.percent.tolist()),
-        clouds=harness.clouds(seeds),
+        truth_percent=tuple(sample.percent.tolist()),
+        clouds=harness.clouds(truth, seeds),
     )
 
 

@@ -1,4 +1,4 @@
-"""One seed of a bench, as a run: its supernet, the scores of every network, and what strategies answer.
+"""One seed of a bench, as a run: its supernet, the scores of networks, and what strategies answer.
 
 Nothing here has read the table's accuracies: a run knows images, costs and budgets.
 """
@@ -15,7 +15,6 @@ from anybudget.architecture import Architecture
 from anybudget.data import balanced_order
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.ranking import metrics_of
-from anybudget.runs.bench.exhaustive import ExhaustiveStrategy
 from anybudget.runs.context import RunContext
 from anybudget.runs.judging import calibrated_with
 from anybudget.runs.racing import RunRace
@@ -37,13 +36,13 @@ FOLDER = "bench"
 """Where in a run folder scores and answers are."""
 
 
-def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -> SeedScores:
-    """Train, score every network and have every strategy answer; what has been done is kept.
+def run_seed(run: Run, networks: Sequence[Architecture], strategies: Sequence[str | type[Strategy]]) -> SeedScores:
+    """Train, score networks and have every strategy answer; what has been done is kept.
 
     Args:
         run: of this seed, with the budgets in its recipe.
-        networks: all distinct networks, in the order of the scores.
-        names: of the strategies.
+        networks: those that are scored whoever asks for them, in the order of the scores.
+        strategies: which answer; `ExhaustiveStrategy` where all networks are scored.
 
     Raises:
         Stopped: it was asked to stop, and has saved itself.
@@ -57,7 +56,6 @@ def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -
         score_all(context, networks, journal)
     evaluator = context.new_evaluator(journal)
     metrics = evaluator.scores(networks)
-    strategies: list[str | type[Strategy]] = [*names, ExhaustiveStrategy]
     answers = [answers_of(run, strategy, journal) for strategy in strategies]
     entries = [journal.entries[network.choices] for network in networks]
     return SeedScores(
@@ -72,19 +70,21 @@ def run_seed(run: Run, networks: Sequence[Architecture], names: Sequence[str]) -
 
 
 def score_all(run: RunContext, networks: Sequence[Architecture], journal: Journal) -> None:
-    """Score every network that the journal does not have yet, with the loss on each fold of the validation images.
+    """Score these networks, unless the journal has them, with the loss on each fold of the validation images.
 
     Raises:
         Stopped: it was asked to stop; all scores are in the journal.
     """
-    missing = sorted((a for a in networks if a.choices not in journal.entries), key=lambda a: a.choices)
+    # What a strategy has asked for is in the journal without these losses.
+    known = {choices for choices, entry in journal.entries.items() if _fold(0) in entry}
+    missing = sorted((a for a in networks if a.choices not in known), key=lambda a: a.choices)
     if not missing:
         return
     evaluator = run.new_evaluator()
     labels = evaluator.subnet_evaluator.data.validation.labels.numpy()
     folds = np.empty(len(labels), dtype=np.int64)
     folds[balanced_order(labels, run.recipe.seed)] = np.arange(len(labels)) % FOLDS
-    with run.progress.task("score every network", len(networks)) as task:
+    with run.progress.task("score networks", len(networks)) as task:
         task.advance(len(networks) - len(missing))
         for first in range(0, len(missing), GROUP):
             group = missing[first : first + GROUP]
@@ -114,7 +114,8 @@ def _fold(number: int) -> str:
 def answers_of(run: Run, strategy: str | type[Strategy], journal: Journal) -> BenchAnswers:
     """What a strategy answers to the budgets of the recipe; kept in the run folder.
 
-    Scores come from the journal, and count as if evaluated now, with their share of the time that scoring all took.
+    Scores that the journal has count as if evaluated now, with their share of the time that scoring took; others are
+    evaluated, and added to it.
     Where the recipe has a race at the end, the answers after it are there, too.
     """
     (name,) = names_of([strategy])
@@ -133,6 +134,7 @@ def answers_of(run: Run, strategy: str | type[Strategy], journal: Journal) -> Be
             "settings": settings,
             "limits": [next(iter(budget_set)).limit for budget_set in budgets],
             "architectures": [candidate.architecture.to_dict() for candidate in candidates],
+            "losses": [loss if np.isfinite(loss := candidate.metrics.loss) else None for candidate in candidates],
             "seconds": [candidate.seconds for candidate in candidates],
             "spent": made.spent.to_dict(),
             "training": made.training.to_dict(),

@@ -16,7 +16,7 @@ from anybudget.errors import ConfigError, shown
 from anybudget.recipe import Recipe, read_recipe, settled_recipe
 from anybudget.recipe.problems import problems
 from anybudget.search import STRATEGIES
-from anybudget.settings import Images, Settings
+from anybudget.settings import Images, Natural, Settings
 from anybudget.storage.toml import read_value
 from anybudget.tabular import TABLES
 
@@ -25,10 +25,15 @@ COST = "table_macs"
 
 
 class TrackSettings(Settings):
-    """`[track]`: how many images a supernet trains on and is judged by, and the strategies that answer; all if none."""
+    """`[track]`: how many images a supernet trains on and is judged by, and the strategies that answer; all if none.
+
+    `scored` is how many networks, drawn once for all seeds, are scored to say how well the supernet orders networks;
+    0 scores all. What takes the scores of all, such as the best of all networks by them, is then left out.
+    """
 
     train_images: Images
     validation_images: Images
+    scored: Natural = 0
     strategies: list[str] = Field(default=[])
 
     @property

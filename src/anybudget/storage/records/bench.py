@@ -17,7 +17,8 @@ class BenchRaced(Record):
 class BenchAnswers(Record):
     """`bench/NAME.json` of a seed's run: a strategy's answer to every budget, in multiply-adds of the full network.
 
-    `settings` decide them; `seconds` is the time of each query. `raced` are the answers after a race, if there is one.
+    `settings` decide them; `seconds` is the time of each query, `losses` are those by the supernet, None for one that
+    is not finite; an earlier version kept none. `raced` are the answers after a race, if there is one.
     """
 
     strategy: str
@@ -27,6 +28,7 @@ class BenchAnswers(Record):
     seconds: tuple[Number, ...]
     spent: Spent
     training: Spent
+    losses: tuple[Number | None, ...] = ()
     raced: BenchRaced | None = None
 
 
@@ -78,11 +80,15 @@ class BlendFigures(Record):
 
 
 class Cloud(Record):
-    """Scores of a seed's supernet for all networks, in the order of the truth's; None for a loss that is not finite."""
+    """Scores of a seed's supernet, in the order of the record's truth; None for a loss that is not finite.
+
+    `generated` are true accuracy and loss of each answer of the generator.
+    """
 
     seed: Count
     loss: tuple[Number | None, ...]
     top1_percent: tuple[Number, ...]
+    generated: tuple[tuple[Number, Number | None], ...] = ()
 
 
 class Bench(Record):
@@ -90,13 +96,16 @@ class Bench(Record):
 
     `limits` are the budgets. `order` is by score (`loss`, `top1`), `first` the mean regret of the truly best of the
     first 1, 5, 10 and 16 by score. `random` is the expected mean regret of random search by its true evaluations.
-    `images` are those that a seed trains on, judges and calibrates by.
+    `images` are those that a seed trains on, judges and calibrates by. Of all `networks` a sample of `scored` may have
+    been scored: then `order`, `floors`, `ceiling`, `truth_percent` and `clouds` are of these, and `first` and `blends`
+    are empty.
     """
 
     benchmark: str
     track: str
     seeds: tuple[Count, ...]
     networks: Count
+    scored: Count
     images: dict[str, Count]
     limits: tuple[Number, ...]
     order: dict[str, OrderFigures]
