@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from anybudget.runs.bench.seeds import run_seed
 from anybudget.runs.bench.tracks import COST, Track
 from anybudget.runs.run import Run
 from anybudget.runtime.progress import Progress
+from anybudget.search.base import Strategy
 from anybudget.storage.files import write_whole
 from anybudget.storage.records import Bench
 from anybudget.tabular import TABLES, harness
@@ -59,7 +61,66 @@ def run_bench(
         RunError: the folder holds runs with other settings.
         Stopped: it was asked to stop, and has saved itself.
     """
-    names = track.settings.names
+    prepared = prepare(track, table, data, folder)
+    found = []
+    for seed in range(seeds):
+        run = prepared.run(seed, progress)
+        run.workers = workers
+        found.append(run_seed(run, prepared.sample.networks, prepared.strategies))
+    splits = {"train": len(run.data.train), "validation": len(run.data.validation)}
+    record = _record(prepared, found, {**splits, "calibration": run.recipe.search.calibration_images})
+    write_whole(folder / RECORD, record.model_dump_json().encode() + b"\n")
+    write_bench_page(folder / PAGE, record)
+    return record
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A bench before anything is trained.
+
+    Args:
+        track: whose recipe its runs have.
+        folder: where everything is kept.
+        images: the archive of the images that all seeds share.
+        costs: the table of what networks cost.
+        budgets: the truth at the budgets of the track.
+        sample: the truth of the networks that are scored to say how well a supernet orders networks.
+    """
+
+    track: Track
+    folder: Path
+    images: Path
+    costs: Path
+    budgets: BudgetTruth
+    sample: Truth
+
+    @property
+    def whole(self) -> bool:
+        """Whether all networks are scored."""
+        return len(self.sample.networks) == len(self.budgets.truth.networks)
+
+    @property
+    def strategies(self) -> list[str | type[Strategy]]:
+        """What answers: the strategies of the track, and the best of all networks where all are scored."""
+        return [*self.track.settings.names, *([ExhaustiveStrategy] if self.whole else [])]
+
+    def run(self, seed: int, progress: Progress | None = None) -> Run:
+        """The run of a seed, in the folder `seed-SEED`: begun, or gone on with.
+
+        Raises:
+            RunError: the folder holds a run with other settings.
+        """
+        return Run.create(self.track.recipe(seed, self.images, self.costs), self.folder / f"seed-{seed}", progress)
+
+
+def prepare(track: Track, table: Path, data: str, folder: Path) -> Prepared:
+    """Read the table, draw the images and write the costs of a bench; the arguments are those of `run_bench`.
+
+    Raises:
+        DataError: the table or the images cannot be used.
+        ConfigError: the track's settings are wrong, or a budget limits another cost than `table_macs`.
+    """
+    scored, _ = track.settings.scored, track.settings.names
     benchmark = TABLES[track.benchmark].read(table)
     truth = Truth.of(benchmark)
     _check_whole(table, truth)
@@ -70,30 +131,16 @@ def run_bench(
     budgets = BudgetTruth(truth, _limits(planned, track))
     count = track.settings.train_images + track.settings.validation_images
     images = prepare_images(data, folder, Wanted(count, space.classes, space.input_shape[1]))
-    scored = track.settings.scored
-    sample = truth.sample(scored) if scored else truth
-    exhaustive = [ExhaustiveStrategy] if len(sample.networks) == len(truth.networks) else []
-    found = []
-    for seed in range(seeds):
-        run = Run.create(track.recipe(seed, images, costs), folder / f"seed-{seed}", progress)
-        run.workers = workers
-        found.append(run_seed(run, sample.networks, [*names, *exhaustive]))
-    splits = {"train": len(run.data.train), "validation": len(run.data.validation)}
-    record = _record(track, budgets, sample, found, {**splits, "calibration": planned.search.calibration_images})
-    write_whole(folder / RECORD, record.model_dump_json().encode() + b"\n")
-    write_bench_page(folder / PAGE, record)
-    return record
+    return Prepared(track, folder, images, costs, budgets, truth.sample(scored) if scored else truth)
 
 
-def _record(
-    track: Track, budgets: BudgetTruth, sample: Truth, seeds: list[harness.SeedScores], images: dict[str, int]
-) -> Bench:
-    """What is said of all seeds together; `sample` is the truth of the networks that have been scored."""
+def _record(prepared: Prepared, seeds: list[harness.SeedScores], images: dict[str, int]) -> Bench:
+    """What is said of all seeds together."""
+    budgets, sample, whole = prepared.budgets, prepared.sample, prepared.whole
     truth, top = budgets.truth, ceiling(sample)
-    whole = len(sample.networks) == len(truth.networks)
     return Bench(
         benchmark=truth.space.name,
-        track=track.name,
+        track=prepared.track.name,
         seeds=tuple(seed.seed for seed in seeds),
         networks=len(truth.networks),
         scored=len(sample.networks),
