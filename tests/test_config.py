@@ -20,7 +20,7 @@ from anybudget.testing import check_space, check_supernet
 
 RECIPE_FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(RECIPE_FOLDER.rglob("*.toml"))
-PACKAGED = ("demo", "demo-latency", "fashion")  # recipes with the packaged images
+PACKAGED = ("demo", "demo-latency", "demo-unified", "fashion")  # recipes with the packaged images
 PAPER_SCALE = [path for path in RECIPES if path.parent.name == "recipes" and path.stem not in PACKAGED]
 
 
