@@ -24,7 +24,8 @@ from anybudget.runs.backbones import Backbone, backbone_of_folder, backbone_of_r
 from anybudget.runs.detecting import Detection, detect, load_detector
 from anybudget.runs.run import Run
 from anybudget.storage.records import BoxAccuracy, Detected
-from anybudget.testing.interruption import check_resume
+from anybudget.storage.run_folder import HOLDER, RunFolder
+from anybudget.testing.interruption import check_resume, differing_files
 from anybudget.transfer.boxes import BoxData
 from anybudget.transfer.detector import build_detector, train_mode
 from anybudget.transfer.judging import Found, accuracy
@@ -132,6 +133,33 @@ def test_a_killed_training_ends_as_one_that_was_not(trained: Path, boxes: BoxDat
 
 
 @pytest.mark.detect
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("last", ["keep", "save_weights", "write_json"])
+def test_a_kill_among_the_results_leaves_nothing_behind(
+    last: str, backbone: Backbone, boxes: BoxData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detector of other settings is there, and kept beside the new one."""
+    for name in ("whole", "broken"):
+        detect(backbone, boxes, wanted(tmp_path / name, epochs=1))
+    detect(backbone, boxes, wanted(tmp_path / "whole"))
+    does = getattr(RunFolder, last)
+
+    def does_it_last(folder: RunFolder, name: str, *values: Any) -> None:
+        does(folder, name, *values)
+        if name != HOLDER:
+            os._exit(9)
+
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(RunFolder, last, does_it_last)
+        detect(backbone, boxes, wanted(tmp_path / "broken"))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    detect(backbone, boxes, wanted(tmp_path / "broken"))
+    assert not differing_files(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.detect
 def test_a_detector_learns(backbone: Backbone, tmp_path: Path) -> None:
     data = BoxSource(write_coco(tmp_path / "boxes", 60)).open(0.2, seed=0)
     changes = {"epochs": 40, "batch_size": 8, "width": 16, "warmup_epochs": 1.0}
@@ -144,12 +172,11 @@ def test_a_detector_learns(backbone: Backbone, tmp_path: Path) -> None:
 
 
 @pytest.mark.detect
-def test_what_is_there_is_kept(trained: Path, backbone: Backbone, boxes: BoxData, tmp_path: Path) -> None:
+def test_what_is_there_is_kept(backbone: Backbone, boxes: BoxData, tmp_path: Path) -> None:
     first = detect(backbone, boxes, wanted(tmp_path / "out"))
     before = weights(tmp_path / "out")
-    again = backbone_of_folder(next((trained / "retrain").iterdir()))
-    assert detect(again, boxes, wanted(tmp_path / "out")) == first
-    other = detect(again, boxes, wanted(tmp_path / "out", width=16))
+    assert detect(backbone, boxes, wanted(tmp_path / "out")) == first
+    other = detect(backbone, boxes, wanted(tmp_path / "out", width=16))
     assert other.settings["width"] == 16
     assert (tmp_path / "out" / "weights.1.safetensors").read_bytes() == before != weights(tmp_path / "out")
     detector, record = load_detector(tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,9 @@ class Backbone:
     trained: ImageNetwork | None
 
     def build(self, seed: int) -> ImageNetwork:
-        """The classifier; random weights are drawn with the seed."""
+        """A classifier of its own each time; random weights are drawn with the seed."""
         if self.trained is not None:
-            return self.trained
+            return copy.deepcopy(self.trained)
         with seeded(seed):
             return rebuilt(self.specs, self.facts)
 

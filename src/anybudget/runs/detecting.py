@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ from anybudget.runtime.process_state import computing_threads, seeded
 from anybudget.runtime.progress import Progress, SilentProgress
 from anybudget.runtime.signals import stop_requests
 from anybudget.storage.checkpoint import FileCheckpoint
+from anybudget.storage.lock import has_ended
 from anybudget.storage.provenance import package_version
 from anybudget.storage.records import Detected, FoundBox, checked, read_record
-from anybudget.storage.run_folder import RunFolder
+from anybudget.storage.run_folder import HOLDER, RunFolder
 from anybudget.storage.weights import read_weights
 from anybudget.training.loop import Row, TrainingContext
 from anybudget.transfer.boxes import BoxData
@@ -106,6 +107,7 @@ def detect(backbone: Backbone, data: BoxData, wanted: Detection) -> Detected:
     known = read_record(wanted.folder / RESULT, Detected, AGAIN)
     if known is not None and known.origin == origin:
         log.info("%s: trained before with the same settings, kept", wanted.folder)
+        _tidy(wanted.folder, origin)
         return known
     started = time.perf_counter()
     device = pick_device(wanted.device)
@@ -235,10 +237,19 @@ def _fixed(backbone: Backbone, wanted: Detection) -> bool:
     return norms == "fixed" or (norms == "auto" and backbone.weights != "random")
 
 
+def _tidy(path: Path, origin: dict[str, Any]) -> None:
+    """Remove what a kill has left behind that came after the record was written."""
+    if has_ended(path / HOLDER):
+        with suppress(RunError), RunFolder(path).locked():  # a checkpoint of other settings is still to be resumed
+            left = FileCheckpoint(path / CHECKPOINT, origin)
+            if left.load() is not None:
+                left.clear()
+
+
 def _write(folder: RunFolder, rows: list[Row], detector: nn.Module, record: Detected) -> None:
     """Write all files of a detector, the record last; another one that is there is kept beside it."""
     if (folder.path / RESULT).exists():
-        for name in (RESULT, ROWS, WEIGHTS):
+        for name in (ROWS, WEIGHTS, RESULT):  # the record last: where a kill comes between, the next call goes on
             if (folder.path / name).exists():
                 folder.keep(name)
     folder.write_csv(ROWS, rows)
