@@ -94,6 +94,21 @@ def test_the_pyramid_stands_on_the_last_maps(backbone: Backbone) -> None:
 
 
 @pytest.mark.detect
+@pytest.mark.parametrize("branch", ["classification_head", "regression_head"])
+def test_signals_pass_narrow_heads_as_wide_ones(branch: str, backbone: Backbone) -> None:
+    found = {}
+    for width in (16, 256):
+        torch.manual_seed(0)
+        head = getattr(build_detector(backbone.build(0), 2, SETTINGS.model_copy(update={"width": width})).head, branch)
+        level = torch.randn(1, width, 16, 16, requires_grad=True)
+        out = head([level])
+        (gradient,) = torch.autograd.grad((out * torch.randn(out.shape)).sum(), level)
+        found[width] = out.std(), gradient.norm()
+    for narrow, wide in zip(found[16], found[256], strict=True):
+        assert 0.3 < narrow / wide < 3
+
+
+@pytest.mark.detect
 def test_fixed_norms_keep_their_statistics(backbone: Backbone) -> None:
     detector = build_detector(backbone.build(0), 2, SETTINGS)
     target = {"boxes": torch.tensor([[3.0, 3, 20, 20]]), "labels": torch.tensor([1])}
