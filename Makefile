@@ -9,7 +9,7 @@ LOWEST := $(addprefix tests/test_,budgets.py toml.py config.py costs.py decoding
 # Each file of tests runs in one of two processes, with one thread each.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: demo demo-latency test test-all test-lowest test-train check lint papers bench bench-long bench-runs clean
+.PHONY: demo demo-latency test test-all test-lowest test-train check lint papers papers-train bench bench-long bench-runs clean
 
 demo: $(READY)  ## the main job on the embedded data: networks for three budgets, and a report
 	$(BIN)/anybudget run recipes/demo.toml --out runs/demo
@@ -42,6 +42,9 @@ lint: $(READY)
 
 papers: $(READY)  ## the papers' tables and figures, into docs/results; about two hours on two cores, resumes
 	$(BIN)/python benchmarks/papers.py
+
+papers-train: $(TRAIN_READY)  ## the tables that need torchvision or pycocotools, in the environment of test-train
+	$(TRAIN)/bin/python benchmarks/papers.py sgnas-table-4
 
 bench: $(READY)  ## ratios of speed and memory, and the fashion recipe over three seeds; about half an hour on two cores
 	$(BIN)/python benchmarks/steps.py
@@ -81,5 +84,5 @@ $(TRAIN_READY): pyproject.toml constraints.txt constraints-train.txt
 	$(PYTHON) -m venv $(TRAIN)
 	grep -v '^torch==' constraints.txt > $(TRAIN)/constraints.txt
 	$(TRAIN)/bin/python -m pip install --quiet --constraint $(TRAIN)/constraints.txt --constraint constraints-train.txt \
-		--editable '.[detect,onnx,ray]' hypothesis pytest pytest-xdist
+		--editable '.[detect,onnx,ray]' altair hypothesis pytest pytest-xdist vl-convert-python
 	touch $(TRAIN_READY)

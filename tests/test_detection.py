@@ -109,6 +109,16 @@ def test_signals_pass_narrow_heads_as_wide_ones(branch: str, backbone: Backbone)
 
 
 @pytest.mark.detect
+@pytest.mark.parametrize(("width", "groups"), [(256, 32), (32, 4), (12, 1), (4, 1)])
+def test_heads_have_group_norms_where_these_are_asked_for(width: int, groups: int, backbone: Backbone) -> None:
+    settings = SETTINGS.model_copy(update={"width": width, "head_norms": "group"})
+    norms = [m for m in build_detector(backbone.build(0), 2, settings).modules() if isinstance(m, torch.nn.GroupNorm)]
+    assert [norm.num_groups for norm in norms] == [groups] * 8
+    plain = build_detector(backbone.build(0), 2, SETTINGS)
+    assert not any(isinstance(module, torch.nn.GroupNorm) for module in plain.modules())
+
+
+@pytest.mark.detect
 def test_fixed_norms_keep_their_statistics(backbone: Backbone) -> None:
     detector = build_detector(backbone.build(0), 2, SETTINGS)
     target = {"boxes": torch.tensor([[3.0, 3, 20, 20]]), "labels": torch.tensor([1])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +30,9 @@ Source: Lin et al. 2017, "Focal loss for dense object detection", §4.
 
 USUAL_WIDTH = 256
 """The width for which RetinaNet's first weights are meant."""
+
+GROUP = 8
+"""Channels that a norm of the heads takes together, at least: as many as torchvision's of 256 channels in 32 groups."""
 
 MOST_DETECTIONS = 100
 """Boxes that are kept of an image: as many as COCO's metric looks at."""
@@ -66,10 +70,12 @@ def build_detector(network: ImageNetwork, classes: int, settings: DetectSettings
     strides = [*body.strides, 2 * body.strides[-1], 4 * body.strides[-1]]
     sides = tuple(tuple(round(ANCHOR_SIDE * stride * 2.0 ** (third / 3)) for third in range(3)) for stride in strides)
     generator = anchors.AnchorGenerator(sides, (RATIOS,) * len(sides))
+    norm = partial(nn.GroupNorm, _groups(settings.width)) if settings.head_norms == "group" else None
+    head = retinanet.RetinaNetHead(settings.width, len(RATIOS) * len(sides[0]), classes, norm_layer=norm)
+    _scale_first_weights(head, settings.width)
     built: nn.Module = retinanet.RetinaNet(
-        body, classes, anchor_generator=generator, detections_per_img=MOST_DETECTIONS
+        body, classes, anchor_generator=generator, head=head, detections_per_img=MOST_DETECTIONS
     )
-    _scale_first_weights(built.head, settings.width)
     built.transform = _AsGiven()
     return built
 
@@ -87,6 +93,11 @@ def train_mode(detector: nn.Module, *, fixed_norms: bool) -> None:
         for module in detector.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
+
+
+def _groups(width: int) -> int:
+    """The most groups of equally many channels, `GROUP` at least."""
+    return next((groups for groups in range(width // GROUP, 0, -1) if width % groups == 0), 1)
 
 
 @torch.no_grad()

@@ -19,9 +19,10 @@ class DetectSettings(OptimiserSettings):
     An image is scaled until its shorter side has `size` pixels, or its longer one `longest`, if that is less. The
     pyramid stands on the last `maps` feature maps of the network; it and the heads have `width` channels. `norms` says
     by what the network's batch norms normalise in training: by their statistics, which stay "fixed", or by the "batch";
-    "auto" takes the former for trained weights and the latter for random ones, which have no statistics. With `flip`
-    every second training image on average is mirrored. Where the data have no list of validation images, the share
-    `validation_fraction` of the training images is drawn for it. `rollbacks` is that of `[retrain]`.
+    "auto" takes the former for trained weights and the latter for random ones, which have no statistics. `head_norms`
+    "group" puts group norms into the heads, which then learn sooner. With `flip` every second training image on average
+    is mirrored. Where the data have no list of validation images, the share `validation_fraction` of the training
+    images is drawn for it. `rollbacks` is that of `[retrain]`.
 
     Source: SGNAS §4.4 (12 epochs, 0.01 at a batch of 16, divided by 10 after 8 and 11). What the paper has of sizes,
     warm-up and clipping could not be verified; the first are the usual ones of COCO, the others our own.
@@ -43,6 +44,7 @@ class DetectSettings(OptimiserSettings):
     width: Channels = 256
     maps: Annotated[int, Field(ge=1, le=5)] = 3
     norms: Literal["auto", "fixed", "batch"] = "auto"
+    head_norms: Literal["none", "group"] = "none"
     flip: bool = True
     validation_fraction: Fraction = 0.15
     rollbacks: Natural = 0
