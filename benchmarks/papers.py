@@ -123,7 +123,8 @@ def measure(unit: Unit, results: Results, runs: Path, *, again: bool) -> None:
         print(f"{unit}: kept in {results.folder}; --again measures it once more")
         return
     runs.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs / f".{experiment.paper}-{seed}.lock"), timed(f"python benchmarks/papers.py {unit}") as origin:
+    command, stopped = f"python benchmarks/papers.py {unit}", runs / f".{experiment.name}-{seed}.stopped.json"
+    with FileLock(runs / f".{experiment.paper}-{seed}.lock"), timed(command, stopped) as origin:
         outcome = experiment.measure(seed, runs, False)
     with FileLock(runs / ".results.lock"):
         results.keep(experiment, seed, outcome, origin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,26 @@ def test_a_seed_is_measured_once_and_kept_with_where_it_comes_from(tmp_path: Pat
     assert (tmp_path / "results" / "spos-table-0.svg").read_text() == "<svg/>"
     papers.measure(papers.Unit(experiment, 0), results, tmp_path / "runs", again=True)
     assert asked == [1, 0, 0]
+
+
+def test_the_times_of_attempts_that_were_stopped_count(tmp_path: Path) -> None:
+    experiment, asked = counted()
+    unit, results, runs = papers.Unit(experiment, 0), Results(tmp_path / "results"), tmp_path / "runs"
+
+    def stopped(*_: object) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        papers.measure(papers.Unit(replace(experiment, measure=stopped), 0), results, runs, again=False)
+    (times,) = runs.glob("*.stopped.json")
+    assert json.loads(times.read_text()).keys() == {"seconds", "processor_seconds"}
+    times.write_text('{"seconds": 500.0, "processor_seconds": 300.0}')
+    papers.measure(unit, results, runs, again=False)
+    kept = results.measured(experiment)[0]
+    assert kept["seconds"] >= 500
+    assert 300 <= kept["processor_seconds"] < 500
+    assert asked == [0]
+    assert not times.exists()
 
 
 def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,18 +108,26 @@ def _svg(picture: Picture) -> str:
 
 
 @contextmanager
-def timed(command: str) -> Iterator[dict[str, Any]]:
-    """Where an outcome comes from; the times of this process and its children are there at the end."""
+def timed(command: str, stopped: Path) -> Iterator[dict[str, Any]]:
+    """Where an outcome comes from; the times of this process and its children are there at the end.
+
+    The file `stopped` keeps the times of attempts that were stopped or failed before; they count, too.
+    """
     origin: dict[str, Any] = {
         "command": command,
         "commit": commit(),
         "date": datetime.now(UTC).isoformat("T", "seconds"),
     }
     origin["versions"] = f"torch {package_version('torch')}, Python {platform.python_version()}"
+    earlier = json.loads(stopped.read_text()) if stopped.exists() else {"seconds": 0.0, "processor_seconds": 0.0}
     began, processor = time.perf_counter(), sum(os.times()[:4])
-    yield origin
-    origin["seconds"] = round(time.perf_counter() - began, 1)
-    origin["processor_seconds"] = round(sum(os.times()[:4]) - processor, 1)
+    try:
+        yield origin
+    finally:
+        spent = {"seconds": time.perf_counter() - began, "processor_seconds": sum(os.times()[:4]) - processor}
+        origin |= {name: round(earlier[name] + value, 1) for name, value in spent.items()}
+        write_whole(stopped, json.dumps({name: origin[name] for name in spent}).encode())
+    stopped.unlink()
 
 
 def _short(commit: str) -> str:
