@@ -187,7 +187,7 @@ def test_a_kill_among_the_results_leaves_nothing_behind(
 @pytest.mark.detect
 def test_a_detector_learns(backbone: Backbone, tmp_path: Path) -> None:
     data = BoxSource(write_coco(tmp_path / "boxes", 60)).open(0.2, seed=0)
-    changes = {"epochs": 40, "batch_size": 8, "width": 16, "warmup_epochs": 1.0}
+    changes = {"epochs": 20, "batch_size": 8, "width": 16, "warmup_epochs": 1.0}
     quick = {"optimiser": "adamw", "learning_rate": 5e-3, "reference_batch": 0}
     record = detect(backbone, data, wanted(tmp_path / "out", **changes, **quick))
     assert record.accuracy.map50_percent is not None
