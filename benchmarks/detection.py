@@ -37,7 +37,7 @@ from mobilenet import same_everywhere, scaled
 RECIPE = ROOT / "recipes" / "photographs" / "cifar10-mbconv.toml"
 
 SMALL = DetectSettings(
-    batch_size=4,
+    batch_size=2,
     size=160,
     longest=240,
     width=32,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from anybudget.transfer.settings import DetectSettings
 from box_data import HEIGHT, NAMES, WIDTH, write_coco, write_voc, zipped
 from conftest import whole_table
 from exported import FACTS
+from test_docs import ROOT
 
 COLOUR = DataFacts.from_dict(
     {**FACTS.to_dict(), "mean": [0.5] * 3, "std": [0.25] * 3, "channels": 3, "height": 16, "width": 16}, "test"
@@ -277,6 +281,12 @@ def test_the_settings_are_the_paper_s() -> None:
 def test_wrong_overrides_are_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         overridden(DetectSettings(), "detect", [override])
+
+
+def test_the_settings_for_few_images_are_those_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "detection.md").read_text(), re.DOTALL)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    assert DetectSettings.model_validate(tomllib.loads(block)["detect"]) == import_module("detection").SMALL
 
 
 def test_overrides_are_set() -> None:
