@@ -303,6 +303,8 @@ OVERRIDES = [
         'device: cuda:1 is one device, and the 2 processes of devices need one each; take device = "cuda", or devices',
         "devices=2",
     ),
+    override("supernet.greedy.rescore=-1", "supernet.greedy.rescore: input should be greater than or equal to 0"),
+    override("supernet.snapshots=3", "supernet.snapshots: weights are to be kept after every 3 epochs, and supernet."),
     override("supernet.greedy.pool_probability=2", "supernet.greedy.pool_probability: input should be less than or"),
     override("generator.cost=joules", "generator.cost: unknown cost 'joules'; known costs are macs, params"),
     override("generator.cost=", "generator.cost: unknown cost ''"),

@@ -160,6 +160,14 @@ def test_samplers_conform(name: str, kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize("rescore", [0.3, 2.0])
+def test_greedy_sampling_that_rescores_its_pool_conforms(rescore: float) -> None:
+    settings = FILTERING.model_copy(update={"rescore": rescore})
+    check_sampler(
+        lambda space: SAMPLERS["greedy"](space, settings, Length(100)), tiny_recipe("mbconv").build_space(), scores=True
+    )
+
+
 HARD_TO_DECODE = [("refined", "unified"), ("refined", "unified, layers skipped")]
 
 

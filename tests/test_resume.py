@@ -71,7 +71,7 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_supernet_training(trained_by: tuple[str, str], recipe: Path, tmp_path: Path) -> None:
     sampler, paths = trained_by
     settings = [f"supernet.sampler={sampler}", f"supernet.paths_per_step={paths}", *GREEDY]
-    settings += ["supernet.epochs=1"] if paths == "round" else []
+    settings += ["supernet.epochs=1"] if paths == "round" else ["supernet.snapshots=1", "supernet.greedy.rescore=0.6"]
     run = begin(recipe, tmp_path / "begin", *settings)
     assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path)
 

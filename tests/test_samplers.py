@@ -1,5 +1,6 @@
 """Greedy path filtering: the pool, who is trained, when it stops, and what it is counted as."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,6 +153,40 @@ def test_it_stops_when_the_pool_is_steady_and_not_before() -> None:
     for _ in range(200):
         restless.paths(rng, lambda paths: list(rng.random(len(paths))))
     assert not restless.finished
+
+
+def test_ages_of_losses_follow_every_score_and_survive_json() -> None:
+    pool = CandidatePool(3)
+    for index in range(4):  # the fourth pushes out the third, which is worst
+        pool.add(arch(index), (0.5, 0.2, 0.9, 0.3)[index])
+    assert pool.oldest(9) == [arch(0), arch(1), arch(3)]
+    pool.rescore(arch(0), 0.1)
+    pool.add(arch(1), 0.4)
+    assert pool.oldest(2) == [arch(3), arch(0)]
+    assert pool.oldest(2, {arch(0)}) == [arch(3), arch(1)]
+    copy = CandidatePool(3)
+    copy.load_state_dict(json.loads(json.dumps(pool.state_dict())), "mbconv")
+    assert (copy.oldest(3), list(copy.losses.items())) == (pool.oldest(3), list(pool.losses.items()))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
+def test_stale_members_are_rescored_at_the_stated_rate_oldest_first(rate: float) -> None:
+    """They are scored with the round, get their new loss, and are not trained for it."""
+    settings = GreedySettings(warmup=0.0, sampled=4, kept=2, pool_size=6, pool_probability=0.0, window=0, rescore=rate)
+    sampler = GreedySampler(SPACE, settings, Length(100))
+    rng, asked = np.random.default_rng(0), 0
+    for number in range(60):
+        oldest, scores = sampler.pool.oldest(6), Scores()
+        trained = sampler.paths(rng, lambda paths, scores=scores, number=number: [x + number for x in scores(paths)])
+        (paths,) = scores.asked
+        sampled, stale = ([SPACE.canonical(path) for path in part] for part in (paths[:4], paths[4:]))
+        assert len(trained) == 2
+        assert {SPACE.canonical(path) for path in trained} <= set(sampled)
+        assert stale == [member for member in oldest if member not in sampled][: len(stale)]
+        for member in set(stale) & set(sampler.pool):
+            assert sampler.pool.losses[member] == loss(SPACE.path_encoding(member)) + number
+        asked += len(stale) if number >= 30 else 0
+    assert asked == 30 * 4 * rate
 
 
 @pytest.mark.parametrize("window", [0, 10_000])

@@ -264,13 +264,16 @@ def rank(
     table: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Ground truth: NAS-Bench-Macro's JSON or NAS-Bench-201's .npz.")
     ] = None,
+    snapshots: Annotated[
+        bool, typer.Option("--snapshots", help="While it was trained, too: the epochs that supernet.snapshots kept.")
+    ] = False,
     as_json: JsonOption = False,
     workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
     """Show how well cheap scores order architectures, and how well the supernet's agree with ground truth."""
     opened = with_engine(open_run(target, data), None, workers)
-    found = opened.rank(paths, counts_of(images), table)
+    found = opened.rank(paths, counts_of(images), table, snapshots=snapshots)
     if as_json:
         out.print_json(json.dumps(found))
     else:

@@ -235,6 +235,23 @@ def print_ranking(found: Mapping[str, Any]) -> None:
                     f"picks {agreement['picked_percent']:.2f}% of at best {agreement['best_percent']:.2f}% "
                     f"(mean {agreement['mean_percent']:.2f}%)"
                 )
+    if found.get("snapshots"):
+        _print_snapshots(found["snapshots"])
+
+
+def _print_snapshots(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how well a supernet ordered architectures while it was trained."""
+    counts = [row["images"] for row in rows[0]["rows"][:-1]]
+    known = [(key, f"{what} (loss)") for key, what in (("retrained", "retrained"), ("truth", "truth")) if rows[0][key]]
+    columns = ["epoch", "mean top-1", *(f"{count:,} images" for count in counts), "trained supernet"]
+    heading = "over training: Kendall's tau of losses with those on all images, and of the trained supernet"
+    table = new_table(heading, [*columns, *(what for _, what in known)])
+    for row in rows:
+        few = [_tau(part["loss"]) for part in row["rows"][:-1]]
+        mean = f"{row['top1_percent']['mean']:.1f}%"
+        true = [_tau(row[key]["loss"]) for key, _ in known]
+        table.add_row(str(row["epoch"]), mean, *few, _tau(row["trained_loss"]), *true)
+    show(table)
 
 
 def _tau(correlation: Mapping[str, float] | None) -> str:

@@ -124,10 +124,14 @@ class TrainingSection(Schedule):
 class SupernetSection(TrainingSection, SupernetSchedule):
     """`[supernet]`: how the shared weights are trained.
 
-    The `sampler` is the name of a registered path sampler, whose settings are in `[supernet.NAME]`.
+    The `sampler` is the name of a registered path sampler, whose settings are in `[supernet.NAME]`. After every
+    `snapshots` epochs the weights are kept, see `runs.snapshots`; 0 keeps none.
     """
 
+    UNSAID: ClassVar[frozenset[str]] = SupernetSchedule.UNSAID | {"snapshots"}
+
     sampler: Annotated[str, _named(SAMPLERS)] = "fair"
+    snapshots: Natural = 0
 
     @property
     def sampler_settings(self) -> Settings:
@@ -141,6 +145,11 @@ class SupernetSection(TrainingSection, SupernetSchedule):
             yield (
                 f'{table}.paths_per_step: "round" needs a sampler with rounds, and {shown(self.sampler)} draws paths '
                 f"one at a time; give a number of paths, or another {table}.sampler"
+            )
+        if self.snapshots > self.epochs:
+            yield (
+                f"{table}.snapshots: weights are to be kept after every {self.snapshots} epochs, and {table}.epochs "
+                f"are {self.epochs}; take fewer, or 0 to keep none"
             )
 
 

@@ -20,6 +20,7 @@ from anybudget.runs.data_identity import FACTS, LISTING
 from anybudget.runs.environment import environment, free_bytes, size
 from anybudget.runs.opening import open_run
 from anybudget.runs.racing import FOLDER as RACES
+from anybudget.runs.snapshots import snapshot_files
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import NETWORK, WEIGHTS, ZOO_FOLDER
 from anybudget.runs.trainings import FOLDER as TRAININGS
@@ -334,6 +335,9 @@ class _Examination:
         yield from self._file("provenance.json", "do without, as only reports show it")
         for name in ("compare", "rank", "health", "worth"):
             yield from self._file(f"{name}.json", f"run: anybudget {name} {self.path}")
+        for path in snapshot_files(self.folder):
+            again = "do without, as only anybudget rank --snapshots asks for it"
+            yield from self._file(f"{path.parent.name}/{path.name}", again)
         for path in sorted(self.path.glob("search/*.jsonl")):
             yield from self._file(f"search/{path.name}", f"run: anybudget search {self.path} --strategy {path.stem}")
         yield from self._trainings()

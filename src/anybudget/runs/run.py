@@ -191,9 +191,11 @@ class Run:
         """See `stages.search.compare`."""
         return search.compare(self.context, strategies, budgets, race=race)
 
-    def rank(self, paths: int, image_counts: Sequence[int], table: Path | None = None) -> dict[str, Any]:
+    def rank(
+        self, paths: int, image_counts: Sequence[int], table: Path | None = None, *, snapshots: bool = False
+    ) -> dict[str, Any]:
         """See `stages.rank.rank`."""
-        return rank.rank(self.context, paths, image_counts, table)
+        return rank.rank(self.context, paths, image_counts, table, snapshots=snapshots)
 
     def health(self, settings: HealthSettings | None = None) -> dict[str, Any]:
         """See `stages.health.health`."""

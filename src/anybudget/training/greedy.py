@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from anybudget.architecture import Architecture
 from anybudget.errors import ConfigError
-from anybudget.settings import Count, Natural, Settings, Share
+from anybudget.settings import Count, Natural, NonNegative, Settings, Share
 from anybudget.spaces import PathEncoding, SearchSpace
 from anybudget.training.pool import CandidatePool
 from anybudget.training.samplers import UNKNOWN_LENGTH, Length, PathSampler, ScorePaths, uniform_path
@@ -26,7 +26,12 @@ class GreedySettings(Settings):
     How long paths are uniform is either `warmup`, a share of all steps, or `warmup_iterations`; how long the pool's
     probability then grows is either `ramp`, a share of the steps after the warm-up, or `ramp_iterations`. Iterations
     that are given replace the default share; both at once are refused.
+
+    Losses in the pool grow stale as weights move on. With every path that is sampled, `rescore` members are scored
+    besides, those whose loss is oldest first; 0 scores members only when they are sampled again.
     """
+
+    UNSAID: ClassVar[frozenset[str]] = frozenset({"rescore"})
 
     sampled: Count = 10
     kept: Count = 5
@@ -39,6 +44,7 @@ class GreedySettings(Settings):
     ramp_iterations: Natural = 0
     window: Natural = 100
     stop_share: Share = 0.08
+    rescore: NonNegative = 0.0
 
     @model_validator(mode="before")
     @classmethod
@@ -96,6 +102,9 @@ class GreedySampler(PathSampler):
 
     The warm-up and the ramp of the pool's probability are shares of the length of the training.
 
+    Members that are rescored are scored with the paths of a round, on the same images, and are not trained for it;
+    they count as scored images in what the training costs.
+
     Raises:
         ConfigError: the warm-up is as long as the training.
 
@@ -117,6 +126,7 @@ class GreedySampler(PathSampler):
         self._warmup = settings.warmup_steps(length.steps) * length.paths
         self._ramp = settings.ramp_steps(length.steps) * rounds_per_step
         self._warm, self._round = 0, 0
+        self._due = 0.0  # members to be rescored; less than one between rounds
         self._before: frozenset[Architecture] | None = None
         self._steady = False
 
@@ -152,13 +162,17 @@ class GreedySampler(PathSampler):
             else uniform_path(self.space, rng)
             for _ in range(self.settings.sampled)
         ]
-        losses = score(drawn)
+        networks = [self.space.canonical(path) for path in drawn]
+        stale = self._stale(networks)
+        losses = score([*drawn, *map(self.space.path_encoding, stale)])
+        for member, loss in zip(stale, losses[len(drawn) :], strict=True):
+            self.pool.rescore(member, loss)
         order = sorted(range(len(drawn)), key=losses.__getitem__)
         for index in order:
-            self.pool.rescore(self.space.canonical(drawn[index]), losses[index])
+            self.pool.rescore(networks[index], losses[index])
         best = order[: self.settings.kept]
         for index in best:
-            self.pool.add(self.space.canonical(drawn[index]), losses[index])
+            self.pool.add(networks[index], losses[index])
         self._round += 1
         self._look_back()
         return [drawn[index] for index in best]
@@ -170,6 +184,7 @@ class GreedySampler(PathSampler):
             "pool": self.pool.state_dict(),
             "warm": self._warm,
             "round": self._round,
+            "due": self._due,
             "before": before,
             "steady": self._steady,
         }
@@ -178,8 +193,16 @@ class GreedySampler(PathSampler):
         """See `PathSampler.load_state_dict`."""
         self.pool.load_state_dict(state["pool"], self.space.name)
         self._warm, self._round, self._steady = state["warm"], state["round"], state["steady"]
+        self._due = state.get("due", 0.0)  # one that was saved before members were rescored has none
         members = state["before"]
         self._before = None if members is None else frozenset(Architecture(self.space.name, tuple(m)) for m in members)
+
+    def _stale(self, networks: Sequence[Architecture]) -> list[Architecture]:
+        """The members that are rescored in a round of these networks, which are scored anyway."""
+        self._due += self.settings.rescore * len(networks)
+        count = int(self._due)
+        self._due -= count
+        return self.pool.oldest(count, set(networks))
 
     def _look_back(self) -> None:
         """Every `window` rounds, compare the pool with what it was."""

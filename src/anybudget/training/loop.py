@@ -35,6 +35,14 @@ def no_log(_row: Row) -> None:
     """Keep no metrics."""
 
 
+Keep = Callable[[int, nn.Module], None]
+"""Receives the model at the end of every epoch, by its number from 1."""
+
+
+def keep_nothing(_epoch: int, _model: nn.Module) -> None:
+    """Keep no weights."""
+
+
 OpenLoggers = Callable[[str], AbstractContextManager[Log]]
 """Opens what else receives rows, for a training by its name, until it ends."""
 
@@ -65,13 +73,15 @@ class TrainingContext:
     `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
     learning rate; 0 stops at the first. `notices` says whether a training tells where it resumes and that it is no
     better than guessing, and whether `loggers` are opened, by its name, which get its rows as `log` does; one of many
-    short ones does not.
+    short ones does not. `keep` gets the model as training would leave it at the end of each epoch; of an epoch that is
+    trained again after a kill it gets the same once more.
     """
 
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     processes: Processes = field(default_factory=Processes)
     progress: Progress = field(default_factory=SilentProgress)
     log: Log = no_log
+    keep: Keep = keep_nothing
     rollbacks: int = 0
     choose_threads: ChooseThreads = keep_threads
     choose_compiled: ChooseCompiled = as_the_trial_says
@@ -120,6 +130,8 @@ class EpochLoop:
         self._epoch_start: dict[str, Any] | None = None
         self.begins: Callable[[Callable[[], Callable[[], float]], int], None] | None = None
         """Told of a training that begins, and is not resumed: what gives a step to be timed, and how many there are."""
+        self.ended: Callable[[int], None] | None = None
+        """Told of each epoch that has ended, by its number."""
         self._parts: dict[str, Stateful] = {
             "torch": TorchRandom(),
             "processes": context.processes,
@@ -178,6 +190,8 @@ class EpochLoop:
                         self._roll_back(error)
                         continue
                     log(self._end_epoch(row))
+                    if self.ended is not None:
+                        self.ended(self.epoch - 1)
                 # What follows may be interrupted, too, and then begins with a finished training.
                 self._save()
         if loss is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class CandidatePool:
     def __init__(self, size: int) -> None:
         self.size = size
         self._losses: dict[Architecture, float] = {}
+        self._by_age: dict[Architecture, None] = {}  # the members, those whose loss is oldest first
 
     def __len__(self) -> int:
         return len(self._losses)
@@ -47,13 +49,23 @@ class CandidatePool:
     def rescore(self, architecture: Architecture, loss: float) -> None:
         """Replace the loss of a member; nothing happens to others."""
         if architecture in self._losses:
-            self._losses[architecture] = loss
+            self._set(architecture, loss)
 
     def add(self, architecture: Architecture, loss: float) -> None:
         """Take an architecture in, or replace its loss; the worst member leaves when there are too many."""
-        self._losses[architecture] = loss
+        self._set(architecture, loss)
         if len(self) > self.size:
-            del self._losses[max(self._losses, key=self._losses.__getitem__)]
+            worst = max(self._losses, key=self._losses.__getitem__)
+            del self._losses[worst], self._by_age[worst]
+
+    def _set(self, architecture: Architecture, loss: float) -> None:
+        self._losses[architecture] = loss
+        self._by_age.pop(architecture, None)
+        self._by_age[architecture] = None
+
+    def oldest(self, count: int, besides: Collection[Architecture] = ()) -> list[Architecture]:
+        """Up to `count` members but for some, those whose loss was measured longest ago first."""
+        return list(islice((member for member in self._by_age if member not in besides), count))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """One member, drawn uniformly."""
@@ -61,12 +73,19 @@ class CandidatePool:
         return members[int(rng.integers(len(members)))]
 
     def state_dict(self) -> dict[str, Any]:
-        """The members as they came in, which `sample` depends on, and their losses."""
-        return {"members": [[list(member.choices), loss] for member, loss in self._losses.items()]}
+        """The members as they came in, which `sample` depends on, their losses, and their places by age of these."""
+        place = {member: number for number, member in enumerate(self._losses)}
+        return {
+            "members": [[list(member.choices), loss] for member, loss in self._losses.items()],
+            "by_age": [place[member] for member in self._by_age],
+        }
 
     def load_state_dict(self, state: dict[str, Any], space: str) -> None:
         """Restore such a state, of a pool over the space of that name."""
         self._losses = {Architecture(space, tuple(choices)): loss for choices, loss in state["members"]}
+        members = list(self._losses)
+        # A pool that was saved before ages were kept has none.
+        self._by_age = dict.fromkeys(members[place] for place in state.get("by_age", range(len(members))))
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Plain data, from the lowest loss to the highest: `[{"architecture": ..., "loss": ...}, ...]`."""

@@ -186,6 +186,7 @@ def run_course(
 
     parts: dict[str, Stateful] = {**descent.parts, "watch": watch, **gradients.parts}
     loop.begins = gradients.begin
+    loop.ended = lambda epoch: context.keep(epoch, descent.result)
     with dropping:
         loop.run(gradients.model, parts, step, row, lambda: gradients.finished)
     descent.finish()
@@ -232,6 +233,11 @@ class _Descent:
         self.schedule.step()
         if self._average is not None:
             self._average.update_parameters(model)
+
+    @property
+    def result(self) -> nn.Module:
+        """The model with the weights that `finish` would leave it."""
+        return self._gradients.model if self._average is None else self._average.module
 
     def finish(self) -> None:
         """Leave the model with the weights that training has come to."""

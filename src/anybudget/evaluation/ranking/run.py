@@ -14,7 +14,7 @@ from anybudget.data import DataSource, largest_class_percent
 from anybudget.errors import ConfigError
 from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.metrics import Metrics
-from anybudget.evaluation.ranking.correlation import FEWEST, against, known, rank_correlation
+from anybudget.evaluation.ranking.correlation import FEWEST, Correlation, against, known, rank_correlation
 from anybudget.evaluation.ranking.paths import PathRanking, rank_paths, sample_paths
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.nets import Supernet, build_supernet
@@ -47,6 +47,7 @@ def rank_run(
     *,
     retrained: Mapping[Architecture, float] | None = None,
     truth: Mapping[Architecture, float] | None = None,
+    snapshots: Iterable[tuple[int, Supernet]] | None = None,
     progress: Progress | None = None,
     workers: Workers | None = None,
 ) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def rank_run(
         settings: how it is measured; the defaults if not given.
         retrained: true accuracy in percent of networks of the space; they are scored too, if they are three or more.
         truth: a table of true accuracies in percent; those of the random networks are used.
+        snapshots: the supernet as it was after some epochs, each with that epoch.
         progress: gets one task for each supernet.
         workers: what evaluates; this process if not given.
 
@@ -67,13 +69,14 @@ def rank_run(
         `mean`, `highest` of the random networks), `rows` (`CountRow`), `retrained` and `truth` (`Agreement`, or None if
         there is nothing to compare with); and `baselines`, with `retrained` and `truth`: correlations of `macs` and
         `params` with the same accuracies, or None. A correlation has `kendall` and `spearman`, None where one side is
-        constant. JSON can hold all of it.
+        constant. With `snapshots`, these, too: one for each, with its `epoch`, what a supernet has, and `trained_loss`,
+        the correlation of its losses with those of the trained supernet. JSON can hold all of it.
 
     Raises:
         ConfigError: fewer than three paths, or a number of images below 2.
         DataError: `truth` knows fewer than three of the random networks.
 
-    Source: GreedyNAS Table 3, which compares an untrained supernet, uniform and greedy training.
+    Source: GreedyNAS Table 3 and Fig. 4, which compare an untrained supernet, uniform and greedy training.
     """
     settings = settings or RankSettings()
     seed, image_counts = settings.seed, settings.image_counts
@@ -84,14 +87,20 @@ def rank_run(
     sampled = sample_paths(supernet.space, settings.paths, seed)
     # First, since it fails where the truth is of other networks.
     baselines = {"retrained": _baselines(supernet, retrained, retrained), "truth": _baselines(supernet, truth, sampled)}
-    ranked: dict[str, Any] = {}
-    for name, net in (("trained", supernet), ("untrained", untrained(supernet, seed))):
+
+    def ranking_of(name: str, net: Supernet) -> tuple[PathRanking, dict[str, Any]]:
         evaluator = Evaluator(net, data, settings, workers=workers)
         subsets = sum(count < len(data.validation) for count in set(image_counts))
         with progress.task(f"rank, {name} supernet", len(sampled) * (1 + subsets) + len(retrained or ())) as task:
             ranking = rank_paths(evaluator, data, sampled, image_counts, seed=seed, task=task)
             alone = dict(zip(retrained, evaluator.scores(list(retrained), task), strict=True)) if retrained else {}
-        ranked[name] = _summary(ranking, alone, retrained, truth)
+        return ranking, _summary(ranking, alone, retrained, truth)
+
+    trained, summary = ranking_of("trained", supernet)
+    over_training = []
+    for epoch, net in snapshots or ():
+        then, found = ranking_of(f"epoch {epoch},", net)
+        over_training.append({"epoch": epoch, **found, "trained_loss": asdict(_alike(then, trained))})
     return {
         "space": supernet.space.name,
         "seed": seed,
@@ -99,8 +108,9 @@ def rank_run(
         "validation_images": len(data.validation),
         "validation_largest_class_percent": largest_class_percent(data.validation.labels),
         "calibration_images": settings.calibration_images,
-        "supernets": ranked,
+        "supernets": {"trained": summary, "untrained": ranking_of("untrained", untrained(supernet, seed))[1]},
         "baselines": baselines,
+        **({} if snapshots is None else {"snapshots": over_training}),
     }
 
 
@@ -126,6 +136,11 @@ def _summary(
         "retrained": None if retrained is None else asdict(against(alone, retrained)),
         "truth": None if truth is None else asdict(against(ranking.scores, truth)),
     }
+
+
+def _alike(one: PathRanking, other: PathRanking) -> Correlation:
+    """How alike two supernets order the same networks, by loss on all images."""
+    return rank_correlation(*([score.loss for score in ranking.scores.values()] for ranking in (one, other)))
 
 
 def _span(values: Sequence[float]) -> dict[str, float]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anybudget.errors import ConfigError
 from anybudget.runs.context import RunContext
+from anybudget.runs.snapshots import Snapshots
 from anybudget.runtime.batch_parts import batch_problem
 from anybudget.training import SAMPLERS
 from anybudget.training.supernet import length_of, train_supernet
@@ -13,7 +16,7 @@ def train(run: RunContext) -> None:
     """Train the supernet.
 
     Writes `supernet.csv`, `supernet.json` (what it cost), `supernet.safetensors`, and `pool.jsonl` of a
-    sampler that has a pool.
+    sampler that has a pool; in between `snapshots`, see `Snapshots`.
 
     Raises:
         ConfigError: a batch of this or a later training cannot be cut into the parts that the recipe asks for.
@@ -22,8 +25,10 @@ def train(run: RunContext) -> None:
     _check_batches(run)
     rows: list[dict[str, float]] = []
     with run.stage("supernet") as work:
-        context = work.training_context(rows.append, section.rollbacks)
         supernet = run.build_supernet()
+        snapshots = Snapshots(run.folder, section.snapshots)
+        snapshots.announce(supernet, section.epochs)
+        context = replace(work.training_context(rows.append, section.rollbacks), keep=snapshots.keep)
         length = length_of(data, section, run.processes.count)
         sampler = SAMPLERS[section.sampler](run.space, section.sampler_settings, length)
         spent = train_supernet(supernet, sampler, data, section, seed=run.recipe.seed, context=context)
@@ -32,6 +37,7 @@ def train(run: RunContext) -> None:
         run.folder.write_json("supernet.json", spent.to_dict())
         if sampler.pool is not None:
             run.folder.write_lines("pool.jsonl", sampler.pool.to_rows())
+        snapshots.finish(len(rows))
         run.folder.save_weights("supernet.safetensors", supernet)
 
 

@@ -334,6 +334,7 @@ class Ranking(Record):
     validation_images: int
     supernets: dict[str, dict[str, Any]]
     baselines: dict[str, Any]
+    snapshots: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class StageNote(Record):
