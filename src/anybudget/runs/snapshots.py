@@ -15,7 +15,6 @@ from anybudget.runs.context import RunContext
 from anybudget.runs.environment import size
 from anybudget.runtime.process_state import seeded
 from anybudget.storage.run_folder import RunFolder
-from anybudget.training.supernet import record_statistics
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +26,8 @@ UNFINISHED = f"{FOLDER}/unfinished"
 class Snapshots:
     """Keeps the weights of a supernet in training after every `every` epochs, whole files of safetensors.
 
-    They are the weights that training would end with: with `ema` their average. Norms have no running statistics yet;
-    an evaluator calibrates them anyway.
+    They are the weights that training would end with: with `ema` their average. Norms have no running statistics yet:
+    evaluators calibrate them for each network.
 
     Args:
         folder: the run folder; `snapshots/epoch-0005.safetensors` has the weights after 5 epochs.
@@ -68,9 +67,9 @@ class Snapshots:
         for path in snapshot_files(self._folder):
             if path.name not in kept:
                 path.unlink()
-        with suppress(OSError):  # never made
-            (self._folder.path / UNFINISHED).rmdir()
-            (self._folder.path / FOLDER).rmdir()  # not empty
+        for folder in (UNFINISHED, FOLDER):
+            with suppress(OSError):  # never made, or not empty
+                (self._folder.path / folder).rmdir()
 
 
 def load_snapshots(run: RunContext) -> Iterator[tuple[int, Supernet]]:
@@ -93,9 +92,6 @@ def _loaded(run: RunContext, files: Sequence[Path]) -> Iterator[tuple[int, Super
         with seeded(run.recipe.seed):  # drawn and replaced
             supernet = run.build_supernet()
         run.folder.load_weights(f"{FOLDER}/{path.name}", supernet)
-        if not run.recipe.search.calibration_images:  # scored by running statistics, which training gathers at its end
-            section = run.recipe.supernet
-            record_statistics(supernet, run.data, seed=run.recipe.seed, batch_size=section.batch_size)
         yield int(path.stem.partition("-")[2]), supernet.eval()
 
 
