@@ -1,8 +1,7 @@
 """How probable it is that enough of the sampled paths are good: Theorem 1, in closed form.
 
-Of `m` paths that are sampled, at least `k` are good with the probability of a binomial; a path comes from the
-candidate pool with some probability, and all of the pool is taken for good, as in the paper. 60% of all paths are
-good.
+Of `m` paths that are sampled, at least `k` are good with the probability of a binomial; a path comes from the candidate
+pool with some probability, and all of the pool is taken for good, as in the paper. 60% of all paths are good.
 """
 
 from __future__ import annotations
