@@ -32,26 +32,26 @@ DRAWN = 2
 PATHS, COUNTS = 30, [100, 200, 500, 1000]
 """How many random networks are ordered, and on how many of the validation images besides all."""
 
-DEMO = ["data.validation_fraction=0.08", "search.calibration_images=256", "retrain.epochs=4"]
+DEMO = ["data.validation_fraction=0.08", "search.calibration_images=256", "retrain.epochs=3"]
 GREEDY = [
     "supernet.sampler=greedy",
-    "supernet.epochs=5",
+    "supernet.epochs=4",
     "supernet.greedy.score_images=64",
     "supernet.greedy.pool_size=100",
     "supernet.greedy.window=0",
 ]
 STOP = ["supernet.greedy.window=20"]
 KINDS: dict[str, list[str]] = {
-    "uniform": ["supernet.sampler=uniform", "supernet.epochs=8", "supernet.snapshots=2"],
+    "uniform": ["supernet.sampler=uniform", "supernet.epochs=6", "supernet.snapshots=1"],
     "greedy": [*GREEDY, "supernet.snapshots=1"],
     "greedy-stop": [*GREEDY, *STOP],
     "filter-stop": [*GREEDY, *STOP, "supernet.greedy.pool_probability=0.0"],
-    "pool-stop": [*GREEDY, *STOP, "supernet.epochs=6", "supernet.greedy.sampled=5", "supernet.greedy.kept=5"],
+    "pool-stop": [*GREEDY, *STOP, "supernet.epochs=5", "supernet.greedy.sampled=5", "supernet.greedy.kept=5"],
     "greedy-rescored": [*GREEDY, "supernet.greedy.rescore=0.5"],
     "shufflenet-greedy": [*GREEDY, "supernet.epochs=10"],
     "shufflenet-stop": [*GREEDY, *STOP, "supernet.epochs=10"],
 }
-"""The supernets; those of mbconv have as many epochs as cost about what 8 of `uniform` do, if none stops."""
+"""The supernets; those of mbconv have as many epochs as cost about what 6 of `uniform` do, if none stops."""
 
 SEARCHES: dict[str, tuple[str, ...]] = {
     "uniform": ("random", "nsga2"),
@@ -122,11 +122,12 @@ def drawn(folder: Path, seed: int, quick: bool) -> list[float]:
 
 
 def truth(folder: Path, seed: int, quick: bool) -> dict[Architecture, float]:
-    """Test top-1 of the answers to all searches in mbconv and of random networks, each trained alone."""
+    """Test top-1 of the answers of the tables in mbconv and of random networks, each trained alone."""
     for kind, names in SEARCHES.items():
         if not kind.startswith("shufflenet"):
             for name in names:
-                answer(folder, kind, name, seed, quick)
+                if (kind, name) != ("greedy", "nsga2"):  # which no table has
+                    answer(folder, kind, name, seed, quick)
     drawn(folder, seed, quick)
     return retrained(run_of(folder, "trained", seed, quick).context)
 
