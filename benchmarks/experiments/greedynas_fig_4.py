@@ -2,8 +2,8 @@
 
 Left: Kendall's tau of losses of 30 random networks on few validation images with those on all 1,920, both with
 recalibrated norms, for the supernets of `greedynas-table-1` and an untrained one. Right: the same for 100 and 1,000
-images over training, from the snapshots that the supernets have kept after every epoch, and tau of a snapshot's losses on
-all images with those of the supernet at its end.
+images over training, from the snapshots that the supernets have kept after every epoch, and tau of a snapshot's losses
+on all images with those of the supernet at its end.
 
 Differs from the paper: its scale, and the second curve on the right, which says how early the order is that of the
 end.
@@ -57,7 +57,7 @@ def present(outcomes: Sequence[Outcome]) -> Presented:
         ["supernet", *(f"{count:,} images" for count in counts)],
         rows,
     )
-    ends = [spread_of(point) for point in right]
+    ends = [_row(point) for point in right]
     over = ResultTable(
         "Right: over training",
         ["supernet", "epoch", f"{counts[0]:,} images", f"{counts[-1]:,} images", "with the trained supernet"],
@@ -79,12 +79,12 @@ def _training(outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
             }
 
 
-def spread_of(point: dict[str, Any]) -> list[str]:
+def _row(point: dict[str, Any]) -> list[str]:
     """The row of one epoch."""
     return [point["supernet"], str(point["epoch"]), *(spread(point[key]) for key in ("fewest", "most", "end"))]
 
 
-def _left(points: Sequence[dict[str, Any]]) -> alt.Chart:
+def _left(points: Sequence[dict[str, Any]]) -> Any:
     data = inline([{**point, "tau": float(np.mean(point["tau"]))} for point in points])
     chart = alt.Chart(data, title="over the number of images", width=300, height=240)
     return chart.mark_line(point=True).encode(
@@ -94,7 +94,7 @@ def _left(points: Sequence[dict[str, Any]]) -> alt.Chart:
     )
 
 
-def _right(points: Sequence[dict[str, Any]]) -> alt.Chart:
+def _right(points: Sequence[dict[str, Any]]) -> Any:
     names = {"fewest": "fewest images", "most": "most images", "end": "the trained supernet"}
     data = inline(
         [

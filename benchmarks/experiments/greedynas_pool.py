@@ -11,6 +11,7 @@ comparison: no rescoring orders better than that. The answers of NSGA-II from th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     found = {}
     for kind in KINDS:
         run = supernet(folder, kind, seed, quick)
-        ages = kept(run, "pool", lambda run=run: _staleness(run, seed))
+        ages = kept(run, "pool", partial(_staleness, run, seed))
         found[kind] = {**answer(folder, kind, "nsga2-from-pool", seed, quick), **spent(run), **ages}
     return found
 
@@ -41,7 +42,7 @@ def _staleness(run: Run, seed: int) -> dict[str, Any]:
     members, held = list(pool), [pool.losses[member] for member in pool]
     many, few = (
         batch_losses(run.supernet, run.data, members, run.data.validation.sample(count, draw, balanced=True))
-        for count, draw in ((1000, seed), (run.recipe.supernet.sampler_settings.score_images, seed + 1))
+        for count, draw in ((1000, seed), (64, seed + 1))
     )
     return {
         "members": len(members),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     trained = {}
     for kind in ("uniform", "greedy"):
         run = supernet(folder, kind, seed, quick)
-        trained[kind] = kept(run, "against-trained", lambda run=run: agreement(run, run.supernet))
-    trained["untrained"] = kept(run, "untrained-against-trained", lambda: agreement(run, untrained(run.supernet, seed)))
+        trained[kind] = kept(run, "against-trained", partial(agreement, run, run.supernet))
+    trained["untrained"] = kept(
+        run, "untrained-against-trained", partial(agreement, run, untrained(run.supernet, seed))
+    )
     macs = rank_correlation([run.costs["macs"].cost(network) for network in true], list(true.values()))
     return {"rows": rows, "trained": trained, "macs_kendall": macs.kendall, "networks": len(true)}
 
