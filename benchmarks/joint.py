@@ -29,6 +29,7 @@ from anybudget.nets.blocks import channels_last
 from anybudget.recipe import load_recipe
 from anybudget.search import STRATEGIES
 from anybudget.search.joint import JointStrategy
+from anybudget.spaces import SearchSpace
 from measure import machine, peak_bytes, seconds
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "small"
@@ -63,9 +64,8 @@ def generator_step(loss: MixtureLoss, logits: Tensor, images: Tensor, labels: Te
     loss(images, labels, probabilities(logits.clone().requires_grad_(), "gumbel", draws)).backward()
 
 
-def measured(name: str, batch: int, rounds: int) -> list[tuple[str, float, float]]:
+def measured(space: SearchSpace, batch: int, rounds: int) -> list[tuple[str, float, float]]:
     """Of every kind of step: its time and peak memory over those of a path's."""
-    space = load_recipe(RECIPES / f"{name}.toml").build_space()
     torch.manual_seed(0)
     net, draws = channels_last(build_supernet(space)), torch.Generator().manual_seed(0)
     loss = MixtureLoss(net)
@@ -92,7 +92,8 @@ def main() -> None:
     torch.set_num_threads(1)
     table = Table("space", "step", "time", "peak memory", title=f"over a path's ({machine()})", title_justify="left")
     for name in arguments.spaces.split(","):
-        for kind, time, peak in measured(name, arguments.batch, arguments.rounds):
+        space = load_recipe(RECIPES / f"{name}.toml").build_space()
+        for kind, time, peak in measured(space, arguments.batch, arguments.rounds):
             table.add_row(name, kind, f"{time:.2f}", f"{peak:.2f}")
     Console(width=100).print(table)
 
