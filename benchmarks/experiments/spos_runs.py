@@ -41,9 +41,6 @@ PROXYLESS = [
 ]
 """The operations of FBNet's space, and those of ProxylessNAS's, in nine layers."""
 
-RANDOM = 2
-"""How many random networks are trained for each seed."""
-
 _QUICK = [
     *("supernet.epochs=1", "supernet.batch_size=16", "retrain.epochs=1", "retrain.batch_size=16"),
     *("search.calibration_images=16", "search.random.count=4"),
@@ -103,7 +100,7 @@ def network(found: Mapping[str, Any]) -> Architecture:
     return Architecture.from_dict(found["answer"]["architecture"])
 
 
-def drawn(run: Run, budget: str, count: int = RANDOM) -> list[Architecture]:
+def drawn(run: Run, budget: str, count: int = 1) -> list[Architecture]:
     """Random networks of a budget, among those that use as much of it as the recipe asks of all."""
     feasible = run.strategy("random").feasible(parse_budgets(budget, run.costs))
     return feasible.sample(count, np.random.default_rng([run.recipe.seed, 1]))

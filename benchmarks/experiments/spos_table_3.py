@@ -24,7 +24,7 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     run = trained("blocks", seed, folder, quick)
     return {
         **{f"{name} everywhere": alone(name, seed, folder, quick) for name in run.space.settings.operations},
-        SELECT: row(run, drawn(run, BUDGET)),
+        SELECT: row(run, drawn(run, BUDGET, 2)),
         SEARCH: row(run, [network(searched(run, "random", BUDGET))]),
         EVOLUTION: row(run, [network(searched(run, "evolution", BUDGET))]),
     }

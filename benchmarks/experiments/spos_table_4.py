@@ -2,9 +2,10 @@
 
 As in Table 3: a small copy of the space (`recipes/demo-shufflenet.toml`), one limit of multiply-adds for all. Channels
 are those inside every block, 0.2 to 1.6 times (`channels = "inside"`), as the authors released it; a row more is of
-output channels, 0.2 to 2 times. The fixed block is 3x3, as in the paper. The baseline has it everywhere, with stages as
-wide, in proportion, as the limit allows; the last but one row is Table 3's search. Each search scores 160 networks with
-a uniform supernet of its own space; all networks are trained alone, once and from scratch.
+output channels, 0.2 to 2 times. The fixed block is 3x3. The baseline has it everywhere, with stages as wide, in
+proportion, as the limit allows; the last but one row is Table 3's search. Each search scores 160 networks with a
+uniform supernet of its own space; all networks are trained alone, once and from scratch; there is one random network
+for each seed.
 """
 
 from __future__ import annotations
