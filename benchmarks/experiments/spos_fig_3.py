@@ -15,7 +15,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from experiments.base import Experiment, Outcome, Presented, ResultTable, inline, spread
+from experiments.base import Experiment, Outcome, Picture, Presented, ResultTable, inline, spread
 from experiments.spos_runs import BUDGET, searched, trained
 
 SHOWN = (20, 40, 80, 160)
@@ -44,7 +44,7 @@ def so_far(scores: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array([np.maximum.accumulate(one[:shortest]) for one in scores])
 
 
-def chart(best: dict[str, np.ndarray]) -> alt.LayerChart:
+def chart(best: dict[str, np.ndarray]) -> Picture:
     points = []
     for name, scores in best.items():
         error = scores.std(0, ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else np.zeros(scores.shape[1])

@@ -18,7 +18,7 @@ from anybudget.decoding.reachability import parse_budgets
 from anybudget.recipe import Recipe, load_recipe
 from anybudget.runs.run import Run
 from anybudget.runs.trainings import Training, train_each
-from anybudget.spaces import SPACES
+from anybudget.spaces import ShuffleNetSettings, ShuffleNetSpace
 from experiments.base import ROOT, spread
 
 RECIPES = ROOT / "recipes"
@@ -119,24 +119,21 @@ def row(run: Run, networks: Sequence[Architecture], *, scored: bool = True, cost
 
 def alone(operation: str, seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     """A network of one block everywhere, its stages as wide, in proportion, as `LIMIT` allows."""
-    run = opened("blocks", seed, folder, quick)
+    settings = load_recipe(BLOCKS).space
+    assert isinstance(settings, ShuffleNetSettings)
     for percent in range(300, 10, -1):
-        widths = [2 * max(1, round(stage.width * percent / 200)) for stage in run.space.settings.stages]
-        cost, overrides = _one_block(run, operation, widths)
+        widths = [2 * max(1, round(stage.width * percent / 200)) for stage in settings.stages]
+        cost, overrides = _one_block(settings, operation, widths)
         if cost <= LIMIT:
             same = opened(f"{operation}-alone", seed, folder, quick, overrides)
             return row(same, [Architecture(same.space.name, (0,) * len(same.space.decisions))], scored=False)
     raise ValueError(f"no width of {operation} has {LIMIT:,} multiply-adds or fewer")
 
 
-def _one_block(run: Run, operation: str, widths: Sequence[int]) -> tuple[float, list[str]]:
+def _one_block(settings: ShuffleNetSettings, operation: str, widths: Sequence[int]) -> tuple[float, list[str]]:
     """The multiply-adds of such a network, and the overrides that make its space."""
-    stages = [
-        stage.model_copy(update={"width": width})
-        for stage, width in zip(run.space.settings.stages, widths, strict=True)
-    ]
-    settings = run.space.settings.model_copy(update={"stages": tuple(stages), "operations": (operation,)})
-    space = SPACES[run.space.name](settings)
+    stages = [stage.model_copy(update={"width": width}) for stage, width in zip(settings.stages, widths, strict=True)]
+    space = ShuffleNetSpace(settings.model_copy(update={"stages": tuple(stages), "operations": (operation,)}))
     blocks = space.block_specs(Architecture(space.name, (0,) * len(space.decisions)))
     written = ",".join(f"{{width={s.width},repeats={s.repeats},stride={s.stride}}}" for s in stages)
     return sum(map(macs, blocks)), [f"space.operations=['{operation}']", f"space.stages=[{written}]"]

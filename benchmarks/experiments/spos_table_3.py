@@ -23,7 +23,7 @@ EVOLUTION, SEARCH, SELECT = "supernet and evolution", "supernet and random searc
 def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     run = trained("blocks", seed, folder, quick)
     return {
-        **{f"{name} everywhere": alone(name, seed, folder, quick) for name in run.space.settings.operations},
+        **{f"{name} everywhere": alone(name, seed, folder, quick) for name in run.space.decisions[0].operations},
         SELECT: row(run, drawn(run, BUDGET, 2)),
         SEARCH: row(run, [network(searched(run, "random", BUDGET))]),
         EVOLUTION: row(run, [network(searched(run, "evolution", BUDGET))]),

@@ -12,6 +12,7 @@ beside them, one for each seed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
             "latency": [network(searched(run, "evolution", latency))],
         }
         every = [one for group in networks.values() for one in group]
-        times = iter(kept(run, "measured-ms", lambda run=run, every=every: quiet_ms(run, every, seed, quick)))
+        times = iter(kept(run, "measured-ms", partial(quiet_ms, run, every, seed, quick)))
         for kind, group in networks.items():
             rows[f"{name}, {kind}"] = {**row(run, group), "ms": [next(times) for _ in group]}
     return {"latency_ms": next(iter(asked)).limit, "rows": rows}
