@@ -44,6 +44,9 @@ def test_expected_best_is_the_mean_over_all_draws(values: list[float], data: st.
     draws = [max(drawn) for drawn in combinations(values, count)]
     assert expected_best(np.array(values), count) == pytest.approx(np.mean(draws), abs=1e-9)
     assert expected_best(np.array(values), len(values) + 5) == max(values)
+    worth = np.arange(len(values), dtype=float)  # where values are equal, the later is taken for the higher
+    chosen = [max(drawn, key=lambda row: (values[row], row)) for drawn in combinations(range(len(values)), count)]
+    assert expected_best(np.array(values), count, worth) == pytest.approx(np.mean(chosen), abs=1e-9)
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(1, 50)), min_size=2, max_size=12), st.data())

@@ -99,12 +99,14 @@ class BudgetTruth:
         return least_count(lambda count: float(self.random_regret(count).mean()), regret, most)
 
 
-def expected_best(values: Values, count: int) -> float:
+def expected_best(values: Values, count: int, worth: Values | None = None) -> float:
     """The expected highest of `count` of the values `[n]`, drawn uniformly without replacement; all if `count` >= n.
 
-    The k-th lowest is the highest of those drawn with probability C(k-1, count-1) / C(n, count).
+    With `worth` `[n]` it is the expected worth of what has the highest value, as where test accuracy is expected of a
+    network chosen by validation. The k-th lowest is the highest of those drawn with probability
+    C(k-1, count-1) / C(n, count).
     """
-    ordered, n = np.sort(values), len(values)
+    ordered, n = (values if worth is None else worth)[np.argsort(values, kind="stable")], len(values)
     if count >= n:
         return float(ordered[-1])
     # From the highest down: P(max <= x_k) = C(k, count) / C(n, count), as a running product that cannot overflow.

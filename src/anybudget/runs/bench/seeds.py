@@ -21,6 +21,7 @@ from anybudget.runs.racing import RunRace
 from anybudget.runs.run import Run
 from anybudget.runs.searching import make_strategy, names_of
 from anybudget.runtime.progress import Task
+from anybudget.search import STRATEGIES
 from anybudget.search.base import Strategy
 from anybudget.storage.journal import Entry, Journal
 from anybudget.storage.records import BenchAnswers, checked, read_record
@@ -42,15 +43,16 @@ def run_seed(run: Run, networks: Sequence[Architecture], strategies: Sequence[st
     Args:
         run: of this seed, with the budgets in its recipe.
         networks: those that are scored whoever asks for them, in the order of the scores.
-        strategies: which answer; `ExhaustiveStrategy` where all networks are scored.
+        strategies: which answer; a generator is trained if one of them asks it.
 
     Raises:
         Stopped: it was asked to stop, and has saved itself.
     """
     context = run.context
-    for stage, work in (("supernet", run.train_supernet), ("generator", run.train_generator)):
-        if not run.folder.finished(stage):
-            work()
+    if not run.folder.finished("supernet"):
+        run.train_supernet()
+    if any(kind_of(strategy).needs_generator for strategy in strategies) and not run.folder.finished("generator"):
+        run.train_generator()
     with context.evaluating("bench scores") as scoring:
         journal = Journal(context.folder.path / FOLDER / "scores.jsonl", _scored_with(context), request=scoring.request)
         score_all(context, networks, journal)
@@ -67,6 +69,11 @@ def run_seed(run: Run, networks: Sequence[Architecture], strategies: Sequence[st
         spent=evaluator.spent,
         training_seconds=run.folder.stages()["supernet"].seconds,
     )
+
+
+def kind_of(strategy: str | type[Strategy]) -> type[Strategy]:
+    """The class of a strategy that may be given by its name."""
+    return STRATEGIES[strategy] if isinstance(strategy, str) else strategy
 
 
 def score_all(run: RunContext, networks: Sequence[Architecture], journal: Journal) -> None:
@@ -120,7 +127,7 @@ def answers_of(run: Run, strategy: str | type[Strategy], journal: Journal) -> Be
     """
     (name,) = names_of([strategy])
     context, path = run.context, run.folder.path / FOLDER / f"{name}.json"
-    settings = _answered_with(run, name)
+    settings = _answered_with(run, name, generated=kind_of(strategy).needs_generator)
     found = read_record(path, BenchAnswers, "delete it to have the strategy answer again")
     if found is not None and found.settings == settings:
         return found
@@ -153,14 +160,14 @@ def _scored_with(run: RunContext) -> dict[str, Any]:
     return {**run.origin(), **calibrated_with(run.recipe), "seed": run.recipe.seed}
 
 
-def _answered_with(run: Run, name: str) -> dict[str, Any]:
-    """What decides the answers of a strategy."""
+def _answered_with(run: Run, name: str, *, generated: bool) -> dict[str, Any]:
+    """What decides the answers of a strategy, which asks the generator if they are `generated`."""
     recipe = run.recipe.model_dump(mode="json")
     search = recipe["search"]
     race = {"race": search["race"], "retrain": recipe["retrain"]} if run.recipe.search.race.enabled else {}
     return {
         **_scored_with(run.context),
-        "generator": run.folder.digest("generator.safetensors"),
+        **({"generator": run.folder.digest("generator.safetensors")} if generated else {}),
         "search": {key: value for key, value in search.items() if not isinstance(value, dict)},
         "strategy": search.get(name, {}),
         "costs": recipe["costs"],
