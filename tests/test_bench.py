@@ -116,6 +116,7 @@ def test_answers_may_race(tiny: Path) -> None:
         "track.strategies": '["random"]',
     }
     found = bench(tiny, seeds=1, **changes)
+    assert not (tiny / "out" / "seed-0" / "generator.safetensors").exists()  # nothing asks for one
     by_name = {strategy.name: strategy for strategy in found.strategies}
     plain, raced = by_name["exhaustive"], by_name["exhaustive, raced"]
     assert plain.spent is not None
