@@ -117,5 +117,6 @@ EXPERIMENT = Experiment(
     title="SGNAS, Table 4: backbones of detectors",
     measure=measure,
     present=present,
+    seeds=2,
     missing=missing,
 )
