@@ -23,7 +23,8 @@ from anybudget.evaluation.evaluator import Evaluator
 from anybudget.evaluation.settings import EvaluatorSettings
 from anybudget.runs.run import Run
 from experiments.base import Experiment, Outcome, Presented, ResultTable, inline, spread
-from experiments.sgnas_unified import SUPERNETS, TEN, asked, kept, points, trained
+from experiments.keeping import kept
+from experiments.sgnas_unified import SUPERNETS, TEN, asked, points, trained
 
 NETWORKS = 120
 SCORES = {"calibrated": "calibrated for each network", "running": "running statistics"}

@@ -29,7 +29,8 @@ from anybudget.generator.network import ArchitectureGenerator
 from anybudget.generator.training import MixtureLoss, train_generator
 from anybudget.runs.run import Run
 from experiments.base import Experiment, Outcome, Presented, ResultTable, inline, spread
-from experiments.sgnas_unified import kept, trained
+from experiments.keeping import kept
+from experiments.sgnas_unified import trained
 
 PRIORS, BUDGETS = 4, 40
 KINDS = {

@@ -29,7 +29,8 @@ from anybudget.runs.run import Run
 from anybudget.runs.stages.baseline import same_cost
 from anybudget.search.base import Candidate
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
-from experiments.sgnas_unified import TEN, asked, kept, processor_seconds, trained, trained_top1
+from experiments.keeping import kept, processor_seconds
+from experiments.sgnas_unified import TEN, asked, trained, trained_top1
 
 BUDGET = "macs<=45%"
 ROWS = {

@@ -21,15 +21,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
-from anybudget.data import DataSource, from_tensors
 from anybudget.recipe import load_recipe, overridden
 from anybudget.storage.records import Detected
 from anybudget.transfer.opening import BoxSource
 from detection import KINDS, RECIPE, SMALL, Trained, detectors, some, trained_networks
 from experiments.base import ROOT, Experiment, Outcome, Presented, ResultTable, spread
+from experiments.keeping import few_images
 
 BOXES = ROOT.parent / "shared" / "data" / "bccd_detection_voc.zip"
 PHOTOGRAPHS = ROOT / "data" / "cifar10"
@@ -58,7 +57,7 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     settings = overridden(SMALL, "detect", _QUICK_DETECTOR) if quick else SMALL
     out = folder / "sgnas-table-4"
     with FileLock(folder / ".sgnas-table-4.lock"):  # seeds share these
-        networks = trained_networks(recipe, out, data=_few_images() if quick else None)
+        networks = trained_networks(recipe, out, data=few_images(3, 32) if quick else None)
     data = some(BoxSource(BOXES).open(settings.validation_fraction, seed=0), 4 if quick else None)
     found = detectors(networks, data, settings, seed, out)
     return {kind: outcome(record, networks[kind.partition(",")[0]]) for kind, record in found.items()}
@@ -104,12 +103,6 @@ def present(outcomes: Sequence[Outcome]) -> Presented:
             ResultTable("mAP of each class, %", ["backbone", *names], by_class),
         ]
     )
-
-
-def _few_images() -> DataSource:
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (120, 3, 32, 32), dtype=torch.uint8, generator=draws)
-    return from_tensors(images, torch.arange(120) % 10)
 
 
 EXPERIMENT = Experiment(

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from anybudget.architecture import Architecture
 from anybudget.budgets import BudgetSet
-from anybudget.data import from_tensors
 from anybudget.decoding.reachability import parse_budgets
 from anybudget.evaluation.metrics import Metrics
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runs.trainings import Training, train_each
 from experiments.base import ROOT
+from experiments.keeping import few_images, kept, processor_seconds
 
 RECIPE = ROOT / "recipes" / "demo-unified.toml"
 
@@ -44,28 +39,13 @@ def trained(seed: int, folder: Path, quick: bool, supernet: str = "both") -> Run
     """The run of a seed and supernet, with its generator; what is trained already is kept."""
     recipe = load_recipe(RECIPE, [f"seed={seed}", *SUPERNETS[supernet], *(_QUICK if quick else ())])
     name = f"unified-{supernet.replace(' ', '-')}-{seed}"
-    run = Run.create(recipe, folder / name, data=_few_images() if quick else None)
+    run = Run.create(recipe, folder / name, data=few_images(1, 48) if quick else None)
     run.workers = 1
     if not run.folder.finished("supernet"):
         run.train_supernet()
     if not run.folder.finished("generator"):
         kept(run, "generator", lambda: {"processor_seconds": processor_seconds(run.train_generator)})
     return run
-
-
-def kept(run: Run, name: str, work: Callable[[], Any]) -> Any:
-    """What some work gives, as JSON holds it; read back where it has been done."""
-    file = f"papers/{name.replace(' ', '-')}.json"
-    if not (run.folder.path / file).exists():
-        run.folder.write_json(file, work())
-    return json.loads((run.folder.path / file).read_text())
-
-
-def processor_seconds(work: Callable[[], object]) -> float:
-    """Seconds of processor time that some work takes, processes that it starts included."""
-    before = sum(os.times()[:4])
-    work()
-    return sum(os.times()[:4]) - before
 
 
 def asked(run: Run, *budgets: str) -> list[BudgetSet]:
@@ -85,9 +65,3 @@ def trained_top1(run: Run, networks: Sequence[Architecture]) -> list[float]:
     """Test top-1 in percent of networks trained alone."""
     wanted = [Training(network, run.recipe.seed) for network in networks]
     return [result.test_figure("top1_percent") for result in train_each(run.context, wanted)]
-
-
-def _few_images() -> Any:
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (120, 1, 48, 48), dtype=torch.uint8, generator=draws)
-    return from_tensors(images, torch.arange(120) % 10)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from anybudget.architecture import Architecture
 from anybudget.costs.counts import macs
-from anybudget.data import from_tensors
 from anybudget.decoding.reachability import parse_budgets
-from anybudget.recipe import Recipe, load_recipe
+from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runs.trainings import Training, train_each
 from anybudget.spaces import ShuffleNetSettings, ShuffleNetSpace
 from experiments.base import ROOT, spread
+from experiments.keeping import few_images, kept, processor_seconds
 
 RECIPES = ROOT / "recipes"
 BLOCKS = RECIPES / "demo-shufflenet.toml"
@@ -51,7 +48,9 @@ _QUICK = [
 def opened(name: str, seed: int, folder: Path, quick: bool, overrides: Sequence[str] = (), path: Path = BLOCKS) -> Run:
     """The run of a seed: its recipe is that at `path`, with `overrides`."""
     recipe = load_recipe(path, [f"seed={seed}", *overrides, *(_QUICK if quick else ())])
-    run = Run.create(recipe, folder / f"spos-{name}-{seed}", data=_few_images(recipe) if quick else None)
+    run = Run.create(
+        recipe, folder / f"spos-{name}-{seed}", data=few_images(1, recipe.space.input_size) if quick else None
+    )
     run.workers = 1
     return run
 
@@ -62,21 +61,6 @@ def trained(name: str, seed: int, folder: Path, quick: bool, overrides: Sequence
     if not run.folder.finished("supernet"):
         kept(run, "supernet", lambda: {"processor_seconds": processor_seconds(run.train_supernet)})
     return run
-
-
-def kept(run: Run, name: str, work: Callable[[], Any]) -> Any:
-    """What some work gives, as JSON holds it; read back where it has been done."""
-    file = f"papers/{name}.json"
-    if not (run.folder.path / file).exists():
-        run.folder.write_json(file, work())
-    return json.loads((run.folder.path / file).read_text())
-
-
-def processor_seconds(work: Callable[[], object]) -> float:
-    """Seconds of processor time that some work takes, processes that it starts included."""
-    before = sum(os.times()[:4])
-    work()
-    return sum(os.times()[:4]) - before
 
 
 def searched(run: Run, strategy: str, budget: str) -> dict[str, Any]:
@@ -155,10 +139,3 @@ def gains(outcomes: Sequence[Rows], better: str, worse: str) -> str:
     """By how many points of trained top-1 one row is better than another in the same seed."""
     found = [float(np.mean(outcome[better]["trained"]) - np.mean(outcome[worse]["trained"])) for outcome in outcomes]
     return spread(found)
-
-
-def _few_images(recipe: Recipe) -> Any:
-    draws = torch.Generator().manual_seed(0)
-    size = recipe.space.input_size
-    images = torch.randint(256, (120, 1, size, size), dtype=torch.uint8, generator=draws)
-    return from_tensors(images, torch.arange(120) % 10)

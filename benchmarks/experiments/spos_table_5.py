@@ -30,7 +30,8 @@ from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.progress import SilentProgress
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
-from experiments.spos_runs import BLOCKS, FBNET, PROXYLESS, drawn, figures, kept, network, row, searched, trained
+from experiments.keeping import kept
+from experiments.spos_runs import BLOCKS, FBNET, PROXYLESS, drawn, figures, network, row, searched, trained
 
 SPACES = {"FBNet": FBNET, "ProxylessNAS": PROXYLESS}
 MACS = "macs<=300000"

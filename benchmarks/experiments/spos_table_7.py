@@ -17,7 +17,8 @@ from typing import Any
 
 from anybudget.recipe import load_recipe
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
-from experiments.spos_runs import BLOCKS, kept, searched
+from experiments.keeping import kept
+from experiments.spos_runs import BLOCKS, searched
 from experiments.spos_table_5 import MACS, SPACES, timed_run
 from joint import measured
 
