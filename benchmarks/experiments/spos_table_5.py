@@ -64,7 +64,7 @@ def timed_run(name: str, seed: int, folder: Path, quick: bool) -> Run:
     overrides = [*SPACES[name], *(FEW_LAYERS if quick else ())]
     with FileLock(f"{file}.lock"):
         if not file.exists():
-            settings = ProfileSettings(seconds=120, fitted=40, checked=40)
+            settings = ProfileSettings(seconds=60, fitted=40, checked=40)
             if quick:
                 settings = ProfileSettings(runtime="torch", seconds=20, fitted=10, checked=20)
             profile_space(load_recipe(BLOCKS, overrides).build_space(), settings, file, SilentProgress())
