@@ -102,7 +102,7 @@ def searched(folder: Path, kind: str, seed: int, quick: bool) -> dict[str, dict[
     """What each of the searches of a supernet has found and evaluated, by name: the strategies of `compare.json`."""
     run = supernet(folder, kind, seed, quick)
     if not (run.folder.path / "compare.json").exists():
-        run.compare([_strategy(run, name, quick) for name in SEARCHES[kind]], [_budget(kind)])
+        run.compare([_strategy(run, name, quick) for name in SEARCHES[kind]], [_budget(kind)], race=False)
     return {found["name"]: found for found in run.folder.read_json("compare.json")["strategies"]}
 
 
