@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,8 @@ from PIL import Image
 
 import anybudget
 from anybudget.recipe import load_recipe
+from conftest import call
+from forked import run_script
 from test_docs import DOCUMENTS, ROOT, commands
 
 SMALLER = {
@@ -47,6 +46,7 @@ FEW_STEPS = [
 SHORTER = {
     "run": [part for text in FEW_STEPS for part in ("--set", text)],
     "rank": ["--paths", "4", "--images", "9"],
+    "health": ["--networks", "3", "--seeds", "1"],
     "worth": ["--random", "2", "--seeds", "1", "--scored", "3"],
     "estimate": ["--seconds", "1"],
     "profile": ["--runtime", "torch", "--budget-seconds", "20", "--set", "space.input_size=8"],
@@ -85,11 +85,8 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
         script = script.replace(shown, small)
     (tmp_path / "page.py").write_text(script)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
-    answer = subprocess.run(
-        [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
+    answer = run_script(tmp_path / "page.py")
+    assert answer.code == 0, answer.err
 
 
 def test_a_space_in_toml_is_a_recipe_s_table(tmp_path: Path) -> None:
@@ -108,8 +105,8 @@ def shown() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("command", list(shown()))
-def test_a_command_that_is_shown_runs(command: list[str], workshop: Path) -> None:
-    """As it is written, with fewer steps, in a process of its own; `runs/demo` is a small run."""
+def test_a_command_that_is_shown_runs(command: list[str], workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is written, with fewer steps; `runs/demo` is a small run."""
     (workshop / "run").rename(workshop / "demo")
     (workshop / "runs").mkdir()
     (workshop / "demo").rename(workshop / "runs" / "demo")
@@ -128,17 +125,14 @@ def test_a_command_that_is_shown_runs(command: list[str], workshop: Path) -> Non
         arguments = ["macs<=30k" if "<=" in part else part for part in arguments]
     if command[0] == "run" and not any(part.startswith("data.source=") for part in command):
         arguments += ["--set", "data.source=few.npz"]
-    answer = subprocess.run(
-        [sys.executable, "-m", "anybudget", *arguments], cwd=workshop, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    code, _, err = call(capsys, *arguments)
     if command[0] == "bench":  # on whole tables, which `tests/test_bench.py` runs where they are at hand
         table = command[command.index("--table") + 1]
-        assert answer.returncode == 2
-        assert f"{table}: cannot read" in answer.stderr
-        assert "o such file" in answer.stderr
+        assert code == 2
+        assert f"{table}: cannot read" in err
+        assert "o such file" in err
         return
-    assert answer.returncode == 0, answer.stderr
+    assert code == 0, err
 
 
 SOURCE = Path(anybudget.__file__).parent

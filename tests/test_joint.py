@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import cast
 
 import numpy as np
@@ -32,7 +33,7 @@ from anybudget.spaces.blocks import Branch, ClassifierSpec, ConvSpec, InvertedBo
 from anybudget.spaces.settings import Settings as SpaceSettings
 from anybudget.storage.checkpoint import Checkpoint
 from anybudget.training.loop import TrainingContext
-from conftest import TRAIN, small_channels, small_mbconv
+from conftest import TRAIN, slow_but, small_channels, small_mbconv
 from small_spaces import TINY_CELLS
 
 NAMES = ("darts", "gdas", "fbnet", "setn")
@@ -101,7 +102,7 @@ def test_no_budget_is_exceeded(name: str, supernet: UnifiedSupernet, data: DataS
 def test_with_a_penalty_the_distribution_follows_its_budget(supernet: UnifiedSupernet, data: DataSplits) -> None:
     cost = build_costs(supernet.space)["macs"]
     low, high = reachable({"macs": cost.terms}, "macs")
-    strategy = joint("fbnet", supernet, data, epochs=12, architecture_learning_rate=0.1)
+    strategy = joint("fbnet", supernet, data, epochs=6, architecture_learning_rate=0.2)
     for limit in (45_000.0, 120_000.0):
         rows = strategy.trained(BudgetSet((Budget("macs", limit),))).rows
         used = float(cost.relaxed_cost(torch.from_numpy(np.stack(rows)).exp()))
@@ -178,7 +179,7 @@ def test_the_run_s_supernet_has_no_part_in_what_is_found(data: DataSplits) -> No
 @every_strategy
 def test_its_seed_decides(name: str, supernet: UnifiedSupernet, data: DataSplits) -> None:
     budgets = BudgetSet.parse("macs<=60k")
-    rows = [np.stack(joint(name, supernet, data, seed).trained(budgets).rows) for seed in (0, 0, 1)]
+    rows = [np.stack(joint(name, supernet, data, seed, epochs=1).trained(budgets).rows) for seed in (0, 0, 1)]
     assert np.array_equal(rows[0], rows[1])
     assert not np.array_equal(rows[0], rows[2])
 
@@ -243,11 +244,19 @@ def _bytes(state: object) -> object:
     return file
 
 
-@pytest.mark.parametrize("make", [small_mbconv, small_channels, lambda: NASBench201Space(TINY_CELLS)])
-@every_strategy
-def test_stopped_and_resumed_it_ends_the_same(name: str, make: Callable[[], SearchSpace], data: DataSplits) -> None:
-    kind, space = cast(type[JointStrategy], STRATEGIES[name]), make()
-    settings = kind.settings_type(epochs=3, batch_size=12, architecture_learning_rate=0.1, ema=0.5, dropout=0.2)
+SPACES: dict[str, Callable[[], SearchSpace]] = {
+    "mbconv": small_mbconv,
+    "channels": small_channels,
+    "cells": lambda: NASBench201Space(TINY_CELLS),
+}
+QUICK = [("darts", "mbconv"), ("gdas", "channels"), ("fbnet", "mbconv"), ("setn", "cells")]
+
+
+@pytest.mark.parametrize("named", slow_but(QUICK, product(NAMES, SPACES)), ids="-".join)
+def test_stopped_and_resumed_it_ends_the_same(named: tuple[str, str], data: DataSplits) -> None:
+    name, space = named[0], SPACES[named[1]]()
+    kind = cast(type[JointStrategy], STRATEGIES[name])
+    settings = kind.settings_type(epochs=2, batch_size=12, architecture_learning_rate=0.1, ema=0.5, dropout=0.2)
     method = Method(name, kind.for_weights, kind.for_architecture, settings)
 
     def ended(checkpoint: StopAt) -> tuple[dict[str, Tensor], Tensor]:

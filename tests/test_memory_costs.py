@@ -42,7 +42,7 @@ from anybudget.spaces.nas_bench_201 import OPERATIONS, CellSpec
 from anybudget.spaces.resnet_bits import BasicBlockSpec, MaxPoolSpec
 from anybudget.spaces.split import SplitBottleneckSpec
 from anybudget.testing import check_cost_model, randomise_norms
-from conftest import open_run, small_channels, small_mbconv, tiny_macro
+from conftest import open_run, slow_but, small_channels, small_mbconv, tiny_macro
 from live_values import live_bytes
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 256 networks
@@ -82,7 +82,7 @@ def network_of(specs: Sequence[BlockSpec]) -> nn.Module:
 @pytest.mark.parametrize("kind", SPACES)
 def test_what_is_alive_in_a_run_is_the_peak(kind: str) -> None:
     space, rng = SPACES[kind], np.random.default_rng(0)
-    for architecture in [space.sample(rng) for _ in range(6)]:
+    for architecture in [space.sample(rng) for _ in range(3)]:
         specs = space.block_specs(architecture)
         assert costs_of(kind)[PEAK].cost(architecture) == live_bytes(network_of(specs), space.input_shape)
         assert costs_of(kind)[PEAK].count(specs) == costs_of(kind)[PEAK].cost(architecture)
@@ -103,7 +103,7 @@ def test_a_cell_is_counted_with_all_its_edges() -> None:
     full = CellSpec(("nor_conv_3x3",) * 6, 16, 8)
     assert 4 * full.flow().peak() == live_bytes(network_of([full]), (16, 8, 8))
     rng = np.random.default_rng(0)
-    for architecture in [CELL.sample(rng) for _ in range(5)]:
+    for architecture in [CELL.sample(rng) for _ in range(3)]:
         assert live_bytes(network_of(CELL.block_specs(architecture)), CELL.input_shape) <= peak.cost(architecture)
     assert all(CellSpec((name,) * 6, 16, 8).flow().peak() == full.flow().peak() for name in OPERATIONS)
 
@@ -243,7 +243,9 @@ def test_a_generator_is_not_trained_for_a_maximum(recipe_file: Path, tmp_path: P
         _ = run.context.cost
 
 
-@pytest.mark.parametrize("space", [UNIFIED, MBCONV, CHANNELS, CELL, BITS], ids=lambda space: str(space.name))
+@pytest.mark.parametrize(
+    "space", slow_but([MBCONV, CELL], [UNIFIED, MBCONV, CHANNELS, CELL, BITS]), ids=lambda space: str(space.name)
+)
 def test_files_are_as_large_as_it_says(space: SearchSpace) -> None:
     onnx_model = pytest.importorskip("anybudget.export.onnx_model")
     pytest.importorskip("onnxscript")
