@@ -320,16 +320,20 @@ OTHERS = (
         for identifier, content, names in (
             ("cut", "{", ", line 1: not JSON"),
             ("number", "3", ", line 1: expected a JSON object, found 3; mend or remove that line"),
-            ("not-utf8", b"\xff", ", line 1: not JSON: 'utf-8' codec"),
+            ("not-utf8", b"\xff", ", line 1: not UTF-8 text"),
             ("deep", DEEP, ", line 1: not JSON: nested too deeply"),
-            ("no-loss", '{"architecture": 3}', ", entry 1: expected an object with architecture and loss"),
-            ("no-architecture", '{"architecture": 3, "loss": 1}', ", entry 1: expected an object"),
-            ("other-space", json.dumps(json.loads(OTHER_SPACE) | {"loss": 1}), ", entry 1: expected an object with"),
+            ("no-loss", '{"architecture": 3}', ', line 1: lacks "loss"; found architecture; mend or remove'),
+            ("no-architecture", '{"architecture": 3, "loss": 1}', ', line 1: "architecture": expected an object'),
+            ("other-space", json.dumps(json.loads(OTHER_SPACE) | {"loss": 1}), ", entry 1: "),
             ("outside", '{"architecture": {"space": "unified", "choices": [0, 99]}, "loss": 1}', ", entry 1: "),
-            ("text", json.dumps({"architecture": NETWORK, "loss": "x"}), ', entry 1: "loss" must be a finite number'),
-            ("null", json.dumps({"architecture": NETWORK, "loss": None}), ', entry 1: "loss" must be a finite number'),
-            ("nan", json.dumps({"architecture": NETWORK, "loss": NAN}), ', entry 1: "loss" must be a finite number'),
-            ("huge", json.dumps({"architecture": NETWORK, "loss": 10**400}), ', entry 1: "loss" must be a finite'),
+            ("text", json.dumps({"architecture": NETWORK, "loss": "x"}), ', line 1: "loss" must be a number'),
+            ("null", json.dumps({"architecture": NETWORK, "loss": None}), ', line 1: "loss" must be a number'),
+            ("nan", json.dumps({"architecture": NETWORK, "loss": NAN}), ', line 1: "loss" must be a number'),
+            (
+                "huge",
+                json.dumps({"architecture": NETWORK, "loss": 10**400}),
+                ', line 1: "loss" must be a finite number of at most 1e+100',
+            ),
         )
     ]
     + [

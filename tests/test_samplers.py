@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataSplits
-from anybudget.errors import AnyBudgetError, RunError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.accounting import TrainingSpending
 from anybudget.spaces import MBConvSettings, MBConvSpace, PathEncoding, stages
+from anybudget.storage.records import PoolMember, read_records
 from anybudget.training.greedy import GreedySampler, GreedySettings
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
@@ -91,15 +91,13 @@ def test_stale_scores_are_replaced_and_others_are_not_taken_in() -> None:
     assert set(pool) == {arch(2), arch(4)}
 
 
-def test_the_pool_survives_json_and_names_what_is_wrong() -> None:
+def test_the_pool_survives_json() -> None:
     pool = CandidatePool(3)
     for index, value in enumerate((0.3, 0.1, 0.2)):
         pool.add(arch(index), value)
-    assert CandidatePool.from_rows(pool.to_rows(), 3).losses == pool.losses
-    with pytest.raises(RunError, match=r"pool.jsonl, entry 1: expected an object with architecture and loss"):
-        CandidatePool.from_rows([{"loss": 1.0}], 3, "pool.jsonl")
-    with pytest.raises(AnyBudgetError, match=r"entry 1"):
-        CandidatePool.from_rows([{"architecture": 3, "loss": 1.0}], 3)
+    kept = [PoolMember.model_validate_json(json.dumps(member.to_json())) for member in pool.to_records()]
+    assert [member.loss for member in kept] == [0.1, 0.2, 0.3]
+    assert CandidatePool.from_records(kept).losses == pool.losses
 
 
 def test_warm_up_is_uniform_then_the_best_of_a_round_are_trained() -> None:
@@ -244,8 +242,8 @@ def test_a_greedy_run_keeps_its_pool(recipe_file: Path, tmp_path: Path) -> None:
     options = ["supernet.sampler=greedy", "supernet.greedy.score_images=12", "supernet.greedy.pool_size=4"]
     run = Run.create(load_recipe(recipe_file, options), tmp_path / "run")
     run.train_supernet()
-    rows = run.folder.read_lines("pool.jsonl")
-    assert 1 <= len(rows) <= 4
-    pool = CandidatePool.from_rows(rows, 4)
+    members = list(read_records(tmp_path / "run" / "pool.jsonl", PoolMember))
+    assert 1 <= len(members) <= 4
+    pool = CandidatePool.from_records(members)
     for member in pool:
         run.space.validate(member)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -112,15 +113,15 @@ def test_any_training_can_be_the_first(tmp_path: Path, monkeypatch: pytest.Monke
     """A run whose supernet was trained with a number that was said: the next training is timed, and leaves no trace."""
     seen: list[int] = []
     monkeypatch.setattr(run_threads, "fastest_threads", found(1, seen))
-    runs = [made(tmp_path, name, "threads=1") for name in ("timed", "said")]
-    for run in runs:
-        run.train_supernet()
+    said = made(tmp_path, "said", "threads=1")
+    said.train_supernet()
     assert seen == []
+    shutil.copytree(tmp_path / "said", tmp_path / "timed")
     timed = made(tmp_path, "timed", "threads=0")
     timed.train_generator()
-    runs[1].train_generator()
+    said.train_generator()
     assert seen == [1]
-    assert contents(timed) == contents(runs[1])
+    assert contents(timed) == contents(said)
 
 
 @pytest.mark.usefixtures("nobody_says")
@@ -164,7 +165,7 @@ def test_a_damaged_number_is_said(tmp_path: Path, content: str) -> None:
     run = made(tmp_path, "run", "threads=0")
     (tmp_path / "run" / "threads.json").write_text(content)
     with (
-        pytest.raises(RunError, match=r"threads\.json: .*or delete it to compute with as many threads"),
+        pytest.raises(RunError, match=r"threads\.json.*: .*or delete it to compute with as many threads"),
         run.context.work("x"),
     ):
         raise AssertionError

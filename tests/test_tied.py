@@ -163,7 +163,7 @@ def test_a_listing_that_is_lost_leaves_the_digest(place: Path) -> None:
     with pytest.raises(RunError, match=r"their digests differ .the listing that would say in what cannot be read"):
         _ = Run.open(place / "run").data
     (place / "run" / FACTS).write_text("{}")
-    with pytest.raises(RunError, match=r"data.json: no description of data of this version"):
+    with pytest.raises(RunError, match=r"data.json: no description of data of anybudget; put the file back"):
         _ = Run.open(place / "run").data
     assert data_check(place / "run")[0] == "problem"
 

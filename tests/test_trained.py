@@ -149,6 +149,13 @@ def test_a_value_that_cannot_be_is_refused(name: str, alone: Path) -> None:
         anybudget.load(alone)
 
 
+def test_what_a_newer_version_has_written_is_named(alone: Path) -> None:
+    values = json.loads((alone / "data.json").read_text())
+    (alone / "data.json").write_text(json.dumps(values | {"version": 2}))
+    with pytest.raises(RunError, match=r"data\.json: .* a newer version of anybudget \(data 2, here 1\): update"):
+        anybudget.load(alone)
+
+
 def test_folders_that_are_no_network(on_files: tuple[Run, Path], tmp_path: Path) -> None:
     run, folder = on_files
     with pytest.raises(RunError, match=f"a run folder, not a network; give one of its networks, such as {folder}"):

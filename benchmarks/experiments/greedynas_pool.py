@@ -19,7 +19,7 @@ import numpy as np
 
 from anybudget.evaluation.ranking import batch_losses, rank_correlation
 from anybudget.runs.run import Run
-from anybudget.training.pool import CandidatePool
+from anybudget.storage.records import PoolMember, read_records
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
 from experiments.greedynas import answer, kept, spent, supernet
 
@@ -37,9 +37,8 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
 
 def _staleness(run: Run, seed: int) -> dict[str, Any]:
     """How well the losses of a pool order its members, by fresh losses on many images."""
-    rows = run.folder.read_lines("pool.jsonl")
-    pool = CandidatePool.from_rows(rows, len(rows))
-    members, held = list(pool), [pool.losses[member] for member in pool]
+    kept_members = list(read_records(run.folder.path / "pool.jsonl", PoolMember))
+    members, held = [member.architecture for member in kept_members], [member.loss for member in kept_members]
     many, few = (
         batch_losses(run.supernet, run.data, members, run.data.validation.sample(count, draw, balanced=True))
         for count, draw in ((1000, seed), (64, seed + 1))

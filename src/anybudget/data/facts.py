@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +14,10 @@ from anybudget.data.identity import Draw, Kind, Listing
 from anybudget.data.images import Target, UndecodableError, bounded, decode
 from anybudget.data.preparation import UNCHANGED, Preparation, normalise, resize
 from anybudget.data.protocol import DataSource
-from anybudget.errors import DataError, shown
+from anybudget.errors import DataError
+from anybudget.storage.records import DataRecord, checked
+from anybudget.storage.records.data import FORMAT, VERSION
 
-FORMAT, VERSION = "anybudget data", 1
 PIXEL_SCALE = 255
 
 
@@ -54,54 +54,44 @@ class DataFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `data.json` has them."""
-        return {
+        record = {
             "format": FORMAT,
             "version": VERSION,
             "classes": self.classes,
-            "class_names": None if self.class_names is None else list(self.class_names),
-            "mean": list(self.mean),
-            "std": list(self.std),
+            "class_names": self.class_names,
+            "mean": self.mean,
+            "std": self.std,
             "pixel_scale": PIXEL_SCALE,
             **self.preparation.to_dict(),
             "stored": self.stored,
             "digest": self.digest,
             "splits": self.draw.digest,
-            "left_out": list(self.draw.left_out),
+            "left_out": self.draw.left_out,
         }
+        return DataRecord.model_validate(record).to_json()
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Read `to_dict`'s form; `where` names the file in errors.
+    def from_dict(cls, values: Mapping[str, Any], where: str, way_out: str = "") -> Self:
+        """Read `to_dict`'s form; `where` names the file in errors, which end with `way_out`.
 
         Raises:
-            DataError: a key is missing, or a value cannot be used.
+            RunError: a key is missing, a value cannot be used, or a newer version has written it.
         """
-        if (values.get("format"), values.get("version")) != (FORMAT, VERSION):
-            raise DataError(f"{where}: no description of data of this version of anybudget")
-        keys = [field.name for field in fields(Preparation)]
-        missing = [key for key in (*_EXPECTED, *keys) if key not in values]
-        if missing:
-            raise DataError(f"{where}: lacks {', '.join(missing)}")
-        preparation = {key: values[key] for key in keys}
-        wrong = [key for key, fits in _EXPECTED.items() if not fits(values[key])]
-        wrong += [key for key in ("channels", "height", "width") if not _is_count(preparation[key])]
-        if not wrong:
-            wrong = [key for key in ("mean", "std") if len(values[key]) != preparation["channels"]]
-            names = values["class_names"]
-            wrong += ["class_names"] if names is not None and len(names) != values["classes"] else []
-        if wrong:
-            raise DataError(f"{where}: {wrong[0]} cannot be {shown(values[wrong[0]])}")
-        if preparation.get("value_range") is not None:
-            preparation["value_range"] = tuple(preparation["value_range"])
+        return cls.from_record(checked(dict(values), DataRecord, where, way_out))
+
+    @classmethod
+    def from_record(cls, record: DataRecord) -> Self:
+        """The facts of `data.json`."""
+        preparation = {field.name: getattr(record, field.name) for field in fields(Preparation)}
         return cls(
-            None if values["class_names"] is None else tuple(values["class_names"]),
-            values["classes"],
-            tuple(map(float, values["mean"])),
-            tuple(map(float, values["std"])),
+            record.class_names,
+            record.classes,
+            tuple(map(float, record.mean)),
+            tuple(map(float, record.std)),
             Preparation(**preparation),
-            values["stored"],
-            values["digest"],
-            Draw(values["splits"], tuple(values["left_out"])),
+            record.stored,
+            record.digest,
+            Draw(record.splits, record.left_out),
         )
 
     def read(self, file: str | Path) -> Tensor:
@@ -149,29 +139,3 @@ class DataFacts:
         names = self.class_names or tuple(map(str, range(self.classes)))
         pairs = sorted(zip(names, probabilities, strict=True), key=lambda pair: -pair[1])
         return dict(pairs)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**31
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _is_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(type(n) in (int, float) and math.isfinite(n) for n in value)
-
-
-_EXPECTED: Mapping[str, Callable[[Any], bool]] = {
-    "classes": _is_count,
-    "class_names": lambda value: value is None or _is_texts(value),
-    "mean": _is_numbers,
-    "std": lambda value: _is_numbers(value) and all(number > 0 for number in value),
-    "pixel_scale": lambda value: value == PIXEL_SCALE,
-    "stored": lambda value: value in ("files", "arrays"),
-    "digest": lambda value: isinstance(value, str),
-    "splits": lambda value: isinstance(value, str),
-    "left_out": _is_texts,
-}
-"""Whether the value of a key can be used."""

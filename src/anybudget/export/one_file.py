@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from anybudget.data import DataFacts
-from anybudget.errors import DataError, RunError, reason
+from anybudget.errors import RunError, reason
 from anybudget.export.image_network import ImageNetwork
 from anybudget.export.rebuilding import specs_of
 from anybudget.export.standalone import named_weights, restored_weights
@@ -58,10 +58,7 @@ def load_file(path: str | Path, rebuild: Rebuild = specs_of) -> ImageNetwork:
     """
     path = Path(path)
     record, tensors = _read(path)
-    try:
-        facts = DataFacts.from_dict(record.data, str(path))
-    except DataError as error:
-        raise RunError(f"{error}; {AGAIN}") from None
+    facts = DataFacts.from_dict(record.data, str(path), AGAIN)
     specs = rebuild(record.network, str(path), AGAIN)
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         network = build_network(specs)

@@ -6,10 +6,10 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from anybudget.data import DataFacts, DataSource, Listing, what_differs
 from anybudget.errors import DataError, MissingDataError, RunError, reason
+from anybudget.storage.records import DataRecord, read_record
 from anybudget.storage.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -41,16 +41,13 @@ class DataTie:
 
     def facts(self) -> DataFacts | None:
         """What the run was begun with; None where it does not say."""
-        values = self._values()
-        try:
-            return None if values is None else DataFacts.from_dict(values, str(self.path))
-        except DataError as error:
-            raise RunError(f"{error}; {_WAY_OUT}") from None
+        record = self._record()
+        return None if record is None else DataFacts.from_record(record)
 
     def source(self) -> str | None:
         """Where the data lay when they were last used."""
-        found = (self._values() or {}).get("source")
-        return found if isinstance(found, str) else None
+        record = self._record()
+        return None if record is None else record.source
 
     def identified(self, source: str, identify: Callable[[], Listing]) -> Listing:
         """The listing of the data set `source`, which has to be that of this run.
@@ -130,8 +127,8 @@ class DataTie:
             return f"their digests differ (the listing that would say in what cannot be read: {reason(error)})"
         return what_differs(kept, found) or f"their digests differ ({path} is of neither)"
 
-    def _values(self) -> dict[str, Any] | None:
-        return self.folder.read_json(FACTS, _WAY_OUT) if self.path.exists() else None
+    def _record(self) -> DataRecord | None:
+        return read_record(self.path, DataRecord, _WAY_OUT)
 
 
 _WAY_OUT = "put the file back as it was, or delete it to tie the run to the data that are there now"

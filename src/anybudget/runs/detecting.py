@@ -18,7 +18,7 @@ from torch import nn
 
 from anybudget.data import DataFacts
 from anybudget.data.images import Target
-from anybudget.errors import DataError, RunError, shorten
+from anybudget.errors import RunError, shorten
 from anybudget.runs.backbones import Backbone, rebuilt
 from anybudget.runs.threads import RunThreads
 from anybudget.runs.trained import WEIGHTS, described_specs
@@ -160,7 +160,7 @@ def _described(record: Detected, path: Path) -> tuple[DataFacts, DetectSettings]
     """How a kept detector takes images, and how it was built."""
     try:
         return DataFacts.from_dict(record.facts, "facts"), DetectSettings.model_validate(record.settings)
-    except (DataError, ValidationError) as error:
+    except (RunError, ValidationError) as error:
         raise RunError(f"{path / RESULT}: damaged: {shorten(str(error), 200)}; {AGAIN}") from None
 
 

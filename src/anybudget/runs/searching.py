@@ -16,7 +16,7 @@ from anybudget.search import STRATEGIES
 from anybudget.search.base import SearchContext, Strategy, TrainedGenerator
 from anybudget.settings import Settings
 from anybudget.storage.journal import Journal
-from anybudget.storage.records import GeneratorSpent, read_record
+from anybudget.storage.records import GeneratorSpent, PoolMember, read_record, read_records
 from anybudget.training.loop import TrainingContext
 from anybudget.training.pool import CandidatePool
 
@@ -115,6 +115,6 @@ def _trained_generator(run: RunContext) -> TrainedGenerator:
 
 def _pool(run: RunContext) -> list[Architecture]:
     """The candidate pool of the supernet's training, best first; empty where it kept none."""
-    rows, path = run.folder.read_lines("pool.jsonl"), str(run.folder.path / "pool.jsonl")
-    members = CandidatePool.from_rows(rows, len(rows), path)
+    path = run.folder.path / "pool.jsonl"
+    members = CandidatePool.from_records(list(read_records(path, PoolMember, MEND_LINE)))
     return [own(run, member, f"{path}, entry {number}", MEND_LINE) for number, member in enumerate(members, start=1)]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from anybudget.errors import RunError, shown
 from anybudget.runtime.threads import candidates, fastest_threads, set_by_caller, usable_cores
+from anybudget.storage.records import Threads, checked, read_record
 from anybudget.storage.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,8 @@ class RunThreads:
         Raises:
             RunError: the file is damaged.
         """
-        path = self._folder.path / THREADS
-        if not path.exists():
-            return None
-        count = self._folder.read_json(THREADS, _WAY_OUT).get("threads")
-        if type(count) is not int or not 1 <= count <= 1024:
-            raise RunError(f'{path}: "threads" must be a whole number from 1 to 1024, found {shown(count)}; {_WAY_OUT}')
-        return count
+        record = read_record(self._folder.path / THREADS, Threads, _WAY_OUT)
+        return None if record is None else record.threads
 
     def count(self) -> int:
         """The number to compute with; 0 for as many as torch has now. A notice says so where another was kept.
@@ -86,6 +81,6 @@ class RunThreads:
         if self._said or cores == 1 or set_by_caller() or self.kept() is not None:
             return
         found = fastest_threads(work, candidates(cores))
-        self._folder.write_json(THREADS, {**found.to_dict(), "cores": cores})
+        self._folder.write_json(THREADS, checked({**found.to_dict(), "cores": cores}, Threads, THREADS).to_json())
         torch.set_num_threads(found.count)
         log.info("threads = %d on %d cores: a step takes %s", found.count, cores, found)

@@ -11,7 +11,7 @@ from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
-from anybudget.errors import DataError, RunError
+from anybudget.errors import RunError
 from anybudget.export.one_file import load_file
 from anybudget.export.rebuilding import FORMAT, VERSION, specs_of
 from anybudget.nets import build_network
@@ -100,10 +100,7 @@ def load_network(folder: str | Path) -> tuple[nn.Module, DataFacts]:
     """
     path = Path(folder)
     _check_there(path)
-    try:
-        facts = DataFacts.from_dict(_read(path / FACTS), str(path / FACTS))
-    except DataError as error:
-        raise RunError(f"{error}; {_AGAIN}") from None
+    facts = DataFacts.from_dict(_read(path / FACTS), str(path / FACTS), _AGAIN)
     specs = described_specs(described(path / NETWORK), str(path / NETWORK), _AGAIN)
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         network = build_network(specs)

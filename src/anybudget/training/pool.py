@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anybudget.architecture import Architecture
-from anybudget.errors import RunError, shown
+from anybudget.storage.records import PoolMember
 
 
 class CandidatePool:
@@ -87,25 +86,14 @@ class CandidatePool:
         # A pool that was saved before ages were kept has none.
         self._by_age = dict.fromkeys(members[place] for place in state.get("by_age", range(len(members))))
 
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Plain data, from the lowest loss to the highest: `[{"architecture": ..., "loss": ...}, ...]`."""
-        return [{"architecture": member.to_dict(), "loss": self._losses[member]} for member in self]
+    def to_records(self) -> list[PoolMember]:
+        """What is kept of the members, from the lowest loss to the highest."""
+        return [PoolMember(architecture=member, loss=self._losses[member]) for member in self]
 
     @classmethod
-    def from_rows(cls, rows: Sequence[Mapping[str, Any]], size: int, source: str = "pool") -> CandidatePool:
-        """Read `to_rows`'s form; `source` names the file in errors.
-
-        Raises:
-            RunError: a row is no architecture with a loss.
-        """
-        pool = cls(size)
-        for number, row in enumerate(rows, start=1):
-            where, way_out = f"{source}, entry {number}", "mend or remove that entry"
-            if not isinstance(row, Mapping) or set(row) != {"architecture", "loss"}:
-                raise RunError(f"{where}: expected an object with architecture and loss; {way_out}")
-            loss = row["loss"]
-            # No comparison holds for nan, with which members would have no order.
-            if type(loss) not in (int, float) or not abs(loss) <= sys.float_info.max:
-                raise RunError(f'{where}: "loss" must be a finite number, found {shown(loss)}; {way_out}')
-            pool.add(Architecture.from_dict(row["architecture"], where), float(loss))
+    def from_records(cls, members: Sequence[PoolMember]) -> CandidatePool:
+        """The pool of what `to_records` has kept, as large as these are many."""
+        pool = cls(len(members))
+        for member in members:
+            pool.add(member.architecture, float(member.loss))
         return pool

@@ -8,6 +8,7 @@ from anybudget.errors import ConfigError
 from anybudget.runs.context import RunContext
 from anybudget.runs.snapshots import Snapshots
 from anybudget.runtime.batch_parts import batch_problem
+from anybudget.storage.records import SupernetSpent, checked
 from anybudget.training import SAMPLERS
 from anybudget.training.supernet import length_of, train_supernet
 
@@ -34,9 +35,9 @@ def train(run: RunContext) -> None:
         spent = train_supernet(supernet, sampler, data, section, seed=run.recipe.seed, context=context)
         run.replace("supernet")
         run.folder.write_csv("supernet.csv", rows)
-        run.folder.write_json("supernet.json", spent.to_dict())
+        run.folder.write_json("supernet.json", checked(spent.to_dict(), SupernetSpent, "supernet.json").to_json())
         if sampler.pool is not None:
-            run.folder.write_lines("pool.jsonl", sampler.pool.to_rows())
+            run.folder.write_lines("pool.jsonl", [member.to_json() for member in sampler.pool.to_records()])
         snapshots.finish(len(rows))
         run.folder.save_weights("supernet.safetensors", supernet)
 

@@ -11,6 +11,7 @@ from anybudget.storage.records.bench import (
     StrategyWorth,
 )
 from anybudget.storage.records.curves import Curve, read_curve
+from anybudget.storage.records.data import DataRecord
 from anybudget.storage.records.detection import BoxAccuracy, ClassBoxes, Detected, FoundBox
 from anybudget.storage.records.export import (
     Checked,
@@ -50,6 +51,7 @@ from anybudget.storage.records.schemas import (
     Trained,
     TrainedAlone,
 )
+from anybudget.storage.records.supernet import PoolMember, SupernetSpent, Threads
 from anybudget.storage.records.worth import (
     Equivalent,
     Estimate,
@@ -75,6 +77,7 @@ __all__ = [
     "Cloud",
     "Comparison",
     "Curve",
+    "DataRecord",
     "Described",
     "Detected",
     "Equivalent",
@@ -96,6 +99,7 @@ __all__ = [
     "Network",
     "OrderFigures",
     "OrderHealth",
+    "PoolMember",
     "Provenance",
     "Quantised",
     "RaceNetwork",
@@ -111,7 +115,9 @@ __all__ = [
     "Stages",
     "StrategyResult",
     "StrategyWorth",
+    "SupernetSpent",
     "TauOf",
+    "Threads",
     "Trained",
     "TrainedAlone",
     "TrainedNetwork",
