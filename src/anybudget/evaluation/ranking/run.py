@@ -79,39 +79,58 @@ def rank_run(
     Source: GreedyNAS Table 3 and Fig. 4, which compare an untrained supernet, uniform and greedy training.
     """
     settings = settings or RankSettings()
-    seed, image_counts = settings.seed, settings.image_counts
     if settings.paths < FEWEST:
         raise ConfigError(f"{settings.paths} paths have no order to speak of; ask for at least {FEWEST}")
-    progress = progress or SilentProgress()
     retrained = retrained if retrained and len(retrained) >= FEWEST else None
-    sampled = sample_paths(supernet.space, settings.paths, seed)
+    sampled = sample_paths(supernet.space, settings.paths, settings.seed)
     # First, since it fails where the truth is of other networks.
     baselines = {"retrained": _baselines(supernet, retrained, retrained), "truth": _baselines(supernet, truth, sampled)}
-
-    def ranking_of(name: str, net: Supernet) -> tuple[PathRanking, dict[str, Any]]:
-        evaluator = Evaluator(net, data, settings, workers=workers)
-        subsets = sum(count < len(data.validation) for count in set(image_counts))
-        with progress.task(f"rank, {name} supernet", len(sampled) * (1 + subsets) + len(retrained or ())) as task:
-            ranking = rank_paths(evaluator, data, sampled, image_counts, seed=seed, task=task)
-            alone = dict(zip(retrained, evaluator.scores(list(retrained), task), strict=True)) if retrained else {}
-        return ranking, _summary(ranking, alone, retrained, truth)
-
-    trained, summary = ranking_of("trained", supernet)
+    asked = _Asked(data, settings, sampled, retrained, truth, progress or SilentProgress(), workers)
+    trained, summary = asked.of("trained", supernet)
     over_training = []
     for epoch, net in snapshots or ():
-        then, found = ranking_of(f"epoch {epoch},", net)
+        then, found = asked.of(f"epoch {epoch},", net)
         over_training.append({"epoch": epoch, **found, "trained_loss": asdict(_alike(then, trained))})
     return {
         "space": supernet.space.name,
-        "seed": seed,
-        "paths": len(sampled),
-        "validation_images": len(data.validation),
-        "validation_largest_class_percent": largest_class_percent(data.validation.labels),
-        "calibration_images": settings.calibration_images,
-        "supernets": {"trained": summary, "untrained": ranking_of("untrained", untrained(supernet, seed))[1]},
+        **asked.said(),
+        "supernets": {"trained": summary, "untrained": asked.of("untrained", untrained(supernet, settings.seed))[1]},
         "baselines": baselines,
         **({} if snapshots is None else {"snapshots": over_training}),
     }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What every supernet is asked for: an order of random networks, and of those whose accuracies are known."""
+
+    data: DataSource
+    settings: RankSettings
+    sampled: Sequence[Architecture]
+    retrained: Mapping[Architecture, float] | None
+    truth: Mapping[Architecture, float] | None
+    progress: Progress
+    workers: Workers | None
+
+    def of(self, name: str, net: Supernet) -> tuple[PathRanking, dict[str, Any]]:
+        """How a supernet orders them, and that summed up."""
+        evaluator = Evaluator(net, self.data, self.settings, workers=self.workers)
+        counts, others = self.settings.image_counts, list(self.retrained or ())
+        subsets = sum(count < len(self.data.validation) for count in set(counts))
+        with self.progress.task(f"rank, {name} supernet", len(self.sampled) * (1 + subsets) + len(others)) as task:
+            ranking = rank_paths(evaluator, self.data, self.sampled, counts, seed=self.settings.seed, task=task)
+            alone = dict(zip(others, evaluator.scores(others, task), strict=True)) if others else {}
+        return ranking, _summary(ranking, alone, self.retrained, self.truth)
+
+    def said(self) -> dict[str, Any]:
+        """What it is, as plain data."""
+        return {
+            "seed": self.settings.seed,
+            "paths": len(self.sampled),
+            "validation_images": len(self.data.validation),
+            "validation_largest_class_percent": largest_class_percent(self.data.validation.labels),
+            "calibration_images": self.settings.calibration_images,
+        }
 
 
 def untrained(supernet: Supernet, seed: int) -> Supernet:
