@@ -9,19 +9,22 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+import typer.main
 
 from anybudget.cli import process as cli
 from anybudget.data import DataSplits, load_splits
 from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
-from anybudget.recipe import load_recipe, resolved
+from anybudget.recipe import Recipe, load_recipe, resolved
 from anybudget.runs.run import Run
 from anybudget.runtime.optional import optional, timm
 from anybudget.runtime.signals import Stopped
@@ -37,6 +40,7 @@ from anybudget.spaces import (
 from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing import randomise_norms
+from anybudget.testing.interruption import differing_files
 
 HELPERS = ("data_sets", "html_tree", "mistakes", "report_comparisons", "report_pages", "worth_records")
 pytest.register_assert_rewrite(*HELPERS)
@@ -45,6 +49,9 @@ FACTS = Path(__file__).parent / "data"
 """Excerpts of published tables; `README.md` there says of which."""
 WHOLE_TABLES = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Where a development tree has the whole tables."""
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # nothing here is held to a time
+hypothesis.settings.load_profile("untimed")
 
 SGNAS_STAGES = stages((32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 
@@ -59,6 +66,14 @@ def _one_worker() -> Iterator[None]:
     """Work stays in this process, where a test can replace parts of it, unless a test asks for workers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("anybudget.runs.workers.usable_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _commands_made_once() -> Iterator[None]:
+    """Typer would make all commands of the command line anew for every call, which takes longer than most of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
         yield
 
 
@@ -356,6 +371,18 @@ epochs = 2
 batch_size = 16
 candidates = 4
 """
+FEW_STEPS = [
+    "supernet.epochs=1",
+    "generator.epochs=1",
+    "search.generator.candidates=3",
+    "search.generator.priors=1",
+    "search.calibration_images=64",
+    "search.random_baseline=2",
+    "retrain.epochs=1",
+    "threads=1",
+    "device=cpu",
+]
+"""Settings by which every stage of a recipe takes a few steps."""
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -384,6 +411,11 @@ def workshop(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def embedded() -> DataSplits:
+    return load_splits("fashion-mnist-subset", seed=0)
+
+
 def open_run(recipe_file: Path, path: Path, *overrides: str) -> Run:
     """A run that saves a checkpoint at every step."""
     return Run.create(load_recipe(recipe_file, ["checkpoint_seconds=0", *overrides]), path)
@@ -396,3 +428,15 @@ def stop_after(steps: int, work: Callable[[], object]) -> None:
         patch.setattr(FileCheckpoint, "stopping", property(lambda _self: next(ticks) >= steps))
         with pytest.raises(Stopped):
             work()
+
+
+def check_stops(recipe: Recipe, folder: Path, *works: Callable[[Run], object], steps: Sequence[int] = (1, 4)) -> None:
+    """Check that works which are stopped after some steps, and go on, leave the files of those that are not."""
+    whole, broken = Run.create(recipe, folder / "whole"), folder / "broken"
+    Run.create(recipe, broken)
+    for work in works:
+        work(whole)
+        for count in steps:
+            stop_after(count, lambda work=work: work(Run.open(broken)))
+        work(Run.open(broken))
+    assert not differing_files(whole.folder.path, broken)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from anybudget.cli.process import main
 
 
 class Ended(NamedTuple):
@@ -20,14 +24,18 @@ class Ended(NamedTuple):
     err: str
 
 
-def forked(work: Callable[[], object]) -> Ended:
-    """Do work in a process of its own. Its code is that of `SystemExit`, and 1 behind a traceback of another error."""
+def forked(work: Callable[[], object], meanwhile: Callable[[int], object] = lambda _process: None) -> Ended:
+    """Do work in a process of its own, and something `meanwhile`, given its number.
+
+    Its code is that of `SystemExit`, and 1 behind a traceback of another error.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = os.fork()
         if not child:
             _end(work, out.fileno(), err.fileno())
+        meanwhile(child)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         out.seek(0)
         err.seek(0)
@@ -61,3 +69,19 @@ def run_script(script: Path) -> Ended:
         runpy.run_path(str(script), run_name="__main__")
 
     return forked(work)
+
+
+def command_stopped(arguments: Sequence[str], stop: signal.Signals, saved: Path) -> Ended:
+    """Run a command of the command line, and send it a signal as soon as it has saved a file."""
+
+    def wait(child: int) -> None:
+        deadline = time.monotonic() + 60
+        while not saved.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(child, stop)
+
+    def work() -> None:
+        sys.argv = ["anybudget", *arguments]
+        main()
+
+    return forked(work, wait)

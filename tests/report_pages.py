@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
+
+from anybudget.errors import RunError
 from anybudget.report import write_report
 from html_tree import Node, parse
 
@@ -122,3 +125,21 @@ def key_figure(page: Node, name: str) -> str:
 def polyline(node: Node, class_: str) -> list[tuple[float, float]]:
     points = node.find("polyline", class_)[0].attributes["points"].split()
     return [(float(x), float(y)) for x, y in (point.split(",") for point in points)]
+
+
+def check_damaged(run: Path, target: Path, data: st.DataObject) -> None:
+    """Replace a few drawn bytes of a file of a run: there is a report still, or one line that names the run."""
+    content = target.read_bytes()
+    start = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(start, min(len(content), start + 12)))
+    junk = data.draw(
+        st.one_of(st.binary(max_size=4), st.sampled_from([b"1e400", b"1e-320", b"-", b"null", b"{}", b"[]", b'"']))
+    )
+    target.write_bytes(content[:start] + junk + content[end:])
+    complaint = ""
+    try:
+        parse(write_report(run).read_text(encoding="utf-8"))
+    except RunError as error:
+        complaint = str(error)
+    assert complaint == "" or str(run) in complaint
+    assert "\n" not in complaint

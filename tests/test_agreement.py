@@ -37,7 +37,7 @@ def pairs_in_order(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.mean(signs))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(7)), st.sampled_from([np.exp, np.cbrt, lambda x: 3 * x - 1]))
 def test_tau_and_its_error_are_those_of_the_definition(order: list[int], monotone: object) -> None:
     one, other = np.arange(7.0), np.array(order, float)
@@ -48,7 +48,7 @@ def test_tau_and_its_error_are_those_of_the_definition(order: list[int], monoton
     assert found.error == pytest.approx(max(jackknife, 2 / comb(7, 2)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=3, max_size=8))
 def test_the_error_counts_ties(values: list[tuple[int, int]]) -> None:
     one, other = np.array(values, float).T
@@ -99,7 +99,7 @@ def test_agreement_of_repeats_is_the_mean_over_pairs() -> None:
     assert mean_agreement(repeats[:, :2]).error == agreement(repeats[:, 0], repeats[:, 1]).error
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-1, 1))
 def test_tau_and_correlation_say_the_same(tau: float) -> None:
     assert tau_of(correlation(tau)) == pytest.approx(tau, abs=1e-6)

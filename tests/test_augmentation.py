@@ -26,12 +26,10 @@ from anybudget.errors import ConfigError
 from anybudget.nets import build_network
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from anybudget.testing.interruption import differing_files
 from anybudget.training.loss import TrainingLoss
 from anybudget.training.retrain import train_network
 from anybudget.training.settings import Schedule
 from anybudget.training.sgd import step_result, training_batches
-from conftest import stop_after
 from test_samplers import SPACE
 
 CPU = torch.device("cpu")
@@ -218,21 +216,3 @@ def test_all_of_it_is_trained_on(data: DataSplits) -> None:
     network = build_network(SPACE.block_specs(SPACE.sample(np.random.default_rng(0))))
     train_network(network, data, Schedule(**{**COMMON, **CHANGES, "class_balance": 1.0, "label_smoothing": 0.1}))
     assert all(parameter.isfinite().all() for parameter in network.parameters())
-
-
-def test_stopped_and_resumed_it_is_as_if_never_interrupted(recipe_file: Path, tmp_path: Path) -> None:
-    keys = [
-        "checkpoint_seconds=0",
-        "retrain.epochs=2",
-        *(f"{table}.{key}" for table in ("supernet", "retrain") for key in ALL),
-    ]
-    recipe = load_recipe(recipe_file, keys)
-    architecture = recipe.build_space().sample(np.random.default_rng(0))
-    whole = Run.create(recipe, tmp_path / "whole")
-    Run.create(recipe, tmp_path / "broken")
-    for work in (lambda run: run.train_supernet(), lambda run: run.retrain(architecture)):
-        work(whole)
-        for steps in (1, 4):
-            stop_after(steps, lambda work=work: work(Run.open(tmp_path / "broken")))
-        work(Run.open(tmp_path / "broken"))
-    assert not differing_files(tmp_path / "whole", tmp_path / "broken")

@@ -17,7 +17,6 @@ from anybudget.nets import build_network, build_supernet
 from anybudget.recipe import load_recipe, reproducibility_settings
 from anybudget.runs.run import Run
 from anybudget.testing import check_resume
-from anybudget.testing.interruption import differing_files
 from anybudget.training import loss
 from anybudget.training.averaging import WeightAverage, decay_at
 from anybudget.training.loop import TrainingContext
@@ -25,7 +24,8 @@ from anybudget.training.retrain import train_network
 from anybudget.training.samplers import UniformSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import open_run, stop_after
+from conftest import check_stops, open_run
+from test_augmentation import ALL as AUGMENTED
 from test_divergence import Poison
 from test_samplers import SPACE
 
@@ -126,21 +126,21 @@ def test_a_rollback_brings_the_average_back(data: DataSplits, monkeypatch: pytes
 
 
 def test_stopped_at_many_steps_it_is_as_if_never_interrupted(recipe_file: Path, tmp_path: Path) -> None:
-    settings = [*(f"supernet.{key}" for key in ALL), *(f"retrain.{key}" for key in ALL), "retrain.epochs=2"]
-    recipe = load_recipe(recipe_file, ["checkpoint_seconds=0", *settings])
+    """With all that can be drawn or averaged in a training: images, dropped parts, weights."""
+    keys = (*ALL, *AUGMENTED, "dropout=0.2")
+    settings = [f"{table}.{key}" for table in ("supernet", "retrain") for key in keys]
+    settings += ["retrain.drop_path=0.4", "retrain.epochs=2", "checkpoint_seconds=0"]
+    recipe = load_recipe(recipe_file, settings)
     architecture = recipe.build_space().sample(np.random.default_rng(0))
-    whole, broken = Run.create(recipe, tmp_path / "whole"), Run.create(recipe, tmp_path / "broken")
-    whole.train_supernet()
-    stop_after(1, broken.train_supernet)
-    stop_after(5, Run.open(tmp_path / "broken").train_supernet)
-    Run.open(tmp_path / "broken").train_supernet()
-    for inherit in (True, False):
-        Run.open(tmp_path / "whole").retrain(architecture, inherit=inherit)
-        stop_after(3, lambda inherit=inherit: Run.open(tmp_path / "broken").retrain(architecture, inherit=inherit))
-        Run.open(tmp_path / "broken").retrain(architecture, inherit=inherit)
-    assert not differing_files(tmp_path / "whole", tmp_path / "broken")
+    check_stops(
+        recipe,
+        tmp_path,
+        lambda run: run.train_supernet(),
+        *(lambda run, inherit=inherit: run.retrain(architecture, inherit=inherit) for inherit in (True, False)),
+    )
 
 
+@pytest.mark.slow
 def test_killed_it_is_as_if_never_interrupted(recipe_file: Path, tmp_path: Path) -> None:
     settings = ["checkpoint_seconds=0", "supernet.epochs=6", *(f"supernet.{key}" for key in ALL)]
     run = Run.create(load_recipe(recipe_file, settings), tmp_path / "begin")

@@ -54,7 +54,7 @@ def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 @pytest.mark.parametrize("name", SPACES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8)
 @given(calibration=st.integers(2, 40), sizes=st.tuples(st.integers(1, 50), st.integers(1, 50)))
 def test_no_cut_into_batches_changes_a_score(
     name: str, images: DataSplits, calibration: int, sizes: tuple[int, int]

@@ -49,7 +49,7 @@ class PathLosses:
 
 
 @pytest.mark.parametrize("name", SPACES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_uniform_and_greedy_train_and_score_canonical_encodings_alone(name: str, seed: int) -> None:
     space, rng, losses = SMALL[name], np.random.default_rng(seed), PathLosses(seed)

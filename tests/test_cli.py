@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from anybudget.recipe import load_recipe
 from anybudget.runs import run as stages
 from anybudget.runs.run import Run
 from conftest import call
+from forked import command_stopped
 from mistakes import missing
 
 
@@ -106,8 +106,9 @@ def test_space_json_keys(recipe_file: Path, capsys: pytest.CaptureFixture[str]) 
     assert summary["size"] == 6400
     assert summary["decisions"] == 2
     space = load_recipe(recipe_file).build_space()
+    models, networks = build_costs(space), list(space.enumerate())
     for name, row in summary["costs"].items():
-        costs = [build_costs(space)[name].cost(architecture) for architecture in space.enumerate()]
+        costs = [models[name].cost(architecture) for architecture in networks]
         assert (row["min"], row["max"]) == (min(costs), max(costs))
         assert row["median"] == pytest.approx(sorted(costs)[len(costs) // 2], rel=0.02)
     assert [row["reachable"] for row in summary["budgets"]] == [False, True]
@@ -270,27 +271,28 @@ def test_commands_import_only_what_they_need(arguments: list[str], answers: list
     assert all(text in answer.stdout for text in answers)
 
 
-def test_a_run_is_opened_without_statistics() -> None:
+def test_a_run_is_opened_without_a_home_statistics_or_pymoo() -> None:
     """They take as long to import as an answer without judging takes."""
-    script = "import sys, anybudget.runs.run\nassert not sys.modules.keys() & {'scipy.stats', 'scipy.optimize'}"
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
+    script = (
+        "import sys, anybudget\nprint(anybudget.Run.__name__)\n"
+        "assert not sys.modules.keys() & {'scipy.stats', 'scipy.optimize'}\n"
+        "import anybudget.search.nsga2, anybudget.search.evolution, anybudget.search.random\n"
+        "assert not any(name.startswith('pymoo') for name in sys.modules)\n"
+    )
+    bare = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
+    answer = subprocess.run([sys.executable, "-c", script], env=bare, capture_output=True, text=True, check=False)
+    assert (answer.stdout, answer.stderr) == ("Run\n", "")
 
 
 def test_interrupt_keeps_finished_stages_and_goes_on(recipe_file: Path, tmp_path: Path) -> None:
     """Ctrl-C during the generator: exit code 130, one message, no traceback; the next run ends as if never stopped."""
     out = tmp_path / "stopped"
-    command = [sys.executable, "-m", "anybudget", "run", str(recipe_file), "--out", str(out)]
-    long = [*command, "--set", "generator.epochs=4000", "--set", "checkpoint_seconds=0"]
-    process = subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
-    deadline = time.monotonic() + 60
-    while not (out / "checkpoints" / "generator.checkpoint").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "run the same command again" in err
-    assert "Traceback" not in err
+    saved = out / "checkpoints" / "generator.checkpoint"
+    options = ["--set", "generator.epochs=4000", "--set", "checkpoint_seconds=0"]
+    answer = command_stopped(["run", str(recipe_file), "--out", str(out), *options], signal.SIGINT, saved)
+    assert answer.code == 130, answer.err
+    assert "run the same command again" in answer.err
+    assert "Traceback" not in answer.err
     run = Run.open(out)
     assert run.folder.finished("supernet")
     assert not run.folder.finished("generator")

@@ -21,9 +21,14 @@ FEW = [
     "search.nsga2.generations=2",
     "search.linear.samples=12",
     "search.linear.candidates=2",
+    "search.refined={priors=1,candidates=4,rounds=1}",
     "search.direct.epochs=2",
     "search.direct.batch_size=16",
-    *(f"search.{name}.{key}" for name in ("darts", "gdas", "fbnet", "setn") for key in ("epochs=1", "batch_size=16")),
+    *(
+        f"search.{name}.{key}"
+        for name in ("darts", "gdas", "fbnet", "setn")
+        for key in ("epochs=1", "batch_size=16", "candidates=2")
+    ),
 ]
 
 

@@ -18,16 +18,14 @@ from anybudget.data import DataSplits, TrainingBatches
 from anybudget.errors import ConfigError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe
-from anybudget.runs.run import Run
 from anybudget.spaces import ResNetBitsSettings, ResNetBitsSpace, UnifiedSpace
-from anybudget.testing.interruption import differing_files
 from anybudget.training.annealing import Annealing
 from anybudget.training.complexity import ComplexityRate
 from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import FairSampler
 from anybudget.training.settings import SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import stop_after
+from conftest import check_stops
 from small_spaces import NETWORKS, SPACES
 from test_samplers import SPACE
 from test_training import no_scores
@@ -114,8 +112,4 @@ def test_a_space_of_equal_parameters_is_refused(data: DataSplits) -> None:
 def test_stopped_and_resumed_it_is_as_if_never_interrupted(recipe_file: Path, tmp_path: Path) -> None:
     settings = ["paths_per_step=3", "share_batch=true", "complexity_rate=true", "sampler=fair-canonical", "epochs=2"]
     recipe = load_recipe(recipe_file, ["checkpoint_seconds=0", *(f"supernet.{setting}" for setting in settings)])
-    Run.create(recipe, tmp_path / "whole").train_supernet()
-    stop_after(3, Run.create(recipe, tmp_path / "broken").train_supernet)
-    stop_after(4, Run.open(tmp_path / "broken").train_supernet)
-    Run.open(tmp_path / "broken").train_supernet()
-    assert not differing_files(tmp_path / "whole", tmp_path / "broken")
+    check_stops(recipe, tmp_path, lambda run: run.train_supernet(), steps=(3, 4))

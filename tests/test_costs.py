@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -110,7 +110,6 @@ def random_terms(seed: int) -> CostTerms:
     return CostTerms(5.0, tuple(rng.normal(size=size) for size in sizes), pairwise)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_mean_and_variance_are_those_of_every_choice_weighed(seed: int) -> None:
     """Against the definition: all combinations of choices with their probabilities."""
@@ -131,7 +130,6 @@ def test_mean_and_variance_are_those_of_every_choice_weighed(seed: int) -> None:
         assert variance[batch].item() == pytest.approx(np.average((costs - expected) ** 2, weights=weights))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_separated_terms_are_the_same_cost(seed: int) -> None:
     terms = random_terms(seed)

@@ -29,11 +29,6 @@ from data_sets import (
 )
 
 
-@pytest.fixture(scope="module")
-def embedded() -> DataSplits:
-    return load_splits("fashion-mnist-subset", seed=0)
-
-
 def test_the_embedded_set_has_its_ten_names_and_its_own_test_part(embedded: DataSplits) -> None:
     assert [len(part) for part in splits_of(embedded)] == [10_200, 1_800, 2_000]
     assert embedded.input_shape == (1, 28, 28)

@@ -229,7 +229,7 @@ class Drawn(ImageAugmentation):
 
 
 @given(count=st.integers(1, 20), sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)), processes=st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_single_images_are_augmented_alike_whatever_the_batch_and_the_processes(
     count: int, sizes: tuple[int, int], processes: int
 ) -> None:

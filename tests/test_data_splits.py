@@ -35,11 +35,6 @@ from data_sets import (
 )
 
 
-@pytest.fixture(scope="module")
-def embedded() -> DataSplits:
-    return load_splits("fashion-mnist-subset", seed=0)
-
-
 def test_sources_that_do_not_exist(tmp_path: Path) -> None:
     fails(tmp_path / "nowhere", "nowhere", "no such file or folder", "fashion-mnist-subset")
     fails("", "no such file or folder")

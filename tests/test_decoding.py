@@ -56,7 +56,7 @@ def brute_force(
     return sorted(scored, reverse=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6), st.booleans(), st.booleans(), st.floats(0.05, 1.0), st.floats(0.05, 1.0), st.integers(1, 6)
 )
@@ -79,7 +79,7 @@ def test_decoding_is_optimal(seed: int, pairwise: bool, whole: bool, first: floa
     assert all(terms[name].cost(d.choices) <= limit for d in found for name, limit in limits.items())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans(), st.floats(0.05, 1.0), st.integers(1, 6))
 def test_pairs_of_choices_can_score_together(
     seed: int, pairwise: bool, grouped: bool, share: float, count: int
@@ -112,7 +112,7 @@ def test_pairs_of_choices_can_score_together(
     assert best.log_probability == pytest.approx(using[0][0], abs=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.booleans(), st.floats(0.2, 1.0))
 def test_floors_hold_where_they_can(seed: int, pairwise: bool, share: float) -> None:
     scores, terms, everything = random_problem(seed, pairwise=pairwise, whole=True)
@@ -132,7 +132,7 @@ def test_floors_hold_where_they_can(seed: int, pairwise: bool, share: float) -> 
         assert terms["a"].cost(found.choices) <= limit
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.booleans())
 def test_optimum_is_the_brute_force_one(seed: int, pairwise: bool) -> None:
     _, terms, everything = random_problem(seed, pairwise=pairwise, whole=True)
@@ -196,7 +196,7 @@ def test_a_refused_limit_and_the_bound_differ_in_print(imagenet_space: UnifiedSp
     assert f"{low - 1:,.0f}" in str(caught.value)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans(), st.floats(0.05, 1.0), st.integers(1, 4))
 def test_the_integer_program_agrees_with_the_search(
     seed: int, pairwise: bool, whole: bool, share: float, count: int

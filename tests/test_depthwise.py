@@ -44,7 +44,7 @@ def always() -> Iterator[None]:
         yield
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     images=st.integers(1, 9),
     channels=st.integers(1, 20),

@@ -52,6 +52,7 @@ def test_a_run_on_disk_leaves_what_one_in_memory_leaves(recipe: Path, tmp_path: 
     assert set(different) == {"recipe.toml"}
 
 
+@pytest.mark.slow
 def test_a_run_on_disk_survives_kills(recipe: Path, tmp_path: Path) -> None:
     run = begun(recipe, tmp_path / "begin", "data.keep=disk", "data.readers=2")
     assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import anybudget
 from anybudget.recipe import load_recipe
-from conftest import call
+from conftest import FEW_STEPS, call
 from forked import run_script
 from test_docs import DOCUMENTS, ROOT, commands
 
@@ -32,17 +32,6 @@ SMALLER = {
 }
 """Pages with Python, and what is made smaller in them for the test. The README's needs a run: see `test_docs.py`;
 that of docs/export.md an exported network: see `test_export.py`."""
-FEW_STEPS = [
-    "supernet.epochs=1",
-    "generator.epochs=1",
-    "search.generator.candidates=3",
-    "search.generator.priors=1",
-    "search.calibration_images=64",
-    "search.random_baseline=2",
-    "retrain.epochs=1",
-    "threads=1",
-    "device=cpu",
-]
 SHORTER = {
     "run": [part for text in FEW_STEPS for part in ("--set", text)],
     "rank": ["--paths", "4", "--images", "9"],

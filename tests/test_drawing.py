@@ -35,7 +35,7 @@ def grouped(draw_groups: int, images: int, classes: int, seed: int) -> tuple[tor
     return labels, groups
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(3, 40), st.integers(10, 120), st.integers(1, 4), st.integers(0, 1000))
 def test_no_group_is_in_two_parts_and_all_images_are_in_one(groups: int, images: int, classes: int, seed: int) -> None:
     labels, of = grouped(groups, images, classes, seed)

@@ -3,7 +3,6 @@
 import copy
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,12 +16,11 @@ from anybudget.nets.dropping import Dropping
 from anybudget.nets.modes import scoring
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
-from anybudget.testing.interruption import differing_files
 from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import RECIPES, stop_after
+from conftest import RECIPES
 from test_samplers import SPACE
 
 DEEP = Architecture(SPACE.name, (0, 0, 0, 0))
@@ -162,20 +160,6 @@ def test_a_supernet_trains_with_dropout_whatever_its_paths_share(data: DataSplit
         train_supernet(supernet, FairSampler(SPACE), data, schedule)
         assert all(parameter.isfinite().all() for parameter in supernet.parameters())
         assert not supernet._forward_pre_hooks
-
-
-def test_stopped_and_resumed_it_is_as_if_never_interrupted(recipe_file: Path, tmp_path: Path) -> None:
-    keys = ["supernet.dropout=0.2", "retrain.dropout=0.3", "retrain.drop_path=0.4", "retrain.ema=0.8"]
-    recipe = load_recipe(recipe_file, ["checkpoint_seconds=0", "retrain.epochs=2", *keys])
-    architecture = recipe.build_space().sample(np.random.default_rng(0))
-    whole = Run.create(recipe, tmp_path / "whole")
-    Run.create(recipe, tmp_path / "broken")
-    for work in (lambda run: run.train_supernet(), lambda run: run.retrain(architecture)):
-        work(whole)
-        for steps in (1, 4):
-            stop_after(steps, lambda work=work: work(Run.open(tmp_path / "broken")))
-        work(Run.open(tmp_path / "broken"))
-    assert not differing_files(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_a_space_without_residual_blocks_is_named_before_any_work(tmp_path: Path) -> None:

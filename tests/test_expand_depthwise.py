@@ -64,7 +64,7 @@ def distance(found: Tensor, wanted: Tensor) -> float:
 
 
 @compiled
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     images=st.integers(1, 4),
     inputs=st.integers(1, 40),

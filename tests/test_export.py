@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 import anybudget
+from anybudget.cli import process as cli
 from anybudget.errors import RunError
 from anybudget.export.forms import Wanted
 from anybudget.export.subject import Subject
@@ -57,10 +60,18 @@ def retrained(run: Path) -> str:
     return found.name
 
 
-def test_all_forms_are_written_checked_and_described(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def exported(ran: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy whose network is exported in all forms, and what was said."""
+    run = shutil.copytree(ran, tmp_path_factory.mktemp("exported") / "run")
     forms = [part for form in ("onnx", "torch", "int8") for part in ("--to", form)]
-    code, said, _ = call(capsys, "export", run, "macs<=30k", *forms, "--min-agreement", 50)
-    assert code == 0
+    with redirect_stdout(io.StringIO()) as out:
+        cli.app(["export", str(run), "macs<=30k", *forms, "--min-agreement", "50"], standalone_mode=False)
+    return run, out.getvalue()
+
+
+def test_all_forms_are_written_checked_and_described(exported: tuple[Path, str]) -> None:
+    run, said = exported
     name = retrained(run)
     folder = run / "export" / name
     assert {path.name for path in folder.iterdir()} == {
@@ -296,10 +307,9 @@ class _Shifted(nn.Module):
 
 
 def test_the_python_of_the_page_and_of_the_card_runs(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    exported: tuple[Path, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forms = [part for form in ("onnx", "torch", "int8") for part in ("--to", form)]
-    assert call(capsys, "export", run, retrained(run), *forms, "--min-agreement", 0)[0] == 0
+    run, _ = exported
     monkeypatch.chdir(run / "export" / retrained(run))
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)).save("photo.jpg")
     page, card = (python_blocks(path) for path in (Path(__file__).parents[1] / "docs" / "export.md", Path("README.md")))

@@ -6,7 +6,6 @@ import contextlib
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from anybudget.storage.files import write_together
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing.interruption import differing_files
 from conftest import open_run, stop_after
+from forked import command_stopped
 from mistakes import contents
 
 
@@ -128,17 +128,13 @@ def test_two_processes_do_not_work_in_one_folder(holder: tuple[int, Path]) -> No
 def test_sigterm_saves_and_says_so(recipe_file: Path, tmp_path: Path) -> None:
     """A polite stop within a step: exit code 143, one line, and the same command resumes it."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "anybudget", "supernet", str(recipe_file), "--out", str(out)]
-    long = [*command, "--set", "supernet.epochs=4000", "--set", "checkpoint_seconds=0"]
-    process = subprocess.Popen(long, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (out / "checkpoints" / "supernet.checkpoint").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
-    assert "what has been saved is kept" in err
-    assert "Traceback" not in err
+    long = ["supernet", str(recipe_file), "--out", str(out), "--set", "supernet.epochs=4000"]
+    answer = command_stopped(
+        [*long, "--set", "checkpoint_seconds=0"], signal.SIGTERM, out / "checkpoints" / "supernet.checkpoint"
+    )
+    assert answer.code == 143, answer.err
+    assert "what has been saved is kept" in answer.err
+    assert "Traceback" not in answer.err
     assert read(out / "checkpoints" / "supernet.checkpoint")["schedule"]["last_epoch"] > 0
 
 

@@ -26,7 +26,7 @@ from anybudget.spaces import (
 from small_spaces import COSTS, MERGED, SPACES, budgets_at, within
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     st.sampled_from(list(SPACES)),
     st.floats(0, 1),

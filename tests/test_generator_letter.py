@@ -245,7 +245,7 @@ def test_killed_it_ends_as_if_never_interrupted(trained: Path, tmp_path: Path) -
     Run.open(begun).folder.forget(["generator"])
     for name in ("csv", "json", "safetensors"):
         (begun / f"generator.{name}").unlink()
-    check_resume(begun, lambda path: Run.open(path).train_generator(), tmp_path)
+    assert check_resume(begun, lambda path: Run.open(path).train_generator(), tmp_path)
 
 
 def test_what_is_off_is_not_written(recipe_file: Path) -> None:

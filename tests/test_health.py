@@ -40,7 +40,7 @@ def test_the_examples_of_the_docstrings_run() -> None:
     assert (found.failed, found.attempted) == (0, 2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.integers(0, 5))
 def test_halves_share_no_image_and_have_every_class_alike(labels: list[int], seed: int) -> None:
     given_labels = np.array(labels)

@@ -133,6 +133,7 @@ def test_scores_look_at_no_test_image(trained: Path, monkeypatch: pytest.MonkeyP
         run.health(SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pools")
 def test_killed_and_resumed_it_finds_the_same(trained: Path, tmp_path: Path) -> None:
     assert check_resume(trained, lambda path: Run.open(path).health(SETTINGS), tmp_path / "kills", kills=2)

@@ -181,10 +181,9 @@ def test_what_cannot_be_planned_is_said(
 
 
 @pytest.mark.usefixtures("a_clock")
-def test_an_estimate_counts_workers_and_writes_nothing(pictures: Path, tmp_path: Path) -> None:
-    planned = plan(str(pictures), Asked(hours=2.0))
+def test_an_estimate_counts_workers_and_writes_nothing(recipe_file: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    run = RunContext(RunFolder(tmp_path / "run"), planned.recipe)
+    run = RunContext(RunFolder(tmp_path / "run"), load_recipe(recipe_file))
     run.asked_workers = 2
     found = estimate(run, seconds=0.1)
     assert found.workers == 2

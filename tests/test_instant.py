@@ -39,7 +39,7 @@ def distributions(kind: str, seed: int, count: int = 3) -> list[list[np.ndarray]
 
 @pytest.mark.parametrize("costs", [("macs",), ("macs", "params")], ids=", ".join)
 @pytest.mark.parametrize("kind", SPACES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), share=st.sampled_from([0.02, 0.3, 0.7]))
 def test_it_is_the_most_probable_of_all_choices_and_priors(
     kind: str, costs: tuple[str, ...], seed: int, share: float

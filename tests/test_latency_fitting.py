@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -223,7 +223,6 @@ def test_promises_are_kept_as_often_as_they_say(probability: float, held_out: in
 errors = st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(errors, st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0, 0.5))
 def test_margins_grow_with_probability_errors_and_drift(
     shares: list[float], first: float, second: float, more: float
@@ -238,7 +237,6 @@ def test_margins_grow_with_probability_errors_and_drift(
     assert sum(e <= promise.margin(high) for e in shares) >= high * len(shares)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.5, 2.0), min_size=2, max_size=30), st.floats(0.1, 10))
 def test_drift_has_no_unit(times: list[float], unit: float) -> None:
     assert drift([unit * t for t in times]) == pytest.approx(drift(times), abs=1e-9)

@@ -106,7 +106,7 @@ def test_attainable_refuses_what_cannot_be_met() -> None:
         attainable(terms, "a", BudgetSet.parse("joules<=2"))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from(list(SPACES)), st.floats(0, 1), st.booleans(), st.booleans(), st.integers(0, 10**6))
 def test_linear_finds_the_planted_optimum(kind: str, share: float, both: bool, pairs: bool, seed: int) -> None:
     budgets = budgets_at(kind, share, *(("macs", "params") if both else ("macs",)))
@@ -124,7 +124,7 @@ def test_linear_finds_the_planted_optimum(kind: str, share: float, both: bool, p
     assert candidate.architecture in [a for a, meets in zip(networks, within, strict=True) if meets]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(3, 30), st.integers(1, 20), st.floats(0, 2), st.integers(0, 10**6))
 def test_leave_one_out_is_what_refits_say(samples: int, features: int, noise: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -167,7 +167,7 @@ def test_a_maximum_reaches_what_brute_force_reaches(kind: str) -> None:
         assert attainable(terms, PEAK, within) == limit
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(list(SPACES)), st.floats(0, 1), st.floats(0, 1), st.integers(0, 10**6), st.booleans())
 def test_decoding_within_a_maximum_is_exact(kind: str, first: float, second: float, seed: int, floor: bool) -> None:
     choices, peak, macs = everything(kind)

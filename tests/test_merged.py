@@ -95,7 +95,7 @@ def single(frozen: FrozenBottleneck) -> FrozenBottleneck:
 
 
 @compiled
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     images=st.integers(1, 12),
     inputs=st.sampled_from([1, 3, 16, 20]),

@@ -19,7 +19,6 @@ from anybudget.recipe import load_recipe, reproducibility_settings
 from anybudget.runs.run import Run
 from anybudget.search.race_settings import RaceSettings
 from anybudget.storage.checkpoint import FileCheckpoint
-from anybudget.testing.interruption import differing_files
 from anybudget.training.annealing import rate_factor
 from anybudget.training.loop import TrainingContext
 from anybudget.training.optimisers import BUILT_IN, check_optimiser
@@ -27,7 +26,7 @@ from anybudget.training.retrain import train_network
 from anybudget.training.samplers import UniformSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import stop_after
+from conftest import check_stops, stop_after
 from test_samplers import SPACE
 
 TIMM = ["rmsprop-tf", "lamb", "nadamw", "lion"]
@@ -83,8 +82,17 @@ def test_every_optimiser_learns(optimiser: str, data: DataSplits) -> None:
     assert rows[-1]["loss"] < 0.96 * rows[0]["loss"]  # 1.1 is that of guessing
 
 
-@pytest.mark.parametrize("fall", FALLS)
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+QUICK = ("sgd", "cosine"), ("adamw", "exponential")
+RESUMED = [
+    pytest.param(
+        name, fall, marks=[pytest.mark.timm] if name in TIMM else [] if (name, fall) in QUICK else [pytest.mark.slow]
+    )
+    for name in (*BUILT_IN, *TIMM)
+    for fall in FALLS
+]
+
+
+@pytest.mark.parametrize(("optimiser", "fall"), RESUMED)
 def test_stopped_and_resumed_it_is_as_if_never_interrupted(
     optimiser: str, fall: str, recipe_file: Path, tmp_path: Path
 ) -> None:
@@ -94,17 +102,10 @@ def test_stopped_and_resumed_it_is_as_if_never_interrupted(
     settings = [f"{section}.{key}" for section in sections for key in keys]
     recipe = load_recipe(recipe_file, ["checkpoint_seconds=0", "retrain.epochs=2", *settings])
     architecture = recipe.build_space().sample(np.random.default_rng(0))
-    work: list[Callable[[Run], object]] = [lambda run: run.retrain(architecture)]
+    works: list[Callable[[Run], object]] = [lambda run: run.retrain(architecture)]
     if fall == "cosine":
-        work.insert(0, lambda run: run.train_supernet())
-    whole = Run.create(recipe, tmp_path / "whole")
-    Run.create(recipe, tmp_path / "broken")
-    for each in work:
-        each(whole)
-        for steps in (1, 4):
-            stop_after(steps, lambda each=each: each(Run.open(tmp_path / "broken")))
-        each(Run.open(tmp_path / "broken"))
-    assert not differing_files(tmp_path / "whole", tmp_path / "broken")
+        works.insert(0, lambda run: run.train_supernet())
+    check_stops(recipe, tmp_path, *works)
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)

@@ -185,14 +185,18 @@ def test_many_steps_stay_close(sampler: str, recipe: Path, tmp_path: Path) -> No
 
 
 def test_generator_and_retraining_stay_close(recipe: Path, tmp_path: Path) -> None:
+    """Only the first process searches and writes; the other waits for it and helps to retrain."""
     architecture = load_recipe(recipe).build_space().sample(np.random.default_rng(0))
 
     def work(run: Run) -> None:
         run.train_supernet()
         run.train_generator()
+        run.search()
         run.retrain(architecture)
 
     train_alike(2, recipe, tmp_path, work)
+    assert len((tmp_path / "several" / "candidates.jsonl").read_text().splitlines()) == 2
+    assert not (tmp_path / "several" / "checkpoints").exists()
     for name in ("supernet.safetensors", f"retrain/{architecture.short_id}/weights.safetensors"):
         assert furthest(tmp_path / "one" / name, tmp_path / "several" / name) <= 1e-4, name
     # Adam takes steps of one size down gradients of any, so weights without one differ; the losses must not.
@@ -214,6 +218,7 @@ def test_clipped_smoothed_and_averaged_weights_are_those_of_one_process(recipe: 
         assert furthest(tmp_path / "one" / name, tmp_path / "several" / name) <= 1e-5, name
 
 
+@pytest.mark.slow
 def test_other_optimisers_take_the_steps_of_one_process(recipe: Path, tmp_path: Path) -> None:
     # With an epsilon far above gradients that are 0 but for rounding, AdamW takes no steps in its direction.
     keys = ["optimiser=adamw", "epsilon=0.01", "decay_norms=false", "annealing=exponential", "decay_epochs=0.5"]
@@ -247,8 +252,8 @@ def test_paths_of_their_own_are_averaged_alike_in_all_processes(recipe: Path, tm
     assert together(2, work) == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_whole_run_in_two_processes(recipe: Path, tmp_path: Path) -> None:
-    """Only the first process searches and writes; the other waits for it and helps to retrain."""
     train_alike(2, recipe, tmp_path, lambda run: run.run_all(lambda _line: None))
     assert Run.open(tmp_path / "several").folder.finished("retrain")
     assert (tmp_path / "several" / "report.html").exists()

@@ -23,7 +23,7 @@ from anybudget.search.race import Race
 from anybudget.storage.records import RacedNetwork, read_record
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
-from conftest import call, stop_after
+from conftest import call, slow_but, stop_after
 
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=30k", "macs<=60k, params<=1500")]
 SETTINGS = ["search.race.candidates=4", "search.race.epochs_per_round=0.4", "search.random.count=8"]
@@ -154,7 +154,7 @@ def test_all_strategies_run_the_same_race(run: Run) -> None:
     assert [c["architecture"] for c in only["candidates"]] == [c["architecture"] for c in alone["linear"]["candidates"]]
 
 
-@pytest.mark.parametrize("steps", [0, 3, 11])
+@pytest.mark.parametrize("steps", slow_but([3], [0, 3, 11]))
 def test_stopped_at_any_step_it_ends_the_same(steps: int, run: Run, begun: Path, tmp_path: Path) -> None:
     whole = shutil.copytree(begun, tmp_path / "whole")
     search(whole)

@@ -17,6 +17,7 @@ from anybudget.search.race import Race
 from anybudget.search.race_settings import RaceSettings
 from anybudget.spaces import SPACES, SearchSpace
 from anybudget.training.settings import Schedule
+from conftest import slow_but
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "small"
 SMALL = {name: load_recipe(RECIPES / f"{name}.toml").build_space() for name in SPACES}
@@ -32,7 +33,7 @@ def some_images(space: SearchSpace) -> DataSplits:
     return from_tensors((noise + 180 * labels.view(-1, 1, 1, 1) // classes).to(torch.uint8), labels)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", slow_but(["unified", "mbconv", "nas-bench-201", "resnet-bits"], SMALL))
 def test_networks_of_every_supernet_are_trained_on(name: str) -> None:
     """Weights inherited from every kind of supernet are trained, judged as they are, and the supernet keeps its own."""
     torch.manual_seed(0)

@@ -116,7 +116,7 @@ def text_box(node: Node) -> tuple[float, float, float, float]:
     return left, y - 10, left + width, y + 2
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scores=st.lists(st.floats(70, 90), min_size=1, max_size=14), crowding=st.sampled_from([1e3, 1e5, 1e6]))
 def test_labels_never_overlap(tmp_path: Path, scores: list[float], crowding: float) -> None:
     answers = [candidate(2e6 + i * crowding, 2e6 + (i - 0.1) * crowding, top1) for i, top1 in enumerate(scores)]

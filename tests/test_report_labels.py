@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anybudget.report import svg
@@ -19,7 +19,6 @@ boxes = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(boxes, max_size=12), boxes)
 def test_a_box_is_free_where_it_overlaps_nothing(blocked: list[svg.Box], asked: svg.Box) -> None:
     labels = svg.Labels(AREA)

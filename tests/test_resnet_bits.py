@@ -143,7 +143,7 @@ def test_settings_from_toml_lists_and_mistakes() -> None:
     st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=300),
     st.sampled_from([torch.float32, torch.float64]),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_quantised_values(levels: Levels, size: float, numbers: list[float], dtype: torch.dtype) -> None:
     values, step = torch.tensor(numbers, dtype=dtype), torch.tensor(size, dtype=dtype)
     out = quantise(values, step, levels)
@@ -160,7 +160,7 @@ def test_quantised_values(levels: Levels, size: float, numbers: list[float], dty
 
 
 @given(st.sampled_from(ALL_LEVELS), st.floats(0.01, 3.0), st.booleans(), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_gradients_of_values_and_step(levels: Levels, size: float, negative: bool, seed: int) -> None:
     """Straight through for values in the range; for the step, finite differences with each rounding error held."""
     generator = torch.Generator().manual_seed(seed)
@@ -240,7 +240,7 @@ def test_step_gradients_have_the_scale_of_lsq() -> None:
         assert found[name] == pytest.approx(float(gradient) / math.sqrt(count * high))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(ARCHITECTURES)
 def test_a_path_equals_its_extracted_network_and_its_one_hot_mixture(architecture: Architecture) -> None:
     one_hot = F.one_hot(torch.tensor(architecture.choices), 6).double()
@@ -288,7 +288,7 @@ def test_extraction_in_training_mode() -> None:
         torch.testing.assert_close(net(IMAGES, architecture), extracted(IMAGES), rtol=0, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from([0, 2]), st.booleans())
 def test_a_mixture_equals_the_explicit_mixture_of_convolutions(seed: int, layer: int, training: bool) -> None:
     """Values and gradients, with every convolution run once per choice and the results added before the norm."""

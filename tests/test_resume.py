@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -23,8 +24,13 @@ from anybudget.training import SAMPLERS
 from conftest import RECIPE, slow_but, stop_after, write_images
 
 EVERY_STEP = ["checkpoint_seconds=0"]
-LONGER = ["supernet.epochs=4", "generator.epochs=6", "retrain.epochs=6", "search.generator.candidates=12"]
+LONGER = ["supernet.epochs=2", "generator.epochs=4", "retrain.epochs=4", "search.generator.candidates=12"]
 GREEDY = ["supernet.greedy.score_images=12", "supernet.greedy.pool_size=20", "supernet.greedy.window=3"]
+STEADY = [
+    "supernet.sampler=greedy",
+    "supernet.epochs=4",
+    "supernet.greedy={score_images=12,pool_size=2,window=2,stop_share=1.0}",
+]
 SHORT_SEARCHES = [
     "search.evolution.population=8",
     "search.evolution.generations=4",
@@ -78,17 +84,23 @@ def test_supernet_training(trained_by: tuple[str, str], recipe: Path, tmp_path: 
 
 def test_supernet_training_that_ends_early(recipe: Path, tmp_path: Path) -> None:
     """A pool that any change leaves steady enough ends training within an epoch."""
-    steady = ["supernet.greedy.pool_size=2", "supernet.greedy.window=2", "supernet.greedy.stop_share=1.0"]
-    run = begin(recipe, tmp_path / "begin", "supernet.sampler=greedy", "supernet.greedy.score_images=12", *steady)
-    assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path, kills=2)
+    begin(recipe, tmp_path / "begin", *STEADY)
+    shutil.copytree(tmp_path / "begin", tmp_path / "whole")
+    run = Run.open(tmp_path / "whole")
+    run.train_supernet()
     ended = (tmp_path / "whole" / "supernet.csv").read_text().splitlines()
     assert len(ended) - 1 < run.recipe.supernet.epochs
-    # Killed right after the step with which it ended.
-    again = begin(recipe, tmp_path / "again", "supernet.sampler=greedy", "supernet.greedy.score_images=12", *steady)
+    # Stopped right after the step with which it ended.
     steps = int(json.loads((tmp_path / "whole" / "supernet.json").read_text())["images_trained"]) // 16
-    stop_after(steps - 1, again.train_supernet)
-    Run.open(again.folder.path).train_supernet()
-    assert not differing_files(tmp_path / "whole", again.folder.path)
+    stop_after(steps - 1, Run.open(tmp_path / "begin").train_supernet)
+    Run.open(tmp_path / "begin").train_supernet()
+    assert not differing_files(tmp_path / "whole", tmp_path / "begin")
+
+
+@pytest.mark.slow
+def test_supernet_training_that_ends_early_is_killed(recipe: Path, tmp_path: Path) -> None:
+    run = begin(recipe, tmp_path / "begin", *STEADY)
+    assert check_resume(run.folder.path, lambda path: Run.open(path).train_supernet(), tmp_path, kills=2)
 
 
 def test_generator_training(trained: Path, tmp_path: Path) -> None:
@@ -101,7 +113,7 @@ def test_retraining(inherit: bool, trained: Path, tmp_path: Path) -> None:
     assert check_resume(trained, lambda path: Run.open(path).retrain(architecture, inherit=inherit), tmp_path)
 
 
-@pytest.mark.parametrize("name", slow_but(["evolution", "direct"], STRATEGIES))
+@pytest.mark.parametrize("name", slow_but(["evolution"], STRATEGIES))
 def test_searching(name: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "GROUP", 3)
     assert check_resume(trained, lambda path: Run.open(path).search_with(name, BUDGETS), tmp_path)
@@ -117,7 +129,7 @@ def test_comparing(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_whole_run(stop: signal.Signals, recipe: Path, tmp_path: Path) -> None:
     run = begin(recipe, tmp_path / "begin", "checkpoint_seconds=1e9" if stop != signal.SIGKILL else "seed=0")
     work: Callable[[Path], None] = lambda path: Run.open(path).run_all(lambda _line: None)  # noqa: E731
-    assert check_resume(run.folder.path, work, tmp_path, kills=6, stop=stop)
+    assert check_resume(run.folder.path, work, tmp_path, kills=3, stop=stop)
 
 
 def test_moments_of_kills_are_halved_where_all_came_too_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,7 @@ def test_killed_in_its_search_it_ends_the_same(recipe_file: Path, tmp_path: Path
     recipe = load_recipe(recipe_file, [*EVOLUTION, "checkpoint_seconds=0"])
     begun = Run.create(recipe, tmp_path / "begun")
     begun.train_supernet()
-    check_resume(begun.folder.path, lambda path: Run.open(path).search(), tmp_path)
+    assert check_resume(begun.folder.path, lambda path: Run.open(path).search(), tmp_path)
 
 
 def test_a_recipe_that_names_none_is_written_as_before(recipe_file: Path) -> None:

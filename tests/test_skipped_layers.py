@@ -236,7 +236,7 @@ def test_a_skipped_layer_passes_its_input() -> None:
         torch.testing.assert_close(NET(IMAGES, SPACE.from_kernels([[], [5, 5], [3, 7]])), rest(IMAGES))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.integers(0, 10**6),
     st.booleans(),
@@ -279,7 +279,7 @@ def test_a_mixture_by_the_own_weights_equals_the_frozen_copy_s(first_width: int)
         torch.testing.assert_close(own, frozen, rtol=0, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(0.0, 1.0), st.integers(0, 10**6))
 def test_what_a_block_adds_is_weighted_by_how_likely_it_is_used(skipped: float, seed: int) -> None:
     """With p of skipping, `x + (1 - p) * (what the block adds given that it is used)`."""

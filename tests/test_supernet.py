@@ -37,7 +37,7 @@ def one_hot(architecture: Architecture) -> torch.Tensor:
     return F.one_hot(torch.tensor(architecture.choices), 80).double()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(ARCHITECTURES)
 def test_a_path_equals_its_extracted_network_and_its_one_hot_mixture(architecture: Architecture) -> None:
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_extraction_in_float32_and_both_modes(activation: str, memory_format: to
                 torch.testing.assert_close(net(x, architecture), extracted(x), rtol=0, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.booleans(), st.floats(0.1, 8.0), st.booleans())
 def test_merged_mixture_equals_the_explicit_mixture(
     seed: int, batch_statistics: bool, spread: float, joined: bool

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from anybudget.data import DataSplits, ImageSet
+from anybudget.data import DataSplits, ImageSet, load_splits
 from anybudget.errors import TrainingError
 from anybudget.evaluation.evaluator import Evaluator, evaluate
 from anybudget.evaluation.settings import EvaluatorSettings
@@ -22,6 +22,7 @@ from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.supernet import train_supernet
+from conftest import tiny_macro, write_images
 
 
 def no_scores(paths: list[PathEncoding]) -> list[float]:
@@ -41,16 +42,29 @@ def trained(space: UnifiedSpace, data: DataSplits, seed: int = 0, **changes: obj
     return net
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> UnifiedSupernet:
+    """A trained supernet of the fixture `space` on the images of `data`."""
+    images = write_images(tmp_path_factory.mktemp("trained") / "images.npz")
+    return trained(UnifiedSpace(tiny_macro()), load_splits(str(images), seed=0, validation_fraction=0.3))
+
+
+@pytest.fixture
+def net(trained_once: UnifiedSupernet) -> UnifiedSupernet:
+    """A copy of one's own."""
+    return copy.deepcopy(trained_once)
+
+
 def same(first: nn.Module, second: nn.Module) -> bool:
     pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_same_seed_same_supernet(space: UnifiedSpace, data: DataSplits) -> None:
-    first = trained(space, data)
+    first = trained(space, data, epochs=1)
     assert not first.training
-    assert same(first, trained(space, data))
-    assert not same(first, trained(space, data, seed=1))
+    assert same(first, trained(space, data, epochs=1))
+    assert not same(first, trained(space, data, seed=1, epochs=1))
 
 
 def test_training_learns(space: UnifiedSpace, data: DataSplits) -> None:
@@ -110,8 +124,9 @@ def test_cosine_with_warmup() -> None:
     assert [round(factor(step), 3) for step in (0, 1, 2, 6, 10)] == [0.333, 0.667, 1.0, 0.5, 0.0]
 
 
-def test_a_score_does_not_depend_on_what_was_scored_before(space: UnifiedSpace, data: DataSplits) -> None:
-    net = trained(space, data)
+def test_a_score_does_not_depend_on_what_was_scored_before(
+    net: UnifiedSupernet, space: UnifiedSpace, data: DataSplits
+) -> None:
     rng = np.random.default_rng(0)
     architectures = [space.sample(rng) for _ in range(4)]
     weights = copy.deepcopy(net)
@@ -121,16 +136,17 @@ def test_a_score_does_not_depend_on_what_was_scored_before(space: UnifiedSpace, 
     assert same(net, weights)
 
 
-def test_each_architecture_is_evaluated_once(space: UnifiedSpace, data: DataSplits) -> None:
-    evaluator = Evaluator(trained(space, data), data, EvaluatorSettings(calibration_images=20))
+def test_each_architecture_is_evaluated_once(net: UnifiedSupernet, space: UnifiedSpace, data: DataSplits) -> None:
+    evaluator = Evaluator(net, data, EvaluatorSettings(calibration_images=20))
     architecture = space.sample(np.random.default_rng(0))
     assert evaluator.score(architecture) == evaluator.score(architecture)
     assert evaluator.spent.evaluations == 1
     assert evaluator.spent.images == 20 + len(data.validation)
 
 
-def test_scores_are_what_the_extracted_network_gets(space: UnifiedSpace, data: DataSplits) -> None:
-    net = trained(space, data)
+def test_scores_are_what_the_extracted_network_gets(
+    net: UnifiedSupernet, space: UnifiedSpace, data: DataSplits
+) -> None:
     evaluator = Evaluator(net, data, EvaluatorSettings(batch_size=7))
     architecture = space.sample(np.random.default_rng(0))
     network = evaluator.network(architecture)
@@ -142,8 +158,9 @@ def test_scores_are_what_the_extracted_network_gets(space: UnifiedSpace, data: D
     assert score.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
 
 
-def test_recalibration_replaces_the_shared_statistics(space: UnifiedSpace, data: DataSplits) -> None:
-    net = trained(space, data)
+def test_recalibration_replaces_the_shared_statistics(
+    net: UnifiedSupernet, space: UnifiedSpace, data: DataSplits
+) -> None:
     evaluator = Evaluator(net, data)
     architecture = space.sample(np.random.default_rng(0))
     before = evaluator.network(architecture)

@@ -34,7 +34,7 @@ from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
 from anybudget.training.retrain import train_network
 from anybudget.worth.health import HealthSettings
-from conftest import call
+from conftest import call, slow_but
 
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=30k", "macs<=60k, params<=1500")]
 SETTINGS = [
@@ -98,7 +98,7 @@ WORK: dict[str, Callable[[Run], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize("name", slow_but(["train_each", "race", "random baseline"], WORK))
 def test_any_number_of_workers_leaves_the_same_files(begun: Path, tmp_path: Path, name: str) -> None:
     runs = [with_workers(begun, tmp_path, count) for count in (1, 3)]
     for run in runs:
@@ -109,7 +109,7 @@ def test_any_number_of_workers_leaves_the_same_files(begun: Path, tmp_path: Path
     assert not (runs[1].folder.path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("name", ["train_each", "race"])
+@pytest.mark.parametrize("name", slow_but(["train_each"], ["train_each", "race"]))
 def test_kills_and_other_numbers_of_workers_change_nothing(begun: Path, tmp_path: Path, name: str) -> None:
     """Each time with another number, and the lock of a process whose workers are just ending is waited for."""
 

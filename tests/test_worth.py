@@ -310,6 +310,7 @@ def test_mistakes_in_the_recipe_are_named(recipe_file: Path, change: str) -> Non
         load_recipe(recipe_file, [change])
 
 
+@pytest.mark.slow
 def test_it_is_resumed_in_the_middle(workshop: Path, tmp_path: Path) -> None:
     begin = tmp_path / "begin"
     shutil.copytree(workshop / "run", begin)

@@ -203,8 +203,8 @@ def test_verdicts_and_their_words(answer: list[float], random: list[list[float]]
 def test_no_difference_is_rarely_taken_for_one() -> None:
     """Where all networks are equally good, one in twenty comparisons finds something, on either side."""
     rng = np.random.default_rng(3)
-    found = [summarise([Figures(rng.normal(70, 1, 2), rng.normal(70, 1, (6, 2)))]).verdict for _ in range(600)]
-    assert sum(verdict in ("better", "worse") for verdict in found) / 600 == pytest.approx(0.05, abs=0.03)
+    found = [summarise([Figures(rng.normal(70, 1, 2), rng.normal(70, 1, (6, 2)))]).verdict for _ in range(300)]
+    assert sum(verdict in ("better", "worse") for verdict in found) / 300 == pytest.approx(0.05, abs=0.03)
 
 
 def test_several_runs_have_errors_over_runs() -> None:
