@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anybudget.runs.backbones import Backbone
     from anybudget.runs.context import RunContext
     from anybudget.storage.records import Detected, FoundBox
+    from anybudget.transfer.opening import BoxSource
     from anybudget.transfer.settings import DetectSettings
 
 WEIGHTS = ("retrained", "raced", "inherited")
@@ -80,21 +81,11 @@ def detect(
     subject = _subject(target, network, _weights(weights, random_weights), out_dir)
     record = None
     if data is not None:
-        from anybudget.cli.terminal import RichProgress
-        from anybudget.runs.detecting import Detection
-        from anybudget.runs.detecting import detect as train
         from anybudget.transfer.opening import BoxSource
 
         flags = {"epochs": epochs, "size": size, "batch_size": batch}
-        recipe = None if subject.run is None else subject.run.recipe
-        settings = _settings(None if recipe is None else recipe.detect, flags, overrides or ())
-        seed = seed if seed is not None else 0 if recipe is None else recipe.seed
-        device = device or ("auto" if recipe is None else recipe.device)
-        boxes = BoxSource(data, val, images).open(settings.validation_fraction, seed)
-        seconds = 300.0 if recipe is None else recipe.checkpoint_seconds
-        record = train(
-            subject.backbone, boxes, Detection(subject.folder, settings, seed, device, seconds, RichProgress())
-        )
+        settings = _settings(None if subject.run is None else subject.run.recipe.detect, flags, overrides or ())
+        record = _trained(subject, BoxSource(data, val, images), settings, seed, device)
         if not as_json:
             print_detected(record)
     found = None if image is None else _predicted(subject.folder, image, score, as_json=as_json)
@@ -150,6 +141,23 @@ def _settings(section: DetectSettings | None, flags: dict[str, int | None], over
         found = section or DetectSettings()
         changes.append(f"detect.longest={round(flags['size'] * found.longest / found.size)}")
     return overridden(section or DetectSettings(), "detect", [*changes, *overrides])
+
+
+def _trained(
+    subject: _Subject, source: BoxSource, settings: DetectSettings, seed: int | None, device: str | None
+) -> Detected:
+    """The detector of the network; what is not said is as the recipe of its run has it."""
+    from anybudget.cli.terminal import RichProgress
+    from anybudget.runs.detecting import Detection
+    from anybudget.runs.detecting import detect as train
+
+    recipe = None if subject.run is None else subject.run.recipe
+    if seed is None:
+        seed = 0 if recipe is None else recipe.seed
+    device = device or ("auto" if recipe is None else recipe.device)
+    seconds = 300.0 if recipe is None else recipe.checkpoint_seconds
+    boxes = source.open(settings.validation_fraction, seed)
+    return train(subject.backbone, boxes, Detection(subject.folder, settings, seed, device, seconds, RichProgress()))
 
 
 def _predicted(folder: Path, image: Path, score: float, *, as_json: bool) -> list[FoundBox]:

@@ -119,16 +119,7 @@ def detect(backbone: Backbone, data: BoxData, wanted: Detection) -> Detected:
         train_detector(detector.to(device), batches, wanted.settings, context, fixed_norms=_fixed(backbone, wanted))
         accuracy = judge(detector, data.splits[data.judged_on], reading, data.class_names, wanted.progress)
         result = {
-            "version": package_version("anybudget"),
-            "network": backbone.network.to_json(),
-            "facts": backbone.facts.to_dict(),
-            "weights": backbone.weights,
-            "class_names": data.class_names,
-            "settings": settings,
-            "origin": origin,
-            "images": {split: len(images) for split, images in data.splits.items()},
-            "dropped": data.dropped,
-            "judged_on": data.judged_on,
+            **_asked(backbone, data, origin),
             "accuracy": accuracy.to_json(),
             "seconds": time.perf_counter() - started,
         }
@@ -137,6 +128,22 @@ def detect(backbone: Backbone, data: BoxData, wanted: Detection) -> Detected:
         assert isinstance(context.checkpoint, FileCheckpoint)
         context.checkpoint.clear()
     return record
+
+
+def _asked(backbone: Backbone, data: BoxData, origin: dict[str, Any]) -> dict[str, Any]:
+    """What a detector is of, as its record has it."""
+    return {
+        "version": package_version("anybudget"),
+        "network": backbone.network.to_json(),
+        "facts": backbone.facts.to_dict(),
+        "weights": backbone.weights,
+        "class_names": data.class_names,
+        "settings": origin["settings"],
+        "origin": origin,
+        "images": {split: len(images) for split, images in data.splits.items()},
+        "dropped": data.dropped,
+        "judged_on": data.judged_on,
+    }
 
 
 def load_detector(path: Path) -> tuple[nn.Module, Detected]:
