@@ -128,7 +128,8 @@ class DataTie:
         return what_differs(kept, found) or f"their digests differ ({path} is of neither)"
 
     def _record(self) -> DataRecord | None:
-        return read_record(self.path, DataRecord, _WAY_OUT)
+        # A file may be where the folder is to be, which is said when it is made.
+        return read_record(self.path, DataRecord, _WAY_OUT) if self.path.exists() else None
 
 
 _WAY_OUT = "put the file back as it was, or delete it to tie the run to the data that are there now"
