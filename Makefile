@@ -62,7 +62,6 @@ bench-long: $(READY)  ## trained comparisons, strategies and samplers on three s
 	$(BIN)/python benchmarks/worth.py --recipe recipes/fashion.toml --out runs/bench-fashion
 	$(BIN)/python benchmarks/strategies.py
 	$(BIN)/python benchmarks/samplers.py
-	$(BIN)/python benchmarks/priors.py runs/bench-strategies-0
 	$(BIN)/python benchmarks/ablations.py --epochs 20
 
 bench-runs: $(READY)  ## kills and lost workers, engines, throughput; a quarter of an hour on two cores

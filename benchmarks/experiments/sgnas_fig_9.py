@@ -25,6 +25,7 @@ FILLS = ("#fde0c5", "#eb7f86", "#8c4a80")
 STYLE = """
 svg { font-family: sans-serif; } text { fill: #333; font-size: 12px; } .title { font-size: 13px; font-weight: 600; }
 .skipped rect { fill: none; stroke: #999; stroke-dasharray: 3 2.5; } .cell text { font-weight: 600; }
+.op-2 text { fill: #fff; }
 """ + " ".join(f".op-{number} rect {{ fill: {fill}; }}" for number, fill in enumerate(FILLS))
 
 

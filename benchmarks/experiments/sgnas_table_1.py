@@ -104,10 +104,14 @@ def present(outcomes: Sequence[Outcome]) -> Presented:
     for name, title in ROWS.items():
         found = [outcome[name] for outcome in outcomes]
         figures = [spread([row[key] for row in found]) for key in ("supernet_top1_percent", "trained_top1_percent")]
-        rows.append([title, f"{np.mean([row['macs'] for row in found]) / 1e3:,.0f}k", *figures])
+        gains = [
+            outcome[name]["trained_top1_percent"] - outcome["drawn"]["trained_top1_percent"] for outcome in outcomes
+        ]
+        gain = "" if name == "drawn" else spread(gains)
+        rows.append([title, f"{np.mean([row['macs'] for row in found]) / 1e3:,.0f}k", *figures, gain])
     answers = ResultTable(
         f"What is found for {BUDGET}: mean ± standard error over {len(outcomes)} supernets",
-        ["", "multiply-adds", "supernet's validation top-1, %", "trained test top-1, %"],
+        ["", "multiply-adds", "supernet's validation top-1, %", "trained test top-1, %", "minus the random network's"],
         rows,
     )
     costs = ResultTable(
