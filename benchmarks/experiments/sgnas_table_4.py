@@ -7,7 +7,8 @@ same, is trained alike. Each is the backbone of a RetinaNet with a feature pyram
 of BCCD (blood cells: red, white, platelets) and judged on its 72 test images by COCO's metric; the searched network
 also with new weights, to see what those of classification are worth. Seeds share the search and the classifiers; each
 draws the new weights, the order of images and which are mirrored. So errors are those of training detectors, not of the
-search. Settings of the detector were chosen on the validation images, with MobileNetV2 as the backbone.
+search. Settings of the detector were chosen on the validation images, with MobileNetV2 as the backbone. Where search
+and classifiers are there already, the times below leave them out: about nine core minutes.
 
 It needs the extra `detect`, torchvision and pycocotools: `make papers-train`.
 
