@@ -31,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anybudget.architecture import Architecture
-from anybudget.budgets import BudgetSet
 from anybudget.runs.bench import Prepared, load_track, prepare
 from anybudget.runs.bench.seeds import run_seed
 from anybudget.runs.run import Run
@@ -159,7 +158,7 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
         for strategy, method in names.items():
             methods[method] = answered(bench.budgets, scores, strategy, meter)
         if sampling == "uniform":
-            methods["FBNet"] = trained_anew(bench.budgets, run, meter)
+            methods["FBNet"] = trained_anew(bench, seed, meter)
             shown = cloud(bench, scores)
     return {"supernets": supernets, "methods": methods, "cloud": shown, "truth": truths(bench.budgets)}
 
@@ -222,16 +221,16 @@ def worth(budgets: BudgetTruth, networks: Sequence[Architecture]) -> dict[str, A
     }
 
 
-def trained_anew(budgets: BudgetTruth, run: Run, meter: Meter) -> dict[str, Any]:
+def trained_anew(bench: Prepared, seed: int, meter: Meter) -> dict[str, Any]:
     """What FBNet finds and costs, which trains weights and a distribution anew for each of a few budgets."""
-
-    def search() -> dict[str, Any]:
-        strategy = run.strategy("fbnet")
-        found = run.search_with(strategy, [BudgetSet.parse(said) for said in json.loads(_said(ANEW))])
-        answers = worth(budgets, [candidate.architecture for candidate in found])
-        return {**answers, "images": strategy.training.images}
-
-    return {**meter("fbnet", search), "seconds": meter.seconds("fbnet")}
+    run = bench.run(seed)
+    run.workers = 1
+    search = run.recipe.search.model_copy(update={"budgets": json.loads(_said(ANEW))})
+    run.recipe = run.recipe.model_copy(update={"search": search})
+    meter("fbnet", lambda: run_seed(run, [], ["fbnet"]) and None)
+    found = run_seed(run, [], ["fbnet"]).answers["fbnet"]
+    answers = worth(bench.budgets, found.architectures)
+    return {**answers, "images": found.training.images, "seconds": meter.seconds("fbnet")}
 
 
 def cloud(bench: Prepared, scores: SeedScores) -> dict[str, Any]:
