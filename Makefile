@@ -57,11 +57,10 @@ bench: $(READY)  ## ratios of speed and memory, and the fashion recipe over thre
 	$(BIN)/python benchmarks/fashion.py
 	$(BIN)/python benchmarks/estimator.py runs/bench-fashion-0
 
-bench-long: $(READY)  ## trained comparisons, strategies and samplers on three supernets each; hours on two cores, resumes
+bench-long: $(READY)  ## trained comparisons and strategies on three supernets each; hours on two cores, resumes
 	$(BIN)/python benchmarks/worth.py
 	$(BIN)/python benchmarks/worth.py --recipe recipes/fashion.toml --out runs/bench-fashion
 	$(BIN)/python benchmarks/strategies.py
-	$(BIN)/python benchmarks/samplers.py
 	$(BIN)/python benchmarks/ablations.py --epochs 20
 
 bench-runs: $(READY)  ## kills and lost workers, engines, throughput; a quarter of an hour on two cores

@@ -52,9 +52,8 @@ def main() -> None:
     for sampler in ("fair", "fair-canonical"):
         columns: list[list[float]] = [[], [], [], []]
         for seed in range(arguments.seeds):
-            # `fair` is the recipe's sampler, so its runs are those of benchmarks/fashion.py; the others are those of
-            # benchmarks/samplers.py.
-            name = f"bench-fashion-{seed}" if sampler == "fair" else f"bench-samplers-{sampler}-{seed}"
+            # `fair` is the recipe's sampler, so its runs are those of benchmarks/fashion.py.
+            name = f"bench-fashion-{seed}" if sampler == "fair" else f"bench-{sampler}-{seed}"
             recipe = load_recipe(ROOT / "recipes" / "fashion.toml", [f"seed={seed}", f"supernet.sampler={sampler}"])
             run = Run.create(recipe, ROOT / "runs" / name, RichProgress())
             if not run.folder.finished("supernet"):

@@ -3,9 +3,9 @@
 At the end of training all members of the pool are scored with the weights there are then, on 1,000 validation images
 as one batch: Kendall's tau of the losses that the pool holds with these, of the greedy supernet of
 `greedynas-table-1` and of one that rescores half a member with every path that it samples (`rescore = 0.5`, the
-oldest first).
-The losses of a pool are of 64 images, drawn anew for every round; so fresh losses on 64 images are there for
-comparison: no rescoring orders better than that. The answers of NSGA-II from the two pools are trained alone.
+oldest first). The losses of a pool are of 64 images, drawn anew for every round; so fresh losses on 64 images are
+there for comparison: no rescoring orders better than that. The answers of NSGA-II from the two pools under 1.1M
+multiply-adds are trained alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from anybudget.evaluation.ranking import batch_losses, rank_correlation
 from anybudget.runs.run import Run
 from anybudget.storage.records import PoolMember, read_records
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
-from experiments.greedynas import answer, kept, spent, supernet
+from experiments.greedynas import POOLED, answer, kept, spent, supernet
 
 KINDS = {"greedy": "off", "greedy-rescored": "0.5"}
 
@@ -31,7 +31,7 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     for kind in KINDS:
         run = supernet(folder, kind, seed, quick)
         ages = kept(run, "pool", partial(_staleness, run, seed))
-        found[kind] = {**answer(folder, kind, "nsga2-from-pool", seed, quick), **spent(run), **ages}
+        found[kind] = {**answer(folder, kind, POOLED, "nsga2-from-pool", seed, quick), **spent(run), **ages}
     return found
 
 
