@@ -66,7 +66,7 @@ def timed_run(name: str, seed: int, folder: Path, quick: bool) -> Run:
         if not file.exists():
             settings = ProfileSettings(seconds=60, fitted=40, checked=40)
             if quick:
-                settings = ProfileSettings(runtime="torch", seconds=20, fitted=10, checked=20)
+                settings = ProfileSettings(runtime="torch", seconds=10, fitted=10, checked=20)
             profile_space(load_recipe(BLOCKS, overrides).build_space(), settings, file, SilentProgress())
     cost = f"costs.latency_ms={{kind='latency',file={str(file)!r}}}"
     return trained(space, seed, folder, quick, [*overrides, cost])
