@@ -33,6 +33,8 @@ def present(outcomes: Sequence[Outcome]) -> Presented:
         [name, *(spread(scores[:, min(count, scores.shape[1]) - 1].tolist()) for count in counts)]
         for name, scores in best.items()
     ]
+    ahead = best["evolution"][:, -1] - best["random"][:, -1]
+    rows.append(["evolution ahead, in a seed", *[""] * (len(counts) - 1), spread(ahead.tolist())])
     columns = ["strategy", *(f"{count} scored" for count in counts)]
     shown = [ResultTable("Best supernet top-1 so far, %", columns, rows)]
     return Presented(shown, {"": chart(best)})
