@@ -14,7 +14,8 @@ meet, is the one that published figures stand beside. Isomorphic cells are one n
 averaged.
 
 What N budgets cost is measured in images forwarded and in seconds of processor, on one thread. The method that trains
-anew for every budget is FBNet's, with the cost in its loss; it is measured for two budgets and multiplied.
+anew for every budget is FBNet's, with the cost in its loss; it is measured for two budgets and multiplied. FBNet and
+FairNAS, which take longer than all others together, are measured with one seed, so nothing is claimed of them.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ SAMPLING = {
 
 ANEW = (BUDGETS[3], BUDGETS[-1])
 """The budgets for which FBNet is trained."""
+
+DEAR = (1,)
+"""The seeds with which FBNet and FairNAS are measured, which take longer than all others together."""
 
 FROM = BUDGETS[3]
 """The first budget that a 3x3 convolution fits in; below, the best network is far from the best of all."""
@@ -147,7 +151,10 @@ class Meter:
 
 def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
     supernets, methods = {}, {}
+    dear = quick or seed in DEAR
     for sampling, names in SUPERNETS.items():
+        if sampling == "fair" and not dear:
+            continue
         overrides = (f"search.budgets={_said(BUDGETS)}", f"track.strategies={json.dumps(list(names))}")
         small = SMALL if quick else ()
         track = load_track(BENCHMARK, "quick", (*overrides, *SAMPLING[sampling], *small))
@@ -158,7 +165,8 @@ def measure(seed: int, folder: Path, quick: bool) -> dict[str, Any]:
         for strategy, method in names.items():
             methods[method] = answered(bench.budgets, scores, strategy, meter)
         if sampling == "uniform":
-            methods["FBNet"] = trained_anew(bench, seed, meter)
+            if dear:
+                methods["FBNet"] = trained_anew(bench, seed, meter)
             shown = cloud(bench, scores)
     return {"supernets": supernets, "methods": methods, "cloud": shown, "truth": truths(bench.budgets)}
 
@@ -276,6 +284,17 @@ def present(outcomes: Sequence[Outcome]) -> Presented:
     return Presented(tables, {"": picture(outcomes)})
 
 
+def _with(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
+    """The outcomes of the seeds with which a method has been measured."""
+    return [outcome for outcome in outcomes if method in outcome["methods"]]
+
+
+def _said_of(outcomes: Sequence[Outcome], method: str) -> str:
+    """A method, and how many seeds it has where others have more."""
+    count = len(_with(outcomes, method))
+    return method if count == len(outcomes) else f"{method} ({count} of {len(outcomes)} seeds)"
+
+
 def _deviation(values: Sequence[float]) -> str:
     """Mean and standard deviation, as the paper has them."""
     mean = f"{np.mean(values):.2f}"
@@ -285,9 +304,9 @@ def _deviation(values: Sequence[float]) -> str:
 def at_the_largest(outcomes: Sequence[Outcome]) -> ResultTable:
     """Validation and test accuracy at the largest budget, beside the published."""
     rows = []
-    for method in METHODS:
-        kinds = [[o["methods"][method][kind][-1] for o in outcomes] for kind in ("validation", "test")]
-        rows.append([method, *map(_deviation, kinds), PUBLISHED.get(method, "")])
+    for method in (method for method in METHODS if _with(outcomes, method)):
+        kinds = [[o["methods"][method][kind][-1] for o in _with(outcomes, method)] for kind in ("validation", "test")]
+        rows.append([_said_of(outcomes, method), *map(_deviation, kinds), PUBLISHED.get(method, "")])
     truth = outcomes[0]["truth"]
     random = truth["random"]
     name = f"random search on {TRUE_EVALUATIONS} true accuracies"
@@ -302,7 +321,11 @@ def at_the_largest(outcomes: Sequence[Outcome]) -> ResultTable:
 def over_all(outcomes: Sequence[Outcome]) -> ResultTable:
     """Regret over the budgets: the mean and the worst, and the mean from the budget on that a deep network meets."""
     truth, rows = outcomes[0]["truth"], []
-    found = {method: [o["methods"][method]["test"] for o in outcomes] for method in METHODS}
+    found = {
+        _said_of(outcomes, method): [o["methods"][method]["test"] for o in _with(outcomes, method)]
+        for method in METHODS
+        if _with(outcomes, method)
+    }
     found[f"random search on {TRUE_EVALUATIONS} true accuracies"] = [truth["random"]["test"]]
     found["most multiply-adds"] = [truth["largest"]["test"]]
     for method, tests in found.items():
@@ -323,20 +346,22 @@ def costs(outcomes: Sequence[Outcome]) -> ResultTable:
     for sampling, names in SUPERNETS.items():
         for strategy, method in names.items():
             own = strategy in JOINT
-            supernets = [o["supernets"][sampling] for o in outcomes]
-            found = [o["methods"][method] for o in outcomes]
-            images = [row["images"] + (0 if own else net["images"]) for row, net in zip(found, supernets, strict=True)]
-            seconds = [
-                row["seconds"] + (0 if own else net["seconds"]) for row, net in zip(found, supernets, strict=True)
-            ]
-            rows.append(
-                [method, _millions(images), _millions([row["judged_images"] for row in found]), spread(seconds, 0)]
+            having = _with(outcomes, method)
+            if not having:
+                continue
+            supernets = [{"images": 0, "seconds": 0.0} if own else o["supernets"][sampling] for o in having]
+            found = [o["methods"][method] for o in having]
+            images, seconds = (
+                [row[key] + net[key] for row, net in zip(found, supernets, strict=True)]
+                for key in ("images", "seconds")
             )
-    anew = [o["methods"]["FBNet"] for o in outcomes]
-    factor = len(BUDGETS) / len(ANEW)
-    seconds = [factor * row["seconds"] for row in anew]
-    name = f"FBNet, {len(BUDGETS)} trainings ({len(ANEW)} measured)"
-    rows.append([name, _millions([factor * row["images"] for row in anew]), "", spread(seconds, 0)])
+            judged_by = _millions([row["judged_images"] for row in found])
+            rows.append([_said_of(outcomes, method), _millions(images), judged_by, spread(seconds, 0)])
+    if anew := [o["methods"]["FBNet"] for o in _with(outcomes, "FBNet")]:
+        factor = len(BUDGETS) / len(ANEW)
+        name = f"FBNet, {len(BUDGETS)} trainings ({len(ANEW)} measured, {len(anew)} of {len(outcomes)} seeds)"
+        seconds = [factor * row["seconds"] for row in anew]
+        rows.append([name, _millions([factor * row["images"] for row in anew]), "", spread(seconds, 0)])
     columns = ["method", "images trained on, M", "images judged by, M", "seconds of processor"]
     return ResultTable(f"What answers to {len(BUDGETS)} budgets cost, mean ± standard error", columns, rows)
 
@@ -349,10 +374,11 @@ def as_judges(outcomes: Sequence[Outcome]) -> ResultTable:
     """How well the supernets order a sample of the networks."""
     rows = []
     for sampling in SUPERNETS:
-        found = [o["supernets"][sampling] for o in outcomes]
-        for score, said in (("loss", "loss"), ("top1", "top-1")):
+        found = [o["supernets"][sampling] for o in outcomes if sampling in o["supernets"]]
+        count = "" if len(found) == len(outcomes) else f" ({len(found)} of {len(outcomes)} seeds)"
+        for score, said in (("loss", "loss"), ("top1", "top-1")) if found else ():
             kinds = [[row[kind][score] for row in found] for kind in ("kendall", "top_kendall")]
-            rows.append([f"{sampling} paths, {said}", *map(spread, kinds)])
+            rows.append([f"{sampling} paths, {said}{count}", *map(spread, kinds)])
     floor = outcomes[0]["supernets"]["uniform"]
     rows.append(["multiply-adds", *(f"{floor[kind]['macs']:.2f}" for kind in ("kendall", "top_kendall"))])
     title = f"Kendall's tau with test top-1, on {floor['networks']} random networks, mean ± standard error"
@@ -362,12 +388,14 @@ def as_judges(outcomes: Sequence[Outcome]) -> ResultTable:
 def picture(outcomes: Sequence[Outcome]) -> alt.Chart:
     """Fig. 5: scores of the supernet of uniform paths against true accuracy, the generator's answers marked."""
     points = []
-    for seed, outcome in enumerate(outcomes):
+    for number, outcome in enumerate(outcomes, 1):
         found = outcome["cloud"]
         for kind, truth, loss in (("network", "truth", "loss"), ("answer of the generator", "answers", "answers_loss")):
             pairs = zip(found[truth], found[loss], strict=True)
             points += [
-                {"seed": f"seed {seed}", "kind": kind, "test": t, "loss": value} for t, value in pairs if t >= SHOWN
+                {"supernet": f"supernet {number}", "kind": kind, "test": t, "loss": value}
+                for t, value in pairs
+                if t >= SHOWN
             ]
     kinds = ["network", "answer of the generator"]
     colour = alt.Scale(domain=kinds, range=["#9db4c8", "#c8501e"])
@@ -377,7 +405,7 @@ def picture(outcomes: Sequence[Outcome]) -> alt.Chart:
         y=alt.Y("loss:Q", title="loss with the supernet's weights", scale=alt.Scale(zero=False, reverse=True)),
         color=alt.Color("kind:N", title=None, scale=colour, legend=alt.Legend(orient="top")),
         size=alt.Size("kind:N", legend=None, scale=alt.Scale(domain=kinds, range=[14, 60])),
-        column=alt.Column("seed:N", title=None),
+        column=alt.Column("supernet:N", title=None),
     )
     return encoded
 
