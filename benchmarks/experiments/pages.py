@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,8 +73,8 @@ class Results:
         yield "| seed | command | commit | date | core minutes | versions |"
         yield "|---:|---|---|---|---:|---|"
         for seed, kept in sorted(self.measured(experiment).items()):
-            commit, when, minutes = _short(kept["commit"]), kept["date"][:10], kept["processor_seconds"] / 60
-            yield f"| {seed} | `{kept['command']}` | {commit} | {when} | {minutes:.1f} | {kept['versions']} |"
+            commit, when, minutes = _short(kept["commit"]), kept["date"][:10], _minutes([kept], 1)
+            yield f"| {seed} | `{kept['command']}` | {commit} | {when} | {minutes} | {kept['versions']} |"
 
     def index(self, known: Sequence[Experiment]) -> str:
         """The page that lists all experiments that have been measured."""
@@ -82,8 +82,8 @@ class Results:
         lines.append("|---|---:|---:|")
         for experiment in known:
             if kept := self.measured(experiment):
-                minutes = sum(one["processor_seconds"] for one in kept.values()) / 60
-                lines.append(f"| [{experiment.title}]({experiment.name}.md) | {len(kept)} | {minutes:.0f} |")
+                minutes = _minutes(list(kept.values()), 0)
+                lines.append(f"| [{experiment.title}]({experiment.name}.md) | {len(kept)} | {minutes} |")
         return "\n".join(lines) + "\n"
 
 
@@ -92,6 +92,12 @@ done, at which scale, and with which command at which commit; the numbers behind
 [papers.md](../papers.md) says of each part of the papers whether it holds here. What needs data or libraries that are
 not there is left out, and said. Written by `python benchmarks/papers.py --present`.
 """
+
+
+def _minutes(kept: Sequence[Mapping[str, Any]], digits: int) -> str:
+    """Core minutes of some seeds; unknown where one was stopped by what did not note how long it had taken."""
+    seconds = [one["processor_seconds"] for one in kept]
+    return "unknown" if None in seconds else f"{sum(seconds) / 60:.{digits}f}"
 
 
 def picture_name(experiment: Experiment, end: str) -> str:
