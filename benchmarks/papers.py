@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from anybudget.storage.files import write_whole
 from experiments import experiments
 from experiments.base import ROOT, Experiment
 from experiments.pages import RESULTS, Results, timed
@@ -59,6 +60,10 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure what is kept once more")
     parser.add_argument("--quick", action="store_true", help="try the code on few images; nothing is kept")
     arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        parser.error(f"--jobs {arguments.jobs}: at least one process has to work")
+    if arguments.seed is not None and arguments.seed < 0:
+        parser.error(f"--seed {arguments.seed}: seeds are 0 or more")
     chosen, results = choose(arguments.names), Results(arguments.results)
     if arguments.list:
         Console(width=120).print(listed(chosen, results))
@@ -110,7 +115,7 @@ def present(chosen: Sequence[Experiment], results: Results) -> None:
         if results.measured(experiment):
             results.present(experiment)
     if any(results.measured(experiment) for experiment in experiments()):
-        (results.folder / "README.md").write_text(results.index(experiments()))
+        write_whole(results.folder / "README.md", results.index(experiments()).encode())
 
 
 def measure(unit: Unit, results: Results, runs: Path, *, again: bool) -> None:

@@ -159,3 +159,11 @@ def test_names_may_be_beginnings_and_wrong_ones_are_refused(capsys: pytest.Captu
         papers.choose(["gredynas-fig-2"])
     assert stopped.value.code == 2
     assert "did you mean 'greedynas-fig-2'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [("--jobs", "0"), ("--seed", "-1")])
+def test_numbers_that_cannot_be_are_refused(wrong: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["papers.py", "greedynas-fig-2", *wrong])
+    with pytest.raises(SystemExit) as stopped:
+        papers.main()
+    assert stopped.value.code == 2

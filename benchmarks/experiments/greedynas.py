@@ -5,8 +5,7 @@ All of it is kept in the folder of the experiments, one run for each supernet, a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from anybudget.search.base import Strategy
 from anybudget.search.nsga2 import NSGA2Settings, NSGA2Strategy
 from anybudget.search.random import RandomSettings, RandomStrategy
 from experiments.base import ROOT
+from experiments.keeping import kept
 
 MBCONV = BudgetSet.parse("macs<=700k")
 POOLED = BudgetSet.parse("macs<=1.1M")
@@ -167,14 +167,6 @@ def trained(run: Run, architectures: Sequence[Architecture]) -> list[float]:
     run.retrain_each([architecture for architecture in architectures if architecture not in known])
     known = retrained(run.context)
     return [known[architecture] for architecture in architectures]
-
-
-def kept(run: Run, name: str, work: Callable[[], Any]) -> Any:
-    """What some work gave, as JSON in the run folder, done where it is first asked for."""
-    path = run.folder.path / "experiments" / f"{name}.json"
-    if not path.exists():
-        run.folder.write_json(f"experiments/{name}.json", work())
-    return json.loads(path.read_text())
 
 
 def spent(run: Run) -> dict[str, float]:

@@ -21,7 +21,8 @@ from anybudget.evaluation.ranking import batch_losses, rank_correlation
 from anybudget.runs.run import Run
 from anybudget.storage.records import PoolMember, read_records
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
-from experiments.greedynas import POOLED, answer, kept, spent, supernet
+from experiments.greedynas import POOLED, answer, spent, supernet
+from experiments.keeping import kept
 
 KINDS = {"greedy": "off", "greedy-rescored": "0.5"}
 

@@ -24,7 +24,8 @@ from anybudget.nets import Supernet
 from anybudget.runs.judging import evaluator_settings
 from anybudget.runs.run import Run
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
-from experiments.greedynas import kept, ranking, supernet, truth
+from experiments.greedynas import ranking, supernet, truth
+from experiments.keeping import kept
 
 SUPERNETS = ("untrained", "uniform", "greedy")
 
