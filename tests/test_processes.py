@@ -185,7 +185,7 @@ def test_many_steps_stay_close(sampler: str, recipe: Path, tmp_path: Path) -> No
 
 
 def test_generator_and_retraining_stay_close(recipe: Path, tmp_path: Path) -> None:
-    """Only the first process searches and writes; the other waits for it and helps to retrain."""
+    """Both search, and find the same; only the first writes."""
     architecture = load_recipe(recipe).build_space().sample(np.random.default_rng(0))
 
     def work(run: Run) -> None:
@@ -203,6 +203,23 @@ def test_generator_and_retraining_stay_close(recipe: Path, tmp_path: Path) -> No
     for key in ("cross_entropy", "budget_gap_percent"):
         one, several = (column(tmp_path / name / "generator.csv", key) for name in ("one", "several"))
         assert several == pytest.approx(one, rel=1e-4), key
+
+
+def test_work_that_all_processes_do_writes_nothing_in_those_that_are_not_the_first(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search ends by clearing its journal, which another process must not put back, nor write at the same time."""
+    loaded = load_recipe(recipe, ["supernet.epochs=1", "retrain.epochs=1", "checkpoint_seconds=0"])
+    Run.create(loaded, tmp_path).train_supernet()
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    monkeypatch.setenv("RANK", "1")
+    other = Run.open(tmp_path)
+    found = other.search_with("random", loaded.budget_sets())
+    other.retrain(found[0].architecture)
+    assert len(found) == 2
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_clipped_smoothed_and_averaged_weights_are_those_of_one_process(recipe: Path, tmp_path: Path) -> None:

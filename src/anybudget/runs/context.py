@@ -340,7 +340,7 @@ class RunContext:
             if not within:
                 note_workers(self.folder, workers)
             work = Work(
-                self.folder.path,
+                self.folder,
                 name,
                 {"stage": name, "recipe": reproducibility_settings(self.recipe), "data": self._hold_data(), **settings},
                 request,
@@ -356,8 +356,7 @@ class RunContext:
             compare_kernels(self.folder, self.device)
             yield work
             note_kernels(self.folder, self.device)
-            if self.folder.writes:
-                work.clear(last=not within)
+            work.clear(last=not within)
             if work.shared:
                 self.barrier()
             request.check()

@@ -107,8 +107,7 @@ def train_each(run: RunContext, trainings: Sequence[Training], name: str = "trai
         for training in distinct:
             result = trained_before(run, training)
             if result is not None:
-                if run.folder.writes:
-                    work.discard(_name(run, training))
+                work.discard(_name(run, training))
                 keep(training, result, steps[training])
         missing = [training for training in distinct if training not in found]
         _ = run.processes  # joined once, and not by each worker

@@ -17,6 +17,7 @@ from anybudget.runtime.signals import StopRequest
 from anybudget.storage.changes import conflict
 from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.journal import Journal
+from anybudget.storage.run_folder import RunFolder
 from anybudget.training.loop import Log, TrainingContext, no_log
 
 FOLDER = "checkpoints"
@@ -25,6 +26,8 @@ FOLDER = "checkpoints"
 
 class Work:
     """One piece of long work: makes its checkpoints and journals, and removes them when its results are written.
+
+    In a process that does not write the run folder they keep nothing on disk.
 
     Args:
         folder: the run folder.
@@ -38,7 +41,7 @@ class Work:
 
     def __init__(
         self,
-        folder: Path,
+        folder: RunFolder,
         name: str,
         settings: Mapping[str, Any],
         request: StopRequest,
@@ -50,7 +53,8 @@ class Work:
         self.request = request
         self.shared = False
         """Whether all processes of the run take part."""
-        self._folder, self._name, self._settings = folder / FOLDER, name, settings
+        self._folder, self._name, self._settings = folder.path / FOLDER, name, settings
+        self._writes = folder.writes
         self._processes, self._seconds, self._common = processes, seconds, common
         self._files: list[FileCheckpoint | Journal] = []
 
@@ -75,18 +79,23 @@ class Work:
     def checkpoint(self, part: str = "") -> FileCheckpoint:
         """Where a training within this work saves itself; whatever asks for it, it is removed when the work is done."""
         path = self._path(part, "checkpoint")
-        checkpoint = FileCheckpoint(path, self._settings, seconds=self._seconds, request=self.request)
+        checkpoint = FileCheckpoint(
+            path, self._settings, seconds=self._seconds, request=self.request, writes=self._writes
+        )
         self._files.append(checkpoint)
         return checkpoint
 
     def journal(self, part: str = "") -> Journal:
         """Where scores are kept as they come; `part` tells several within one work apart."""
-        journal = Journal(self._path(part, "jsonl"), self._settings, request=self.request)
+        path = self._path(part, "jsonl")
+        journal = Journal(path, self._settings, request=self.request, writes=self._writes)
         self._files.append(journal)
         return journal
 
     def clear(self, *, last: bool) -> None:
         """Remove what was kept: the results are written. The `last` work under way removes the empty folder, too."""
+        if not self._writes:
+            return
         for file in self._files:
             file.clear()
         if last:
@@ -95,7 +104,8 @@ class Work:
 
     def discard(self, name: str) -> None:
         """Remove the checkpoint of other work that a kill has left after that had written its results."""
-        FileCheckpoint(self._folder / _file(name, "checkpoint"), {}).clear()
+        if self._writes:
+            FileCheckpoint(self._folder / _file(name, "checkpoint"), {}).clear()
 
     def _path(self, part: str, extension: str) -> Path:
         return self._folder / _file(f"{self._name} {part}", extension)

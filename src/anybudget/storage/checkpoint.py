@@ -84,16 +84,25 @@ class FileCheckpoint(Checkpoint):
         settings: everything that decides what the work does. A checkpoint with other settings is never resumed.
         seconds: how long between two saves; 0 saves after every step.
         request: whether the process has been asked to stop.
+        writes: whether the files may be written; if not, `save` keeps nothing. Of several processes of one run that
+            do the same work at the same time only one writes.
     """
 
     def __init__(
-        self, path: Path, settings: Mapping[str, Any], *, seconds: float = 300.0, request: StopRequest | None = None
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        seconds: float = 300.0,
+        request: StopRequest | None = None,
+        writes: bool = True,
     ) -> None:
         self.path = path
         self.previous = path.with_name(f"{path.name}.previous")
         self.settings = json.loads(json.dumps(settings))  # as it is read back
         self.seconds = seconds
         self.request = request or StopRequest()
+        self._writes = writes
         self._saved = time.monotonic()
         self._keep_previous = True
 
@@ -112,10 +121,11 @@ class FileCheckpoint(Checkpoint):
         Raises:
             RunError: it cannot be written; the one before is untouched.
         """
-        # A file that was found damaged must not push out the good one.
-        previous = self.previous if self._keep_previous else None
-        write_whole(self.path, packed(state, self.settings), previous=previous)
-        self._keep_previous = True
+        if self._writes:
+            # A file that was found damaged must not push out the good one.
+            previous = self.previous if self._keep_previous else None
+            write_whole(self.path, packed(state, self.settings), previous=previous)
+            self._keep_previous = True
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:

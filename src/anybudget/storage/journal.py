@@ -37,15 +37,23 @@ class Journal:
         settings: everything that decides the scores; a journal with others is never resumed.
         request: whether the process has been asked to stop.
         work: what it is the journal of, in messages.
+        writes: whether the file may be written; if not, what is added is kept in memory. Of several processes of one
+            run that search at the same time only one writes.
 
     Raises:
         RunError: the journal is of other settings, which are listed, or cannot be read.
     """
 
     def __init__(
-        self, path: Path, settings: Mapping[str, Any], *, request: StopRequest | None = None, work: str = "a search"
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        request: StopRequest | None = None,
+        work: str = "a search",
+        writes: bool = True,
     ) -> None:
-        self.path, self._work = path, work
+        self.path, self._work, self._writes = path, work, writes
         self.settings = json.loads(json.dumps(settings))  # as it is read back
         self.request = request or StopRequest()
         self.entries: dict[tuple[int, ...], Mapping[str, float]] = {}
@@ -60,10 +68,11 @@ class Journal:
             RunError: the file cannot be written.
         """
         new = list(entries)
-        if not self._begun:
-            write_whole(self.path, self._header())
-            self._begun = True
-        append_whole(self.path, b"".join(_line(choices, known) for choices, known in new))
+        if self._writes:
+            if not self._begun:
+                write_whole(self.path, self._header())
+                self._begun = True
+            append_whole(self.path, b"".join(_line(choices, known) for choices, known in new))
         self.entries.update(new)
 
     def stop_if_asked(self) -> None:
@@ -87,7 +96,7 @@ class Journal:
         if otherwise:
             raise RunError(f"{self.path}: {self._work} with {otherwise}")
         self.entries = found.entries
-        if found.lost:
+        if found.lost and self._writes:  # to others it may look so while the last line is being written
             log.warning(
                 "%s: damaged from line %d on; %d scores before that are kept, later ones are evaluated again",
                 self.path,

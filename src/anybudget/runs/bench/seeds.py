@@ -54,7 +54,8 @@ def run_seed(run: Run, networks: Sequence[Architecture], strategies: Sequence[st
     if any(kind_of(strategy).needs_generator for strategy in strategies) and not run.folder.finished("generator"):
         run.train_generator()
     with context.evaluating("bench scores") as scoring:
-        journal = Journal(context.folder.path / FOLDER / "scores.jsonl", _scored_with(context), request=scoring.request)
+        path = context.folder.path / FOLDER / "scores.jsonl"
+        journal = Journal(path, _scored_with(context), request=scoring.request, writes=context.folder.writes)
         score_all(context, networks, journal)
     evaluator = context.new_evaluator(journal)
     metrics = evaluator.scores(networks)
