@@ -9,7 +9,7 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,23 @@ from anybudget.cli import process as cli
 from anybudget.data import DataSplits, load_splits
 from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
-from anybudget.recipe import Recipe, load_recipe, resolved
+from anybudget.recipe import load_recipe, resolved
 from anybudget.runs.run import Run
 from anybudget.runtime.optional import optional, timm
-from anybudget.runtime.signals import Stopped
-from anybudget.spaces import (
-    MBConvSettings,
-    MBConvSpace,
-    ShuffleNetChannelsSettings,
-    ShuffleNetChannelsSpace,
-    UnifiedSettings,
-    UnifiedSpace,
-    stages,
-)
-from anybudget.storage.checkpoint import FileCheckpoint
+from anybudget.spaces import UnifiedSpace
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing import randomise_norms
-from anybudget.testing.interruption import differing_files
+from tiny_spaces import sgnas_settings, tiny_macro
 
-HELPERS = ("data_sets", "html_tree", "mistakes", "report_comparisons", "report_pages", "worth_records")
+HELPERS = (
+    "data_sets",
+    "html_tree",
+    "mistakes",
+    "report_comparisons",
+    "report_pages",
+    "stopping",
+    "worth_records",
+)
 pytest.register_assert_rewrite(*HELPERS)
 
 FACTS = Path(__file__).parent / "data"
@@ -52,8 +50,6 @@ WHOLE_TABLES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # nothing here is held to a time
 hypothesis.settings.load_profile("untimed")
-
-SGNAS_STAGES = stages((32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -144,67 +140,6 @@ def cell_table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     columns = {name: np.array([row[name] for row in facts["rows"]]) for name in facts["rows"][0]}
     np.savez(tmp_path / "cells.npz", op_names=np.array(facts["op_names"]), **columns)
     return tmp_path / "cells.npz"
-
-
-def sgnas_settings(**changes: object) -> UnifiedSettings:
-    """SGNAS's own macro-architecture (supplement, Table 6)."""
-    values: dict[str, object] = {
-        "input_size": 224,
-        "input_channels": 3,
-        "classes": 1000,
-        "stem_width": 32,
-        "first_width": 16,
-        "stages": SGNAS_STAGES,
-        "head_width": 1280,
-    }
-    return UnifiedSettings(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def tiny_macro(**changes: object) -> UnifiedSettings:
-    """Three layers, with and without residual and stride, on 8x8 images."""
-    values: dict[str, object] = {
-        "input_size": 8,
-        "input_channels": 1,
-        "classes": 3,
-        "stem_width": 4,
-        "stem_stride": 1,
-        "first_width": 4,
-        "stages": stages((4, 2, 1), (6, 1, 2)),
-        "head_width": 8,
-    }
-    return UnifiedSettings(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def small_mbconv(layers: int = 4, *operations: str) -> MBConvSpace:
-    """Layers of one shape behind one that changes it; by default 45 networks in 81 encodings."""
-    return MBConvSpace(
-        MBConvSettings(
-            input_size=8,
-            input_channels=1,
-            classes=3,
-            stem_width=4,
-            first_width=0,
-            stages=stages((4, layers, 2)),
-            head_width=8,
-            operations=operations or ("skip", "k3_e3", "k5_e6"),
-        )
-    )
-
-
-def small_channels() -> ShuffleNetChannelsSpace:
-    """216 networks whose costs have a term for every two neighbours."""
-    return ShuffleNetChannelsSpace(
-        ShuffleNetChannelsSettings(
-            input_size=8,
-            input_channels=1,
-            classes=3,
-            stem_width=4,
-            stages=stages((8, 2, 1), (12, 1, 2)),
-            head_width=8,
-            ratios=(0.5, 1.0, 1.5),
-            operations=("3x3", "xception"),
-        )
-    )
 
 
 @pytest.fixture
@@ -419,24 +354,3 @@ def embedded() -> DataSplits:
 def open_run(recipe_file: Path, path: Path, *overrides: str) -> Run:
     """A run that saves a checkpoint at every step."""
     return Run.create(load_recipe(recipe_file, ["checkpoint_seconds=0", *overrides]), path)
-
-
-def stop_after(steps: int, work: Callable[[], object]) -> None:
-    """Do work that is asked to stop after some steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        ticks = iter(range(1000))
-        patch.setattr(FileCheckpoint, "stopping", property(lambda _self: next(ticks) >= steps))
-        with pytest.raises(Stopped):
-            work()
-
-
-def check_stops(recipe: Recipe, folder: Path, *works: Callable[[Run], object], steps: Sequence[int] = (1, 4)) -> None:
-    """Check that works which are stopped after some steps, and go on, leave the files of those that are not."""
-    whole, broken = Run.create(recipe, folder / "whole"), folder / "broken"
-    Run.create(recipe, broken)
-    for work in works:
-        work(whole)
-        for count in steps:
-            stop_after(count, lambda work=work: work(Run.open(broken)))
-        work(Run.open(broken))
-    assert not differing_files(whole.folder.path, broken)

@@ -15,7 +15,7 @@ from anybudget.spaces import (
     UnifiedSpace,
     stages,
 )
-from conftest import small_channels, small_mbconv, tiny_macro
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 256 networks
 CHANNELS = small_channels()

@@ -24,7 +24,8 @@ from anybudget.training.retrain import train_network
 from anybudget.training.samplers import UniformSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import check_stops, open_run
+from conftest import open_run
+from stopping import check_stops
 from test_augmentation import ALL as AUGMENTED
 from test_divergence import Poison
 from test_samplers import SPACE

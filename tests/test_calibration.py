@@ -25,7 +25,8 @@ from anybudget.runs.run import Run
 from anybudget.spaces import SearchSpace, UnifiedSpace
 from anybudget.testing import randomise_norms
 from anybudget.training.supernet import record_statistics
-from conftest import small_channels, small_mbconv, tiny_macro, write_images
+from conftest import write_images
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 SPACES: dict[str, SearchSpace] = {
     "unified": UnifiedSpace(tiny_macro()),

@@ -23,7 +23,8 @@ from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.journal import Journal
-from conftest import open_run, stop_after
+from conftest import open_run
+from stopping import stop_after
 
 SOURCE = Path(cli.__file__).parents[1]
 SETTINGS = {"stage": "test", "recipe": {"seed": 1}}

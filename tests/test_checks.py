@@ -22,7 +22,7 @@ from anybudget.spaces import PathEncoding
 from anybudget.testing import PlantedEvaluator, check_sampler, check_strategy
 from anybudget.training.greedy import GreedySampler, GreedySettings
 from anybudget.training.samplers import Length, ScorePaths, UniformSampler
-from conftest import small_mbconv
+from tiny_spaces import small_mbconv
 
 SPACE = small_mbconv(3)  # 21 networks in 27 encodings
 

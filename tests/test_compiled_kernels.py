@@ -25,7 +25,8 @@ from anybudget.nets.norm_activation import norm_activation
 from anybudget.runs.run import Run
 from anybudget.runtime.process_state import computing_threads
 from anybudget.spaces import SearchSpace, UnifiedSpace
-from conftest import open_run, small_channels, small_mbconv, tiny_macro
+from conftest import open_run
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 ACTIVATIONS: dict[str, nn.Module | None] = {
     "none": None,

@@ -26,7 +26,7 @@ from anybudget.training.compiling import CompileTrial
 from anybudget.training.loop import TrainingContext
 from anybudget.training.retrain import train_network
 from anybudget.training.settings import Schedule
-from conftest import stop_after
+from stopping import stop_after
 from test_samplers import SPACE
 
 SCHEDULE = Schedule(epochs=2, batch_size=16, learning_rate=0.05, compile="try")

@@ -25,8 +25,8 @@ from anybudget.training.loop import TrainingContext
 from anybudget.training.samplers import FairSampler
 from anybudget.training.settings import SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import check_stops
 from small_spaces import NETWORKS, SPACES
+from stopping import check_stops
 from test_samplers import SPACE
 from test_training import no_scores
 

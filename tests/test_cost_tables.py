@@ -15,7 +15,7 @@ from anybudget.costs.table import CostTable, TableCost, TableSettings
 from anybudget.errors import BudgetError, ConfigError
 from anybudget.spaces import MBConvSettings, MBConvSpace, SearchSpace, UnifiedSpace, stages
 from anybudget.testing import check_cost_model
-from conftest import tiny_macro
+from tiny_spaces import tiny_macro
 
 SPACE = MBConvSpace(
     MBConvSettings(

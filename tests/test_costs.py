@@ -17,8 +17,9 @@ from anybudget.costs.counted import Macs
 from anybudget.errors import ArchitectureError, BudgetError
 from anybudget.nets import build_network
 from anybudget.spaces import BlockSpec, UnifiedSpace, derive
-from conftest import FACTS, sgnas_settings, tiny_macro
+from conftest import FACTS
 from small_spaces import SPACES
+from tiny_spaces import sgnas_settings, tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
 

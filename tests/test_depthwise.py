@@ -18,7 +18,7 @@ from anybudget.nets.blocks import channels_last
 from anybudget.nets.compiled.kernels import kernels_allowed
 from anybudget.nets.depthwise import DepthwiseConv2d, depthwise_conv2d, gains, weight_gradient
 from anybudget.spaces import SearchSpace, UnifiedSpace
-from conftest import small_channels, small_mbconv, tiny_macro
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 
 def plain(x: Tensor, kernel: Tensor, bias: Tensor | None, stride: int) -> Tensor:

@@ -32,7 +32,8 @@ from anybudget.transfer.judging import Found, accuracy
 from anybudget.transfer.opening import BoxSource
 from anybudget.transfer.settings import DetectSettings
 from box_data import HEIGHT, NAMES, WIDTH, write_coco
-from conftest import RECIPE, call, stop_after
+from conftest import RECIPE, call
+from stopping import stop_after
 
 SETTINGS = DetectSettings(epochs=2, batch_size=3, size=48, longest=64, width=8, maps=2, warmup_epochs=0.0)
 

@@ -27,7 +27,7 @@ from anybudget.training.distillation_settings import TeacherSettings
 from anybudget.training.loop import TrainingContext
 from anybudget.training.retrain import train_network
 from anybudget.training.settings import Schedule
-from conftest import stop_after
+from stopping import stop_after
 from test_samplers import SPACE
 
 ONE_STEP = {"epochs": 1, "batch_size": 16, "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0}

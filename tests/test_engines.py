@@ -42,7 +42,8 @@ from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
 from anybudget.spaces import UnifiedSpace
 from anybudget.storage.journal import Journal
 from anybudget.testing import randomise_norms
-from conftest import RECIPE, call, tiny_macro, write_images
+from conftest import RECIPE, call, write_images
+from tiny_spaces import tiny_macro
 
 CALIBRATION = 32
 

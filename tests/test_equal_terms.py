@@ -23,7 +23,7 @@ from anybudget.spaces.files import read_architectures
 from anybudget.storage.records import Comparison, read_record
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing import PlantedEvaluator
-from conftest import tiny_macro
+from tiny_spaces import tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))
 COSTS = build_costs(SPACE)

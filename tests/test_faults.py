@@ -21,9 +21,10 @@ from anybudget.storage.checkpoint import read
 from anybudget.storage.files import write_together
 from anybudget.storage.run_folder import RunFolder
 from anybudget.testing.interruption import differing_files
-from conftest import open_run, stop_after
+from conftest import open_run
 from forked import command_stopped
 from mistakes import contents
+from stopping import stop_after
 
 
 def in_a_child(work: Callable[[], object]) -> int:

@@ -15,7 +15,7 @@ from anybudget.nets.folding import fold_norms
 from anybudget.spaces import Branch, ConvSpec, InvertedBottleneckSpec, SearchSpace
 from anybudget.spaces.blocks import ActivationName
 from anybudget.testing import randomise_norms
-from conftest import small_mbconv
+from tiny_spaces import small_mbconv
 
 SPACES = {"mbconv": small_mbconv(), "others": small_mbconv(3, "skip", "k3_e1", "k7_e6")}
 IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -19,7 +19,8 @@ from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.device import moved
 from anybudget.training.retrain import train_network
-from conftest import open_run, stop_after
+from conftest import open_run
+from stopping import stop_after
 
 pytestmark = [
     pytest.mark.gpu,

@@ -32,7 +32,7 @@ from anybudget.worth.health import (
     spread_over,
 )
 from anybudget.worth.verdict import Findings, Verdict, verdict
-from conftest import small_mbconv
+from tiny_spaces import small_mbconv
 
 
 def test_the_examples_of_the_docstrings_run() -> None:

@@ -33,8 +33,9 @@ from anybudget.spaces.blocks import Branch, ClassifierSpec, ConvSpec, InvertedBo
 from anybudget.spaces.settings import Settings as SpaceSettings
 from anybudget.storage.checkpoint import Checkpoint
 from anybudget.training.loop import TrainingContext
-from conftest import TRAIN, slow_but, small_channels, small_mbconv
+from conftest import TRAIN, slow_but
 from small_spaces import TINY_CELLS
+from tiny_spaces import small_channels, small_mbconv
 
 NAMES = ("darts", "gdas", "fbnet", "setn")
 every_strategy = pytest.mark.parametrize("name", NAMES)

@@ -21,8 +21,9 @@ from anybudget.nets.unified_block import SubBlock, UnifiedBlock
 from anybudget.search import STRATEGIES
 from anybudget.search.joint import JointStrategy
 from anybudget.spaces import NASBench201Space, SearchSpace, UnifiedSpace, stages
-from conftest import TRAIN, small_mbconv, tiny_macro
+from conftest import TRAIN
 from small_spaces import TINY_CELLS
+from tiny_spaces import small_mbconv, tiny_macro
 
 
 def separate(net: ChoiceBlockSupernet) -> list[list[torch.nn.Module]]:

@@ -15,7 +15,8 @@ from anybudget.latency.elsewhere import read_measurements
 from anybudget.latency.measuring import runtime_of
 from anybudget.recipe import load_recipe
 from anybudget.spaces import SearchSpace
-from conftest import call, small_mbconv
+from conftest import call
+from tiny_spaces import small_mbconv
 
 SPACE = small_mbconv(6)
 GOOD = '"[1, 0, 0, 0, 0, 0]",1.5\n'

@@ -26,7 +26,7 @@ from anybudget.spaces import (
     stages,
 )
 from anybudget.spaces.fbnet import FBNetSettings, FBNetSpace
-from conftest import small_channels, small_mbconv, tiny_macro
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 Array = NDArray[np.float64]
 

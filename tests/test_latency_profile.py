@@ -23,7 +23,8 @@ from anybudget.recipe import load_recipe
 from anybudget.runtime.progress import SilentProgress, Task
 from anybudget.runtime.signals import Stopped
 from anybudget.spaces import MBConvSpace, SearchSpace, stages
-from conftest import call, small_channels, small_mbconv
+from conftest import call
+from tiny_spaces import small_channels, small_mbconv
 
 SETTINGS = ProfileSettings("planted", fitted=23, checked=40)
 SPACE = MBConvSpace(small_mbconv().settings.model_copy(update={"stages": stages((4, 3, 1), (8, 3, 2))}))

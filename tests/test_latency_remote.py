@@ -15,7 +15,7 @@ from anybudget.errors import DataError
 from anybudget.latency.profiling import ProfileSettings
 from anybudget.latency.remote import SCRIPT, read_folder, script, write_folder
 from anybudget.runtime.progress import SilentProgress
-from conftest import small_mbconv
+from tiny_spaces import small_mbconv
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

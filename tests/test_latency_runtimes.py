@@ -18,7 +18,7 @@ from anybudget.latency.runtimes import Conditions, OnnxRuntime, Torch
 from anybudget.nets import build_network
 from anybudget.runtime.progress import SilentProgress
 from anybudget.spaces import SearchSpace, UnifiedSpace
-from conftest import small_mbconv, tiny_macro
+from tiny_spaces import small_mbconv, tiny_macro
 
 
 def optimised(model: bytes, path: Path) -> Counter[str]:

@@ -30,7 +30,7 @@ from anybudget.spaces import (
     stages,
 )
 from anybudget.testing import PlantedEvaluator
-from conftest import small_channels, small_mbconv, tiny_macro
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))
 SINGLE = small_mbconv(4, "k3_e3", "k5_e3", "k3_e6")  # one slot per decision: 81 networks

@@ -14,7 +14,7 @@ from anybudget.recipe import load_recipe, reproducibility_settings
 from anybudget.runs import loggers
 from anybudget.runs.loggers import LoggerKind
 from anybudget.runs.run import Run
-from conftest import stop_after
+from stopping import stop_after
 
 
 class Recorder:

@@ -42,8 +42,9 @@ from anybudget.spaces.nas_bench_201 import OPERATIONS, CellSpec
 from anybudget.spaces.resnet_bits import BasicBlockSpec, MaxPoolSpec
 from anybudget.spaces.split import SplitBottleneckSpec
 from anybudget.testing import check_cost_model, randomise_norms
-from conftest import open_run, slow_but, small_channels, small_mbconv, tiny_macro
+from conftest import open_run, slow_but
 from live_values import live_bytes
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 UNIFIED = UnifiedSpace(tiny_macro(stages=stages((4, 1, 1), (6, 1, 2)), max_expansion=3))  # 256 networks
 MBCONV = small_mbconv(3, "skip", "k3_e3", "k5_e6", "k3_e3_g2", "k3_e6_se")  # 125 encodings

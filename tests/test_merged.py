@@ -18,7 +18,7 @@ from anybudget.nets.mixture import weighted_sum
 from anybudget.nets.quantised import QuantisedConv2d
 from anybudget.spaces import UnifiedSpace
 from anybudget.spaces.blocks import ActivationName, Convolution
-from conftest import small_channels, tiny_macro
+from tiny_spaces import small_channels, tiny_macro
 
 SUB_BLOCKS, CHANNELS, OUT = 4, 3, 5
 

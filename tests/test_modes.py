@@ -26,8 +26,8 @@ from anybudget.testing import randomise_norms
 from anybudget.testing.supernets import one_hot
 from anybudget.training.loop import TrainingContext
 from anybudget.training.scoring import PathScorer
-from conftest import small_channels, small_mbconv, tiny_macro
 from generators import generator_for, train_for
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 
 def dropping(space: SearchSpace, dropout: float) -> SearchSpace:

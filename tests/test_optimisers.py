@@ -26,7 +26,7 @@ from anybudget.training.retrain import train_network
 from anybudget.training.samplers import UniformSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import check_stops, stop_after
+from stopping import check_stops, stop_after
 from test_samplers import SPACE
 
 TIMM = ["rmsprop-tf", "lamb", "nadamw", "lion"]

@@ -25,7 +25,8 @@ from anybudget.search.base import SearchContext
 from anybudget.spaces import SPACES
 from anybudget.testing import check_cost_model, check_sampler, check_space, check_strategy, check_supernet
 from anybudget.training import SAMPLERS
-from conftest import call, small_mbconv
+from conftest import call
+from tiny_spaces import small_mbconv
 
 REGISTRIES: list[Registry[object]] = [SPACES, SUPERNETS, COSTS, SAMPLERS, STRATEGIES]  # type: ignore[list-item]
 

@@ -19,16 +19,15 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from anybudget.data import TrainingBatches
-from anybudget.errors import ConfigError
 from anybudget.nets import build_supernet
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.distributed import FabricProcesses, Processes
 from anybudget.storage.checkpoint import read
-from anybudget.storage.files import is_main_process
 from anybudget.training.averaging import WeightAverage
 from anybudget.training.samplers import uniform_path
-from conftest import RECIPE, slow_but, stop_after, write_images
+from conftest import RECIPE, slow_but, write_images
+from stopping import stop_after
 
 LIMIT_SECONDS = 60
 LEVERS = (
@@ -358,47 +357,3 @@ def test_what_was_loaded_before_is_moved_where_the_processes_say(
     assert run.device.type == "cpu"
     assert run.context.processes.device == run.device == other
     assert {tensor.device for net in networks for tensor in net.state_dict().values()} == {other}
-
-
-def test_one_device_cannot_be_that_of_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"device: cuda:1 is one device, .* 2 processes .*device = cuda"):
-        FabricProcesses("cuda:1", devices=2)
-    for name, value in {"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="there are 4 processes on this machine"):
-        FabricProcesses("cuda:1")
-
-
-def test_batches_that_cannot_be_shared_out_are_refused() -> None:
-    processes = Processes()
-    processes.count = 3
-    with pytest.raises(ConfigError, match="batch_size 16 cannot be shared out evenly among 3 processes"):
-        processes.check_batch(16)
-
-
-def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match="device cuda"):
-        FabricProcesses("cuda")
-
-
-@pytest.mark.parametrize(
-    ("environment", "main"),
-    [
-        ({}, True),
-        ({"RANK": "0"}, True),
-        ({"RANK": "3", "LOCAL_RANK": "0"}, False),
-        ({"LOCAL_RANK": "1"}, False),
-        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),
-        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, False),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, True),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, True),
-    ],
-)
-def test_the_main_process_is_known_from_the_environment(
-    environment: dict[str, str], main: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert is_main_process() is main

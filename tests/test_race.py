@@ -35,7 +35,8 @@ from anybudget.training.rounds import Rounds, course_of_rounds
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.sgd import training_batches
 from anybudget.training.supernet import train_supernet
-from conftest import small_mbconv, write_images
+from conftest import write_images
+from tiny_spaces import small_mbconv
 
 SPACE = small_mbconv(3)
 NETWORKS = list(SPACE.enumerate())

@@ -23,7 +23,8 @@ from anybudget.search.race import Race
 from anybudget.storage.records import RacedNetwork, read_record
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
-from conftest import call, slow_but, stop_after
+from conftest import call, slow_but
+from stopping import stop_after
 
 BUDGETS = [BudgetSet.parse(text) for text in ("macs<=30k", "macs<=60k, params<=1500")]
 SETTINGS = ["search.race.candidates=4", "search.race.epochs_per_round=0.4", "search.random.count=8"]

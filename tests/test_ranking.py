@@ -34,7 +34,7 @@ from anybudget.nets import Supernet, UnifiedSupernet, build_supernet
 from anybudget.nets.blocks import channels_last
 from anybudget.spaces import UnifiedSpace, stages
 from anybudget.spaces.nas_bench_macro import NASBenchMacroSettings, NASBenchMacroSpace
-from conftest import tiny_macro
+from tiny_spaces import tiny_macro
 
 MACRO, CELLS = "nas_bench_macro_cifar10.json", "nas_bench_201_cifar10.npz"
 SAME, REVERSED = Correlation(1.0, 1.0), Correlation(-1.0, -1.0)

@@ -21,7 +21,8 @@ from anybudget.search import STRATEGIES
 from anybudget.testing import check_resume
 from anybudget.testing.interruption import differing_files
 from anybudget.training import SAMPLERS
-from conftest import RECIPE, slow_but, stop_after, write_images
+from conftest import RECIPE, slow_but, write_images
+from stopping import stop_after
 
 EVERY_STEP = ["checkpoint_seconds=0"]
 LONGER = ["supernet.epochs=2", "generator.epochs=4", "retrain.epochs=4", "search.generator.candidates=12"]

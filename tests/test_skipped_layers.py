@@ -32,8 +32,8 @@ from anybudget.testing import check_space, check_supernet, explicit_mixture, ran
 from anybudget.training.samplers import CanonicalFairSampler, FairSampler
 from anybudget.training.settings import SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import tiny_macro
 from generators import generator_for
+from tiny_spaces import tiny_macro
 
 SKIP = (3,) * 6
 SPACE = UnifiedSpace(tiny_macro(skip_layers=True))

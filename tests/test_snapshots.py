@@ -15,7 +15,8 @@ from anybudget.recipe import load_recipe
 from anybudget.runs.doctor import examine
 from anybudget.runs.run import Run
 from anybudget.runs.snapshots import UNFINISHED, Snapshots, load_snapshots
-from conftest import call, open_run, stop_after
+from conftest import call, open_run
+from stopping import stop_after
 
 EVERY = "supernet.snapshots=2"
 

@@ -21,8 +21,9 @@ from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.testing import check_source
 from anybudget.testing.interruption import differing_files
-from conftest import call, stop_after
+from conftest import call
 from data_sets import cycle, numbered, numbers, save_npz, splits_of
+from stopping import stop_after
 
 
 class OnDisk(Split):

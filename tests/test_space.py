@@ -16,7 +16,7 @@ from anybudget.spaces import PathEncoding, UnifiedSpace
 from anybudget.training import SAMPLERS
 from anybudget.training.greedy import GreedySettings
 from anybudget.training.samplers import Length, PathSampler
-from conftest import tiny_macro
+from tiny_spaces import tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
 layers = st.lists(st.integers(0, 2), min_size=2, max_size=6)

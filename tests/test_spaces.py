@@ -30,7 +30,7 @@ from anybudget.spaces import (
     stages,
 )
 from anybudget.spaces.shuffle_blocks import ShuffleUnitSpec
-from conftest import small_channels
+from tiny_spaces import small_channels
 
 
 def paper_space(name: str) -> SearchSpace:

@@ -33,7 +33,8 @@ from anybudget.training.samplers import FairSampler, PathSampler, UniformSampler
 from anybudget.training.settings import SupernetSchedule
 from anybudget.training.spreading import Spreading
 from anybudget.training.supernet import train_supernet
-from conftest import small_mbconv, stop_after
+from stopping import stop_after
+from tiny_spaces import small_mbconv
 
 SMALL = {"input_size": 8, "input_channels": 1, "classes": 3, "stem_width": 4, "head_width": 8}
 MACRO = NASBenchMacroSpace(NASBenchMacroSettings(**SMALL, stages=stages((4, 2, 2), (6, 1, 1))))  # type: ignore[arg-type]

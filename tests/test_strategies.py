@@ -24,8 +24,8 @@ from anybudget.search.evolution import EvolutionSettings, EvolutionStrategy
 from anybudget.search.nsga2 import NSGA2Settings, NSGA2Strategy
 from anybudget.search.random import RandomSettings, RandomStrategy
 from anybudget.testing import PlantedEvaluator, check_strategy, planted_objective
-from conftest import small_mbconv
 from small_spaces import COSTS, MERGED, NETWORKS, SPACES, UNIFIED, budgets_at, within
+from tiny_spaces import small_mbconv
 
 LARGE = small_mbconv(14)
 

@@ -15,7 +15,7 @@ from anybudget.errors import ConfigError
 from anybudget.nets import UnifiedSupernet, build_supernet
 from anybudget.spaces import PathEncoding, SearchSpace, UnifiedSpace, stages
 from anybudget.testing import check_space, check_supernet, explicit_mixture, randomise_norms
-from conftest import small_channels, small_mbconv, tiny_macro
+from tiny_spaces import small_channels, small_mbconv, tiny_macro
 
 SPACE = UnifiedSpace(tiny_macro())
 ARCHITECTURES = st.tuples(*[st.integers(0, 79)] * 3).map(lambda choices: Architecture("unified", choices))

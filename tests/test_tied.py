@@ -26,7 +26,8 @@ from anybudget.runtime.progress import SilentProgress
 from anybudget.storage.checkpoint import FileCheckpoint
 from anybudget.storage.journal import Journal
 from anybudget.storage.run_folder import RunFolder
-from conftest import RECIPE, call, stop_after
+from conftest import RECIPE, call
+from stopping import stop_after
 
 CLASSES = ("ant", "bee", "cat")
 

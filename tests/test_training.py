@@ -22,7 +22,8 @@ from anybudget.training.retrain import train_network
 from anybudget.training.samplers import FairSampler
 from anybudget.training.settings import Schedule, SupernetSchedule
 from anybudget.training.supernet import train_supernet
-from conftest import tiny_macro, write_images
+from conftest import write_images
+from tiny_spaces import tiny_macro
 
 
 def no_scores(paths: list[PathEncoding]) -> list[float]:

@@ -27,7 +27,8 @@ from anybudget.testing import check_resume
 from anybudget.worth.rivals import draw_random, plain_network
 from anybudget.worth.settings import WorthSettings
 from anybudget.worth.words import balanced_in_words
-from conftest import call, small_mbconv, write_images
+from conftest import call, write_images
+from tiny_spaces import small_mbconv
 from worth_records import trained
 
 Trained = list[tuple[str, int]]

@@ -15,7 +15,8 @@ from anybudget.reading import parse_json, read_bytes, unreadable_as
 from anybudget.spaces import MBConvSpace
 from anybudget.tabular import TABLES, TabularBenchmark
 from anybudget.tabular.tables import TableFormat
-from conftest import small_mbconv, write_images
+from conftest import write_images
+from tiny_spaces import small_mbconv
 
 SPACE = small_mbconv()
 SEEDS = ("seed_1", "seed_2", "seed_3")

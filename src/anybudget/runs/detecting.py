@@ -58,7 +58,7 @@ class Detection:
     """How a detector is trained, and where.
 
     Args:
-        folder: gets all files; unfinished work in it is gone on with.
+        folder: gets all files; unfinished work in it is resumed.
         settings: of detector and training.
         seed: draws new weights, the order of images and which are mirrored.
         device: as recipes name it.

@@ -105,7 +105,7 @@ class Prepared:
         return [*self.track.settings.names, *([ExhaustiveStrategy] if self.whole else [])]
 
     def run(self, seed: int, progress: Progress | None = None) -> Run:
-        """The run of a seed, in the folder `seed-SEED`: begun, or gone on with.
+        """The run of a seed, in the folder `seed-SEED`: begun, or resumed.
 
         Raises:
             RunError: the folder holds a run with other settings.
@@ -120,7 +120,6 @@ def prepare(track: Track, table: Path, data: str, folder: Path) -> Prepared:
         DataError: the table or the images cannot be used.
         ConfigError: the track's settings are wrong, or a budget limits another cost than `table_macs`.
     """
-    scored, _ = track.settings.scored, track.settings.names
     benchmark = TABLES[track.benchmark].read(table)
     truth = Truth.of(benchmark)
     _check_whole(table, truth)
@@ -131,6 +130,7 @@ def prepare(track: Track, table: Path, data: str, folder: Path) -> Prepared:
     budgets = BudgetTruth(truth, _limits(planned, track))
     count = track.settings.train_images + track.settings.validation_images
     images = prepare_images(data, folder, Wanted(count, space.classes, space.input_shape[1]))
+    scored = track.settings.scored
     return Prepared(track, folder, images, costs, budgets, truth.sample(scored) if scored else truth)
 
 

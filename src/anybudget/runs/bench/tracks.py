@@ -38,13 +38,7 @@ class TrackSettings(Settings):
 
     @property
     def names(self) -> list[str]:
-        """The strategies by name.
-
-        Raises:
-            ConfigError: one is not registered.
-        """
-        for name in self.strategies:
-            _ = STRATEGIES[name]
+        """The strategies by name."""
         return self.strategies or list(STRATEGIES)
 
 
@@ -99,7 +93,8 @@ def load_track(benchmark: str, name: str, overrides: Sequence[str] = ()) -> Trac
         overrides: of keys of the recipe, and of `track.KEY`.
 
     Raises:
-        ConfigError: there is no such benchmark or track, it is of another benchmark, or its table `[track]` is wrong.
+        ConfigError: there is no such benchmark or track, it is of another benchmark, its table `[track]` is wrong, or a
+            strategy is not registered.
     """
     if benchmark not in TABLES:
         close = get_close_matches(benchmark, TABLES, n=1)
@@ -115,6 +110,8 @@ def load_track(benchmark: str, name: str, overrides: Sequence[str] = ()) -> Trac
         settings = TrackFile.model_validate({"track": table}).track
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(problems(error, TrackFile))}") from None
+    for strategy in settings.names:
+        _ = STRATEGIES[strategy]  # an unknown name is said to be one before any work
     space = data.get("space")
     if not isinstance(space, dict) or space.get("name") != benchmark:
         found = space.get("name") if isinstance(space, dict) else None
