@@ -110,6 +110,23 @@ def test_a_bench_says_what_answers_are_worth(tiny: Path, capsys: pytest.CaptureF
     assert "ceiling: one training" in out
 
 
+def test_other_accuracies_of_a_table_are_said_of_the_answers_to_the_largest_budget(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = json.loads((tiny / "table.json").read_text())
+    table["elsewhere"] = [value / 2 for value in table["mean"]]
+    (tiny / "table.json").write_text(json.dumps(table))
+    arguments = ("--table", tiny / "table.json", "--data", tiny / "images.npz", "--track", tiny / "tiny.toml")
+    code, out, err = call(capsys, "bench", "mbconv", *arguments, "--seeds", 2, "--out", tiny / "out")
+    assert code == 0, err
+    assert "elsewhere" in out
+    assert "elsewhere</th>" in (tiny / "out" / "bench.html").read_text()
+    found = Bench.model_validate_json((tiny / "out" / "bench.json").read_text())
+    for strategy in found.strategies:
+        elsewhere = strategy.others_percent["elsewhere"]
+        assert elsewhere.values == pytest.approx([(value or 0.0) / 2 for value in strategy.largest_percent.values])
+
+
 def test_answers_may_race(tiny: Path) -> None:
     changes = {
         "search.race": "{enabled = true, candidates = 4, epochs_per_round = 0.5}",

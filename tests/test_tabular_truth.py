@@ -35,6 +35,7 @@ def truth_of(percent: list[float], macs: list[float], seeds: list[list[float]] |
         np.array(macs),
         {"macs": np.array(macs)},
         np.array(seeds or []).reshape(-1, len(values)),
+        {},
     )
 
 

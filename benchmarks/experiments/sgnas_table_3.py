@@ -36,7 +36,6 @@ from anybudget.runs.bench import Prepared, load_track, prepare
 from anybudget.runs.bench.seeds import run_seed
 from anybudget.runs.run import Run
 from anybudget.storage.files import write_whole
-from anybudget.tabular import TABLES
 from anybudget.tabular.harness import SeedScores
 from anybudget.tabular.order import order
 from anybudget.tabular.regret import BudgetTruth, expected_best
@@ -172,12 +171,8 @@ def answered(budgets: BudgetTruth, scores: SeedScores, strategy: str, meter: Met
 def worth(budgets: BudgetTruth, networks: Sequence[Architecture]) -> dict[str, Any]:
     """True accuracies of answers, in percent."""
     rows = [budgets.truth.index[network] for network in networks]
-    validation = _validation(budgets)
-    return {
-        "networks": [list(network.choices) for network in networks],
-        "validation": [validation[row] for row in rows],
-        "test": budgets.truth.percent[rows].tolist(),
-    }
+    found = {name: values[rows].tolist() for name, values in accuracies(budgets).items()}
+    return {"networks": [list(network.choices) for network in networks], **found}
 
 
 def trained_anew(bench: Prepared, seed: int, meter: Meter) -> dict[str, Any]:
@@ -203,10 +198,10 @@ def cloud(bench: Prepared, scores: SeedScores) -> dict[str, Any]:
     }
 
 
-def _validation(budgets: BudgetTruth) -> list[float]:
-    """Validation accuracy in percent of every network of the table."""
-    found = TABLES[BENCHMARK].read(TABLE).networks("val_top1_percent")
-    return [found[network] for network in budgets.truth.networks]
+def accuracies(budgets: BudgetTruth) -> dict[str, NDArray[np.float64]]:
+    """True accuracies in percent of all networks: on CIFAR-10, and on what other data sets the table has."""
+    others = dict(budgets.truth.others)
+    return {"validation": others.pop("val_top1_percent"), "test": budgets.truth.percent, **others}
 
 
 def truths(budgets: BudgetTruth) -> dict[str, Any]:
@@ -215,18 +210,19 @@ def truths(budgets: BudgetTruth) -> dict[str, Any]:
     Its networks are chosen by validation; its accuracies are expectations over the draws, with their standard deviation
     at the largest budget.
     """
-    validation, test = np.array(_validation(budgets)), budgets.truth.percent
+    known, test = accuracies(budgets), budgets.truth.percent
     best, largest = budgets.picked(test), budgets.picked(budgets.truth.macs)
 
     def drawn(values: NDArray[np.float64]) -> list[float]:
-        return [expected_best(validation[rows], TRUE_EVALUATIONS, values[rows]) for rows in budgets.rows]
+        by = known["validation"]
+        return [expected_best(by[rows], TRUE_EVALUATIONS, values[rows]) for rows in budgets.rows]
 
-    found = drawn(test)
+    random = {name: drawn(values) for name, values in known.items()}
     return {
-        "best": {"test": test[best].tolist(), "validation": validation[best].tolist()},
-        "largest": {"test": test[largest].tolist(), "validation": validation[largest].tolist()},
-        "random": {"test": found, "validation": drawn(validation)},
-        "random_deviation": float(np.sqrt(max(0.0, drawn(test**2)[-1] - found[-1] ** 2))),
+        "best": {name: values[best].tolist() for name, values in known.items()},
+        "largest": {name: values[largest].tolist() for name, values in known.items()},
+        "random": random,
+        "random_deviation": float(np.sqrt(max(0.0, drawn(test**2)[-1] - random["test"][-1] ** 2))),
     }
 
 

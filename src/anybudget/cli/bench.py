@@ -75,7 +75,7 @@ def print_bench(found: Bench) -> None:
 
 def _print_strategies(found: Bench) -> None:
     from anybudget.cli.terminal import new_table, show
-    from anybudget.report.bench import blend_name, said, spent_on
+    from anybudget.report.bench import blend_name, other_columns, said, spent_on
 
     title = f"answers to {len(found.limits)} budgets, in truth (points of accuracy)"
     answers = ("strategy", "mean regret", "worst", "equivalent N", "hypervolume", "violations")
@@ -95,3 +95,8 @@ def _print_strategies(found: Bench) -> None:
     for count, regret in found.random.items():
         table.add_row(f"random, {count} true evaluation(s)", f"{regret:.3f}", "", count)
     show(table)
+    if others := other_columns(found):
+        table = new_table("answers to the largest budget, by other accuracies of the table (%)", ("strategy", *others))
+        for strategy in found.strategies:
+            table.add_row(strategy.name, *(said(strategy.others_percent[column], 2) for column in others))
+        show(table)

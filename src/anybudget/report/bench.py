@@ -39,6 +39,7 @@ def write_bench_page(path: Path, found: Bench) -> Path:
             clouds=[draw_cloud(cloud, found.truth_percent, f"cloud-{cloud.seed}") for cloud in found.clouds],
             orders=_orders(found),
             strategies=[(row, spent_on(row)) for row in found.strategies],
+            others=other_columns(found),
             blends=[(blend_name(blend), blend.regret) for blend in found.blends],
             first=found.first,
             said=said,
@@ -115,6 +116,11 @@ def spent_on(row: StrategyWorth) -> tuple[str, str, str, str]:
     if spent is None:
         return "", "", "", ""
     return f"{spent.evaluations:,.0f}", figure(spent.images), figure(spent.macs), duration(spent.seconds)
+
+
+def other_columns(found: Bench) -> tuple[str, ...]:
+    """The columns of accuracies that the table has besides the truth, of other splits and data sets."""
+    return tuple(found.strategies[0].others_percent) if found.strategies else ()
 
 
 def scored_in_words(found: Bench) -> str:

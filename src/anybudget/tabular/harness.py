@@ -149,13 +149,18 @@ def worth(
 ) -> StrategyWorth:
     """What answers are worth: for every seed, the row of the truth that answers each budget."""
     regrets = np.array([budgets.regret(rows) for rows in answers])
+
+    def at_the_largest(percent: Values) -> Figure:
+        return figure([float(percent[rows[-1]]) for rows in answers])
+
     return StrategyWorth(
         name=name,
         regret=figure(list(regrets.mean(axis=1))),
         worst=figure(list(regrets.max(axis=1))),
         violations=sum(budgets.violations(rows) for rows in answers),
         hypervolume_ratio=figure([budgets.hypervolume_ratio(rows) for rows in answers]),
-        largest_percent=figure([float(budgets.truth.percent[rows[-1]]) for rows in answers]),
+        largest_percent=at_the_largest(budgets.truth.percent),
+        others_percent={name: at_the_largest(values) for name, values in budgets.truth.others.items()},
         equivalent=budgets.equivalent(float(regrets.mean())),
         equivalents=tuple(budgets.equivalent(float(row.mean())) for row in regrets),
         by_budget=tuple(figure(list(column)) for column in regrets.T),

@@ -191,6 +191,7 @@ class TableFormat:
         cost: the column of the multiply-adds that budgets limit.
         seeds: columns of single trainings, whose mean the truth is; none where the table has only the mean.
         weighted: the choices that add a layer with weights, the same for every decision; their number is a depth.
+        others: further columns of accuracies in percent, of other splits and data sets, that a file may have.
     """
 
     read: Callable[[Path], TabularBenchmark]
@@ -198,6 +199,7 @@ class TableFormat:
     cost: str
     seeds: tuple[str, ...]
     weighted: tuple[int, ...]
+    others: tuple[str, ...] = ()
 
 
 TABLES: dict[str, TableFormat] = {
@@ -205,7 +207,12 @@ TABLES: dict[str, TableFormat] = {
         read_nas_bench_macro, "mean_acc", "flops", tuple(f"test_acc_{seed}" for seed in range(1, SEEDS + 1)), (1, 2)
     ),
     NASBench201Space.name: TableFormat(
-        read_nas_bench_201, "test_top1_percent", "macs", (), tuple(map(OPERATIONS.index, KERNELS))
+        read_nas_bench_201,
+        "test_top1_percent",
+        "macs",
+        (),
+        tuple(map(OPERATIONS.index, KERNELS)),
+        ("val_top1_percent", *ELSEWHERE_201),
     ),
 }
 """The table of each space that has one, by the name of the space."""

@@ -28,6 +28,7 @@ class Truth:
         macs: multiply-adds of the full network as the table counts them, `[n]`.
         floors: what orders networks for nothing, by name, `[n]` each: `macs`, `params`, `depth` (layers with weights).
         seeds: accuracy of single trainings in percent, `[seeds, n]`; `[0, n]` where the table has none.
+        others: further accuracies in percent that the table has, of other splits and data sets, by column, `[n]` each.
     """
 
     space: SearchSpace
@@ -36,6 +37,7 @@ class Truth:
     macs: Values
     floors: Mapping[str, Values]
     seeds: Values
+    others: Mapping[str, Values]
 
     @classmethod
     def of(cls, benchmark: TabularBenchmark) -> Truth:
@@ -54,7 +56,8 @@ class Truth:
         depth = [sum(choice in table.weighted for choice in architecture.choices) for architecture in networks]
         floors = {"macs": macs, "params": column(benchmark.cheapest("params")), "depth": np.array(depth, dtype=float)}
         seeds = np.array([column(benchmark.networks(name)) for name in table.seeds]).reshape(-1, len(networks))
-        return cls(space, networks, column(percent), macs, floors, seeds)
+        others = {n: column(benchmark.networks(n)) for n in table.others if n in benchmark.columns}
+        return cls(space, networks, column(percent), macs, floors, seeds, others)
 
     def sample(self, count: int) -> Truth:
         """The truth of `count` networks, drawn uniformly with seed 0; of all, where there are no more.
@@ -76,6 +79,7 @@ class Truth:
             macs=self.macs[rows],
             floors={name: values[rows] for name, values in self.floors.items()},
             seeds=self.seeds[:, rows],
+            others={name: values[rows] for name, values in self.others.items()},
         )
 
     @cached_property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from anybudget.storage.records.schemas import AnArchitecture, Count, Number, Record, Spent
 
 
@@ -54,7 +56,8 @@ class StrategyWorth(Record):
 
     `regret` is the mean and `worst` the largest regret in points, `equivalent` the equivalent N at the mean regret of
     all seeds, and `by_budget` the regret at every budget. `largest_percent` is the true accuracy of the answer to the
-    largest budget. `spent` is the mean over the seeds; None for what looks at no supernet.
+    largest budget, and `others_percent` its accuracies of other splits and data sets, by the table's columns, where it
+    has any. `spent` is the mean over the seeds; None for what looks at no supernet.
     """
 
     name: str
@@ -63,6 +66,7 @@ class StrategyWorth(Record):
     violations: Count
     hypervolume_ratio: Figure
     largest_percent: Figure
+    others_percent: dict[str, Figure] = Field(default={})
     equivalent: Count
     equivalents: tuple[Count, ...]
     by_budget: tuple[Figure, ...]
