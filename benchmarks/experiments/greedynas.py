@@ -29,36 +29,36 @@ MBCONV = BudgetSet.parse("macs<=700k")
 POOLED = BudgetSet.parse("macs<=1.1M")
 """What is asked for where the candidate pool matters: that of a greedy supernet has no network of 700k."""
 SHUFFLENET = BudgetSet.parse("macs<=550k")
-DRAWN = 2
+DRAWN = 3
 """Random networks of about the cost of the budget that are trained, too."""
 PATHS, COUNTS = 30, [100, 200, 500, 1000]
 """How many random networks are ordered, and on how many of the validation images besides all."""
 
 DEMO = [
-    "data.cluttered-fashion.patches=2",  # with the demo's 8 supernets of so few epochs learn next to nothing
+    "data.cluttered-fashion.patches=2",  # with the demo's 8 supernets of minutes learn little
     "data.validation_fraction=0.08",
     "search.calibration_images=256",
-    "retrain.epochs=3",
+    "retrain.epochs=6",
 ]
 GREEDY = [
     "supernet.sampler=greedy",
-    "supernet.epochs=4",
+    "supernet.epochs=12",
     "supernet.greedy.score_images=64",
     "supernet.greedy.pool_size=100",
     "supernet.greedy.window=0",
 ]
 STOP = ["supernet.greedy.window=20"]
 KINDS: dict[str, list[str]] = {
-    "uniform": ["supernet.sampler=uniform", "supernet.epochs=6", "supernet.snapshots=1"],
-    "greedy": [*GREEDY, "supernet.snapshots=1"],
+    "uniform": ["supernet.sampler=uniform", "supernet.epochs=18", "supernet.snapshots=3"],
+    "greedy": [*GREEDY, "supernet.snapshots=2"],
     "greedy-stop": [*GREEDY, *STOP],
     "filter-stop": [*GREEDY, *STOP, "supernet.greedy.pool_probability=0.0"],
-    "pool-stop": [*GREEDY, *STOP, "supernet.epochs=5", "supernet.greedy.sampled=5", "supernet.greedy.kept=5"],
+    "pool-stop": [*GREEDY, *STOP, "supernet.epochs=15", "supernet.greedy.sampled=5", "supernet.greedy.kept=5"],
     "greedy-rescored": [*GREEDY, "supernet.greedy.rescore=0.5"],
     "shufflenet-greedy": [*GREEDY, "supernet.epochs=10"],
     "shufflenet-stop": [*GREEDY, *STOP, "supernet.epochs=10"],
 }
-"""The supernets; those of mbconv have as many epochs as cost about what 6 of `uniform` do, if none stops."""
+"""The supernets; those of mbconv have as many epochs as cost about what 18 of `uniform` do, if none stops."""
 
 SEARCHES: dict[tuple[str, BudgetSet], tuple[str, ...]] = {
     ("uniform", MBCONV): ("random", "nsga2"),

@@ -1,8 +1,8 @@
 """When training ends because the pool is steady, what that saves, and what it costs in found networks, in two spaces.
 
 Greedy supernets with the stop (at most 8% of a pool of 100 are new after 20 rounds of 5 trained paths) beside the
-same without: `mbconv` (4 epochs, as in `greedynas-table-1`), and `shufflenet` of `recipes/small/shufflenet.toml` (10
-epochs). NSGA-II from the pool answers 1.1M and 550k multiply-adds, and the answers are trained alone, for 3 and 2
+same without: `mbconv` (12 epochs, as in `greedynas-table-1`), and `shufflenet` of `recipes/small/shufflenet.toml`
+(10 epochs). NSGA-II from the pool answers 1.1M and 550k multiply-adds, and the answers are trained alone, for 6 and 2
 epochs.
 
 Differs from the paper: its text, not its equation, see `GreedySampler`; the learning rate falls as if training went

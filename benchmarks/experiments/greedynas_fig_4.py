@@ -2,7 +2,7 @@
 
 Left: Kendall's tau of losses of 30 random networks on few validation images with those on all 1,920, both with
 recalibrated norms, for the supernets of `greedynas-table-1` and an untrained one. Right: the same for 100 and 1,000
-images over training, from the snapshots that the supernets have kept after every epoch, and tau of a snapshot's losses
+images over training, from the snapshots that the supernets have kept, six each, and tau of a snapshot's losses
 on all images with those of the supernet at its end.
 
 Differs from the paper: its scale, and the second curve on the right, which says how early the order is that of the

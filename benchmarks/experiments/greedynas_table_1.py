@@ -1,10 +1,10 @@
 """Uniform and greedy supernets at equal corrected cost, searched under one budget, and what they found trained alone.
 
 The space and trainings of `recipes/demo.toml`, scaled down, and its images with 2 patches for 8: a uniform supernet
-of 6 epochs, and a greedy one of 4 (64 images to score a path, a pool of 100, no stop), each searched by random search
+of 18 epochs, and a greedy one of 12 (64 images to score a path, a pool of 100, no stop), each searched by random search
 and NSGA-II with 60 networks under 700k multiply-adds; the greedy one's NSGA-II starts from what the candidate pool
 has under this budget. Images that are only scored count by the ratio of the times of both that is measured in
-training. Answers are trained for 3 epochs and tested on the test split; so are two random networks that use at least
+training. Answers are trained for 6 epochs and tested on the test split; so are three random networks that use at least
 90% of the budget.
 
 Differs from the paper: packaged 48x48 images in place of ImageNet, a space of 9 layers, supernets of minutes.

@@ -3,7 +3,7 @@
 Each supernet of `greedynas-table-1` scores the same 30 random networks of all sizes on subsets of the validation
 images and on all 1,920 of them: Kendall's tau of the scores on a subset, as greedy training takes them (one batch
 that normalises itself, the loss), with the recalibrated losses on all. And each scores the networks of this seed that
-were trained alone, the answers of Tables 1 and 4 and two random ones: tau of its losses with their test top-1, beside
+were trained alone, the answers of Tables 1 and 4 and three random ones: tau of its losses with their test top-1, beside
 what the number of multiply-adds orders.
 
 Differs from the paper: 30 paths for 1,000, and 1,920 images for 50,000; the column of trained networks is not in it.

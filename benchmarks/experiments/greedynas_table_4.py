@@ -3,7 +3,7 @@
 Uniform supernets train all paths that are sampled, greedy ones the best 5 of 10. With the pool paths come from it
 with a probability that grows to 0.8, and only then NSGA-II can start from it. Supernets, searches and trainings as in
 `greedynas-table-1`, but for 1.1M multiply-adds, and training ends once at most 8% of the pool are new after 20
-rounds. All but the first supernet score paths, and have as many epochs as cost what its 6 do, if none of them stops.
+rounds. All but the first supernet score paths, and have as many epochs as cost what its 18 do, if none of them stops.
 
 Differs from the paper: which paths its variants combine is taken from their names; scale as in `greedynas-table-1`.
 """
