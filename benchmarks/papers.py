@@ -81,6 +81,7 @@ def main() -> None:
     else:
         units = [Unit(experiment, seed) for experiment in chosen for seed in range(experiment.seeds)]
         options = ["--runs", str(arguments.runs), "--results", str(arguments.results)] + ["--again"] * arguments.again
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process is left behind by it either
         failed = measure_all(units, results, arguments.runs, arguments.jobs, options, again=arguments.again)
         present(chosen, results)
         raise SystemExit(1 if failed else 0)
@@ -166,7 +167,7 @@ def measure_all(
                     progress.advance(task)
         except KeyboardInterrupt:
             for process in busy.values():
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # not SIGINT, which children of a shell's background ignore
             for process in busy.values():
                 process.wait()
             print("stopped; the same command goes on from here", file=sys.stderr)

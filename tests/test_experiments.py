@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +154,26 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.
     assert papers.measure_all([unit], Results(tmp_path), tmp_path, 1, [], again=False) == [unit]
     assert "failed: spos-table-0 --seed 0" in " ".join(capsys.readouterr().out.split())
     assert "no experiment 'spos-table-0'" in papers.log_of(unit, tmp_path / "logs").read_text()
+
+
+def test_a_stop_ends_the_processes_that_were_started_even_those_that_ignore_interrupts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As children of a script in the background of a shell do."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*_arguments: object) -> subprocess.Popen[bytes]:
+        deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+        started.append(subprocess.Popen([sys.executable, "-S", "-c", deaf]))
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return started[0]
+
+    monkeypatch.setattr(papers, "start", start)
+    with pytest.raises(SystemExit) as stopped:
+        papers.measure_all([papers.Unit(counted()[0], 0)], Results(tmp_path), tmp_path, 1, [], again=False)
+    assert stopped.value.code == 130
+    assert started[0].poll() == -signal.SIGTERM
+    assert "the same command goes on from here" in capsys.readouterr().err
 
 
 def test_names_may_be_beginnings_and_wrong_ones_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
