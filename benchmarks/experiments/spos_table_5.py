@@ -4,9 +4,9 @@ Small copies: nine layers of both spaces' operations in one outline of stages, o
 `recipes/demo-shufflenet.toml`. Latency is that of ONNX Runtime on one thread of the machine: each space is profiled
 once (`anybudget profile`, a short one), the limit is 45% of the way from the least to the most of what FBNet's space
 promises, and the answers are measured again beside one another, in a process of their own. Evolution scores 160
-networks with a uniform supernet of 36 epochs (12 leave it near guessing); all networks are trained alone, once and from scratch. The paper holds its answers
-against the networks that the methods of these spaces found, by ImageNet; here random networks within the limit stand
-beside them, one for each seed.
+networks with a uniform supernet of 36 epochs (12 leave it near guessing); all networks are trained alone, once and
+from scratch. The paper holds its answers against the networks that the methods of these spaces found, by ImageNet;
+here random networks within the limit stand beside them, one for each seed.
 """
 
 from __future__ import annotations
