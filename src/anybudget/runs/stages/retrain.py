@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from anybudget.runtime.progress import StepsOf, Task
 from anybudget.runtime.workers import Piece
 from anybudget.storage.records import Retrained, checked, read_record
 from anybudget.training.distillation_settings import SUPERNET
+
+log = logging.getLogger(__name__)
 
 RETRAIN_AGAIN = "delete that file, and retrain the network again to have it back"
 
@@ -86,6 +89,8 @@ def retrain_each(
         pieces = [Piece(_said(a), partial(_retrain, run, a, inherit, epochs)) for a in distinct]
         for index, result in run.workers.each(pieces, task, saving=True):
             results[distinct[index]] = result
+        if not inherit and run.folder.writes:
+            _compare_with_the_supernet(run, results)
     return [results[architecture] for architecture in architectures]
 
 
@@ -125,6 +130,30 @@ def retrained(run: RunContext) -> dict[Architecture, float]:
             if result is not None and not result.derived:
                 found[own(run, result.architecture, str(path), RETRAIN_AGAIN)] = result.test_top1_percent
     return found
+
+
+def _compare_with_the_supernet(run: RunContext, results: Mapping[Architecture, Mapping[str, Any]]) -> None:
+    """Say of which networks the supernet's weights, as they are, do better than training new ones has done.
+
+    Both are figures of validation images; nothing is said where these were trained on.
+    """
+    own_weights = {
+        architecture: result["validation_top1_percent"]
+        for architecture, result in results.items()
+        if "validation_top1_percent" in result and not result["derived"]
+    }
+    if not own_weights or not run.folder.finished("supernet"):
+        return
+    scores = run.new_evaluator().scores(list(own_weights))
+    for (architecture, percent), score in zip(own_weights.items(), scores, strict=True):
+        if score.top1_percent > percent:
+            log.warning(
+                "%s: %.2f%% of the validation images with new weights, %.2f%% with the supernet's as they are: train "
+                "on from these (--inherit, or retrain.inherit = true), or longer (retrain.epochs)",
+                _said(architecture),
+                percent,
+                score.top1_percent,
+            )
 
 
 def _check_weights_to_inherit(run: RunContext, inherit: bool) -> None:
