@@ -26,9 +26,9 @@ from anybudget.decoding.reachability import extremes
 from anybudget.latency.blocks import Blocks
 from anybudget.latency.measuring import measure_as, runtime_of
 from anybudget.latency.profiling import ProfileSettings, profile_space
-from anybudget.latency.rounds import Rounds
 from anybudget.recipe import load_unmeasured
 from anybudget.runtime.progress import SilentProgress
+from anybudget.runtime.rounds import Rounds
 from anybudget.spaces import SearchSpace
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -26,11 +26,11 @@ from anybudget.cli.terminal import RichProgress
 from anybudget.costs.latency import LatencyCost
 from anybudget.latency.blocks import Blocks
 from anybudget.latency.measuring import measure_as, runtime_of
-from anybudget.latency.rounds import Rounds
 from anybudget.recipe import load_recipe
 from anybudget.runs.answers import read_answers
 from anybudget.runs.run import Run
 from anybudget.runs.trainings import Training, train_each
+from anybudget.runtime.rounds import Rounds
 from fashion import ROOT
 
 SHARES = {"latency_ms": (20, 35, 50, 65), "macs": (10, 25, 40, 55, 70)}

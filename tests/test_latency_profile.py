@@ -17,10 +17,10 @@ from anybudget.errors import ConfigError, RunError
 from anybudget.latency.blocks import Blocks, block_terms, tabled, tabled_blocks
 from anybudget.latency.fresh import Job, measure_fresh
 from anybudget.latency.profiling import Profiler, ProfileSettings, profile_space
-from anybudget.latency.rounds import Rounds
 from anybudget.latency.runtimes import Conditions
 from anybudget.recipe import load_recipe
 from anybudget.runtime.progress import SilentProgress, Task
+from anybudget.runtime.rounds import Rounds
 from anybudget.runtime.signals import Stopped
 from anybudget.spaces import MBConvSpace, SearchSpace, stages
 from conftest import call

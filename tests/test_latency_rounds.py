@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from anybudget.latency.rounds import Measured, Rounds, measure
+from anybudget.runtime.rounds import Measured, Rounds, measure
 
 
 class Machine:

@@ -25,10 +25,10 @@ from anybudget.decoding.reachability import parse_budgets
 from anybudget.latency.blocks import Blocks
 from anybudget.latency.measuring import measure_as, runtime_of
 from anybudget.latency.profiling import ProfileSettings, profile_space
-from anybudget.latency.rounds import Rounds
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from anybudget.runtime.progress import SilentProgress
+from anybudget.runtime.rounds import Rounds
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
 from experiments.keeping import kept
 from experiments.spos_runs import BLOCKS, FBNET, PROXYLESS, drawn, figures, network, row, searched, trained

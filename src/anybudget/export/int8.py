@@ -10,8 +10,8 @@ from anybudget.errors import RunError
 from anybudget.export.onnx_file import INPUT, answers_of, describe, feed_of, session_of
 from anybudget.export.quantisation import static_int8
 from anybudget.export.subject import Subject, interval
-from anybudget.export.timing import quiet_ms
 from anybudget.runtime.progress import Task
+from anybudget.runtime.rounds import Rounds, measure
 from anybudget.storage.records import Quantised
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ CALIBRATION_IMAGES = 512
 """Training images on which the range of every activation is found."""
 
 _BATCH = 64
+_ROUNDS = Rounds(starts=1, rounds=24)
 
 
 def quantise(model: onnx.ModelProto, subject: Subject, calibration: ImageSet, *, with_preprocessing: bool) -> bytes:
@@ -78,7 +79,8 @@ def compared(
         right = [count + int((one == labels.numpy()).sum()) for count, one in zip(right, found, strict=True)]
         task.advance()
     feed = {INPUT: feed_of(subject, test.sample(1, 0).images, with_preprocessing=with_preprocessing)}
-    before_ms, after_ms = quiet_ms([partial(session.run, None, feed) for session in sessions])
+    floats, int8 = (partial(session.run, None, feed) for session in sessions)
+    times = measure([lambda: floats, lambda: int8], lambda: floats, _ROUNDS).times
     return Quantised(
         calibration_images=calibration_images,
         agreement_percent=100.0 * equal / len(test),
@@ -86,8 +88,8 @@ def compared(
         after=interval(right[1], len(test)),
         before_bytes=len(models[0]),
         after_bytes=len(models[1]),
-        before_ms=before_ms,
-        after_ms=after_ms,
+        before_ms=times[0].once,
+        after_ms=times[1].once,
     )
 
 

@@ -19,9 +19,9 @@ from functools import partial
 from typing import IO, Any
 
 from anybudget.errors import ConfigError, RunError, shorten
-from anybudget.latency.rounds import Measured, Rounds, Times, measure
 from anybudget.latency.runtimes import Conditions, Runtime
 from anybudget.runtime.progress import SILENT, Task
+from anybudget.runtime.rounds import Measured, Rounds, Times, measure
 from anybudget.runtime.signals import current_request
 
 Model = tuple[bytes, tuple[int, ...]]

@@ -12,9 +12,9 @@ from anybudget.latency.blocks import Blocks
 from anybudget.latency.device import device
 from anybudget.latency.elsewhere import ELSEWHERE
 from anybudget.latency.fresh import Job, measure_fresh
-from anybudget.latency.rounds import CALM, Measured, Rounds
 from anybudget.latency.runtimes import RUNTIMES, Conditions, Runtime
 from anybudget.runtime.progress import SILENT, Task
+from anybudget.runtime.rounds import CALM, Measured, Rounds
 from anybudget.spaces import SearchSpace
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from anybudget.latency.rounds import Rounds, measure
+from anybudget.runtime.rounds import Rounds, measure
 
 RESULT = "measured.json"
 JOBS = "jobs.json"

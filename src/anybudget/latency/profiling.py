@@ -26,9 +26,9 @@ from anybudget.latency.device import device, load
 from anybudget.latency.fitting import MeasuredNetworks, fit_latency
 from anybudget.latency.fresh import Job, Model, measure_fresh
 from anybudget.latency.promise import drift, promise_of
-from anybudget.latency.rounds import Measured, Rounds, Times
 from anybudget.latency.runtimes import RUNTIMES, Conditions, Runtime
 from anybudget.runtime.progress import SILENT, Progress, Task
+from anybudget.runtime.rounds import Measured, Rounds, Times
 from anybudget.runtime.signals import stop_requests
 from anybudget.spaces import SearchSpace
 from anybudget.storage.files import write_whole

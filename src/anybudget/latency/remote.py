@@ -16,13 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from anybudget.costs.latency import Device, LatencyProfile, Running, space_digest
 from anybudget.costs.records import as_record
 from anybudget.errors import DataError
-from anybudget.latency import on_device, rounds
+from anybudget.latency import on_device
 from anybudget.latency.fresh import Job, Model
 from anybudget.latency.profiling import Profiler, ProfileSettings
-from anybudget.latency.rounds import Measured, Rounds, Times
 from anybudget.latency.runtimes import OnnxRuntime, Runtime
 from anybudget.reading import parse_object, read_text, unreadable_as
+from anybudget.runtime import rounds
 from anybudget.runtime.progress import SILENT, Progress, Task
+from anybudget.runtime.rounds import Measured, Rounds, Times
 from anybudget.spaces import SearchSpace
 from anybudget.storage.files import write_whole
 
@@ -158,7 +159,7 @@ def script() -> str:
     """The file that is copied to the device: the module that measures here, and the one that runs it there."""
     own = inspect.getsource(on_device)
     first, rest = own.split("from __future__ import annotations\n", 1)
-    used = "from anybudget.latency.rounds import Rounds, measure\n"
+    used = "from anybudget.runtime.rounds import Rounds, measure\n"
     protocol = inspect.getsource(rounds).split("from __future__ import annotations\n", 1)[1]
     return f"{first}from __future__ import annotations\n{protocol}\n{rest.replace(used, '')}"
 

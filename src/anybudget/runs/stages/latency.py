@@ -12,10 +12,10 @@ from anybudget.costs.latency import LatencyCost
 from anybudget.errors import ConfigError
 from anybudget.latency.blocks import Blocks
 from anybudget.latency.measuring import measure_as, runtime_of
-from anybudget.latency.rounds import Measured, Rounds
 from anybudget.latency.runtimes import Runtime
 from anybudget.runs.answers import read_answers
 from anybudget.runs.context import RunContext
+from anybudget.runtime.rounds import Measured, Rounds
 from anybudget.storage.records import MeasuredLatency, checked
 
 log = logging.getLogger(__name__)
