@@ -16,6 +16,7 @@ import pytest
 from anybudget.budgets import BudgetSet
 from anybudget.evaluation import evaluator as evaluation
 from anybudget.recipe import load_recipe
+from anybudget.recipe.sections import Inherit
 from anybudget.runs.run import Run
 from anybudget.search import STRATEGIES
 from anybudget.testing import check_resume
@@ -108,8 +109,8 @@ def test_generator_training(trained: Path, tmp_path: Path) -> None:
     assert check_resume(trained, lambda path: Run.open(path).train_generator(), tmp_path)
 
 
-@pytest.mark.parametrize("inherit", slow_but([False], [False, True]))
-def test_retraining(inherit: bool, trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("inherit", slow_but(["try"], [False, True, "try"]))
+def test_retraining(inherit: Inherit, trained: Path, tmp_path: Path) -> None:
     architecture = Run.open(trained).space.sample(np.random.default_rng(0))
     assert check_resume(trained, lambda path: Run.open(path).retrain(architecture, inherit=inherit), tmp_path)
 

@@ -26,13 +26,18 @@ def retrain(
     inherit: Annotated[
         bool | None, typer.Option("--inherit/--scratch", help="Start from the supernet's weights, or afresh.")
     ] = None,
+    try_start: Annotated[
+        bool, typer.Option("--try-start", help="Start from which of both a short training says is better.")
+    ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the recipe's if not given.")] = None,
     as_json: JsonOption = False,
     workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
     """Train architectures on their own and measure them on the test split."""
-    _check(target, architecture, zoo, inherit)
+    _check(target, architecture, zoo, inherit or try_start)
+    if try_start and inherit is not None:
+        raise ConfigError("--try-start: says itself which weights to start from; leave out --inherit and --scratch")
     opened = with_engine(open_run(target, data), None, workers)
     if zoo:
         results = opened.train_zoo(zoo, epochs=epochs)
@@ -41,7 +46,7 @@ def retrain(
 
         assert architecture is not None  # it has been looked for
         found = read_architectures(architecture, opened.space)
-        results = opened.retrain_each(found, inherit=inherit, epochs=epochs)
+        results = opened.retrain_each(found, inherit="try" if try_start else inherit, epochs=epochs)
     if as_json:
         out.print_json(json.dumps(results))
     else:
@@ -58,4 +63,4 @@ def _check(target: Path, architecture: Path | None, zoo: list[str] | None, inher
             "(anybudget zoo lists them)"
         )
     if zoo and inherit:
-        raise ConfigError("--inherit: a network of the zoo has no weights to inherit; leave it out")
+        raise ConfigError("--inherit, --try-start: a network of the zoo has no weights to inherit; leave it out")

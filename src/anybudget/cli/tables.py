@@ -261,6 +261,9 @@ def _tau(correlation: Mapping[str, float] | None) -> str:
 
 def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print retrained networks, of the run or of the zoo, with their test top-1."""
+    from anybudget.report.words import start
+    from anybudget.storage.records import TriedStart
+
     names = _costs_of(rows)
     top5 = any(row.get("test_top5_percent") is not None for row in rows)
     columns = ("architecture", *names, "epochs", "start", "test top-1", "balanced", *(["top-5"] if top5 else []))
@@ -276,6 +279,9 @@ def print_retrained(rows: Sequence[Mapping[str, Any]]) -> None:
             *([_percent(row.get("test_top5_percent"))] if top5 else []),
         )
     show(table)
+    for row in rows:
+        if "tried" in row:
+            out.print(f"{_short_id(row)}: {start(TriedStart.model_validate(row['tried']))}")
     _print_largest_class(rows, "test")
     if len(rows) == 1 and len(rows[0].get("test_classes", ())) in range(2, MOST_CLASSES + 1):
         _print_classes(rows[0]["test_classes"])

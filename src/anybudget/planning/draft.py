@@ -89,6 +89,7 @@ class Draft:
                 ),
                 **training,
                 "rollbacks": Choice(2, "as for the supernet"),
+                "inherit": Choice("try", "from the supernet's weights where a short trial says that they are better"),
                 "picks": Choice(
                     list(range(1, len(self.budgets.value) + 1)), "every answer becomes a network that can be used"
                 ),

@@ -70,7 +70,8 @@ def stage_times(work: Workload, step: StepTimes, workers: int, test_share: float
         "random": _shared(step.judge, work.baseline, workers),
     }
     measured = step.measure * (1.0 + test_share)
-    found["retrain"] = side_by_side([step.train[pick] * work.retrain_steps + measured for pick in work.picks], workers)
+    steps = work.trial_steps + work.retrain_steps
+    found["retrain"] = side_by_side([step.train[pick] * steps + measured for pick in work.picks], workers)
     if work.compared:
         mean = sum(step.train, Time()) / len(step.train)
         found["worth"] = _shared(mean * work.retrain_steps + measured, work.compared, workers)

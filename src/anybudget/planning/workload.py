@@ -33,8 +33,8 @@ class Workload:
     """The work of a recipe: steps of each training, and networks that are judged.
 
     `judged` is for all budgets together, None for a strategy of which nobody knows. `race` has, for each round, how
-    many networks run it for each budget; a round has `round_steps`, a retraining `retrain_steps`. `compared` are
-    trainings of the stage `worth`.
+    many networks run it for each budget; a round has `round_steps`, a retraining `retrain_steps`, and before that
+    perhaps a trial of `trial_steps`. `compared` are trainings of the stage `worth`.
     """
 
     supernet_steps: int
@@ -46,6 +46,7 @@ class Workload:
     race: tuple[tuple[int, ...], ...]
     round_steps: int
     retrain_steps: int
+    trial_steps: int
     batch: int
     picks: tuple[int, ...]
     compared: int
@@ -66,7 +67,7 @@ class Workload:
             "supernet": self.supernet_images,
             "generator": self.generator_images,
             "race": self.raced * self.round_steps * self.batch,
-            "retrain": len(self.picks) * self.retrain_steps * self.batch,
+            "retrain": len(self.picks) * (self.trial_steps + self.retrain_steps) * self.batch,
             "worth": self.compared * self.retrain_steps * self.batch,
         }
 
@@ -93,6 +94,7 @@ def workload_of(recipe: Recipe, images: Images) -> Workload:
         race=halving(search.race.candidates, budgets) if search.race.enabled else (),
         round_steps=max(1, round(search.race.epochs_per_round * per_epoch(images.train, retrain.batch_size))),
         retrain_steps=retrain.epochs * per_epoch(retrained, retrain.batch_size),
+        trial_steps=retrain.trial_epochs * per_epoch(images.train, retrain.batch_size),
         batch=batch,
         picks=tuple(pick - 1 for pick in retrain.picks),
         compared=_compared(recipe),

@@ -211,11 +211,22 @@ class SearchSection(Settings):
         return table_of(self, strategy.settings_type, name)
 
 
+Inherit = bool | Literal["try"]
+"""Whether a training starts from weights that are there; with "try" a trial says whether."""
+
+TRIAL_PART = 4
+"""The trial of `retrain.inherit` = "try" has this part of the epochs."""
+
+
 class RetrainSection(TrainingSection):
     """`[retrain]`: which found networks are trained, and how; `picks` are positions in `search.budgets` from 1.
 
     `activation` and `se_reduction` change the network that is trained (see `anybudget.spaces.derive`): it is no longer
     the one that was searched, has no inherited weights, and may cost more than was asked for.
+
+    With `inherit` the training starts from weights that are there, those of the race or the supernet's, else from new
+    ones. With `inherit` = "try" a trial says which: new weights are trained for a quarter of the epochs, and if the
+    inherited ones as they are do better on the validation images, the training starts from these.
 
     `data` says what is trained on: the training split, or that and the validation split; the test split stays apart.
     A network may have a `teacher`, see `TeacherSettings`.
@@ -224,11 +235,22 @@ class RetrainSection(TrainingSection):
     UNSAID: ClassVar[frozenset[str]] = TrainingSection.UNSAID | {"data", "teacher"}
 
     picks: list[Count] = Field(default=[])
-    inherit: bool = False
+    inherit: Inherit = False
     activation: Literal[ActivationName, ""] = ""
     se_reduction: Natural = 0
     data: Literal["train", "train+validation"] = "train"
     teacher: TeacherSettings = TeacherSettings()
+
+    @property
+    def trial_epochs(self) -> int:
+        """Epochs of the trial that says which weights to start from; 0 if there is none."""
+        return -(-self.epochs // TRIAL_PART) if self.inherit == "try" else 0
+
+    def trial(self) -> Schedule:
+        """How the trial trains: as the retraining, in fewer epochs."""
+        shorter = self.trial_epochs / self.epochs
+        update = {"epochs": self.trial_epochs, "warmup_epochs": self.warmup_epochs * shorter}
+        return self.model_copy(update=update)
 
 
 class CostsSection(Settings):

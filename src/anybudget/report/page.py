@@ -53,6 +53,7 @@ def page_environment() -> jinja2.Environment:
         "quantity": format_quantity,
         "signed": words.signed,
         "stage_name": words.stage_name,
+        "start": words.start,
     }
     return environment
 

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from anybudget.budgets import format_quantity
 from anybudget.costs import unit_of
+from anybudget.evaluation.metrics import title
 from anybudget.report.contents import STAGES
 from anybudget.report.scales import SUFFIXES
+from anybudget.storage.records import TriedStart
 
 
 def figure(value: float) -> str:
@@ -21,6 +23,15 @@ def figure(value: float) -> str:
 def cost_value(cost: str, value: float) -> str:
     """An amount with its unit: `1.99M MACs`."""
     return f"{format_quantity(value)} {unit_of(cost)}"
+
+
+def start(tried: TriedStart) -> str:
+    """Why a retraining started from the weights that it did, where a trial decided that."""
+    epochs = f"{tried.epochs} epoch{'' if tried.epochs == 1 else 's'}"
+    return (
+        f"{title(tried.metric)} of validation images {tried.new:.2f}% with new weights after a trial of {epochs}, "
+        f"{tried.inherited:.2f}% with inherited ones as they are"
+    )
 
 
 def limits(budgets: Mapping[str, float]) -> str:

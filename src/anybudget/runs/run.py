@@ -17,6 +17,7 @@ from anybudget.export.forms import Wanted
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet
 from anybudget.recipe import Recipe
+from anybudget.recipe.sections import Inherit
 from anybudget.report import write_report
 from anybudget.runs.checks import check_recipe
 from anybudget.runs.context import EngineFactory, RunContext
@@ -202,13 +203,17 @@ class Run:
         return health.health(self.context, settings)
 
     def retrain(
-        self, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None
+        self, architecture: Architecture, *, inherit: Inherit | None = None, epochs: int | None = None
     ) -> dict[str, Any]:
         """See `stages.retrain.retrain`."""
         return retrain.retrain(self.context, architecture, inherit=inherit, epochs=epochs)
 
     def retrain_each(
-        self, architectures: Sequence[Architecture], *, inherit: bool | None = None, epochs: int | None = None
+        self,
+        architectures: Sequence[Architecture],
+        *,
+        inherit: Inherit | None = None,
+        epochs: int | None = None,
     ) -> list[dict[str, Any]]:
         """See `stages.retrain.retrain_each`."""
         return retrain.retrain_each(self.context, architectures, inherit=inherit, epochs=epochs)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from anybudget.architecture import Architecture
-from anybudget.data import DataFacts, largest_class_percent
+from anybudget.data import DataFacts, DataSource, largest_class_percent
 from anybudget.errors import RunError
 from anybudget.evaluation.confusion import Confusion
 from anybudget.evaluation.evaluator import evaluate
@@ -29,7 +29,7 @@ from anybudget.runtime.workers import Piece
 from anybudget.spaces import BlockSpec, derive
 from anybudget.storage.changes import differences
 from anybudget.storage.records import TrainedAlone, checked, read_record
-from anybudget.training.loop import keep_threads
+from anybudget.training.loop import TrainingContext, keep_threads
 from anybudget.training.retrain import train_network
 from anybudget.training.settings import Schedule
 from anybudget.training.sgd import training_batches
@@ -117,9 +117,9 @@ def train_each(run: RunContext, trainings: Sequence[Training], name: str = "trai
     return [found[training] for training in trainings]
 
 
-def steps_of(run: RunContext, schedule: Schedule) -> int:
-    """How many steps a training takes."""
-    return schedule.epochs * training_batches(trained_on(run), schedule, run.recipe.seed).per_epoch
+def steps_of(run: RunContext, schedule: Schedule, data: DataSource | None = None) -> int:
+    """How many steps a training takes, on data other than those of `[retrain]` if any are given."""
+    return schedule.epochs * training_batches(data or trained_on(run), schedule, run.recipe.seed).per_epoch
 
 
 def compared_by(run: RunContext) -> str:
@@ -200,11 +200,8 @@ def train_and_measure(
     rows: list[dict[str, float]] = []
     # Joins the processes, so that each builds the network on its own device.
     context = work.training_context(rows.append, run.recipe.retrain.rollbacks)
-    # What depends on no other training computes with the threads of workers, and chooses none.
-    context = replace(context, progress=progress, choose_threads=keep_threads)
-    network = channels_last(build().to(run.device))
-    data, teacher = trained_on(run), teacher_of(run)
-    train_network(network, data, schedule, name=name, seed=seed, context=context, teacher=teacher)
+    data = trained_on(run)
+    network = train_alone(run, context, build, schedule, data, name=name, seed=seed, progress=progress)
     figures: dict[str, float] = {}
     answers = {split: Confusion.empty(run.data.classes) for split in ("validation", "test")}
     # Images that have been trained on say nothing of others.
@@ -213,6 +210,25 @@ def train_and_measure(
         figures |= evaluate(network, images, run.data, confusion=answers[split]).to_dict(split)
         figures[f"{split}_largest_class_percent"] = largest_class_percent(images.labels)
     return Measurement(network, rows, figures, answers["test"].by_class(run.data.class_names))
+
+
+def train_alone(
+    run: RunContext,
+    context: TrainingContext,
+    build: Callable[[], nn.Module],
+    schedule: Schedule,
+    data: DataSource,
+    *,
+    name: str,
+    seed: int,
+    progress: Progress,
+) -> nn.Module:
+    """A network that is built and trained on the run's device, watched over by `context`; see `train_and_measure`."""
+    # What depends on no other training computes with the threads of workers, and chooses none.
+    context = replace(context, progress=progress, choose_threads=keep_threads)
+    network = channels_last(build().to(run.device))
+    train_network(network, data, schedule, name=name, seed=seed, context=context, teacher=teacher_of(run))
+    return network
 
 
 def _train(run: RunContext, training: Training, task: Task) -> TrainedAlone:

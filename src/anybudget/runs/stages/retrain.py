@@ -15,10 +15,12 @@ from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
 from anybudget.errors import ConfigError, RunError
 from anybudget.nets import build_network
+from anybudget.recipe.sections import Inherit, RetrainSection
 from anybudget.runs.answers import ANSWERS, own, read_answers
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
 from anybudget.runs.racing import inherited_network, raced_weights
+from anybudget.runs.starts import tried_start
 from anybudget.runs.teaching import teacher_origin
 from anybudget.runs.trained import NETWORK, WEIGHTS, describe
 from anybudget.runs.trainings import Measurement, network_specs, steps_of, train_and_measure, trained_costs
@@ -46,14 +48,14 @@ def retrain_picks(run: RunContext) -> list[dict[str, Any]]:
 
 
 def retrain(
-    run: RunContext, architecture: Architecture, *, inherit: bool | None = None, epochs: int | None = None
+    run: RunContext, architecture: Architecture, *, inherit: Inherit | None = None, epochs: int | None = None
 ) -> dict[str, Any]:
     """Train one architecture and measure it on the test split; see `retrain_each`."""
     return retrain_each(run, [architecture], inherit=inherit, epochs=epochs)[0]
 
 
 def retrain_each(
-    run: RunContext, architectures: Sequence[Architecture], *, inherit: bool | None = None, epochs: int | None = None
+    run: RunContext, architectures: Sequence[Architecture], *, inherit: Inherit | None = None, epochs: int | None = None
 ) -> list[dict[str, Any]]:
     """Train architectures and measure them on the test split; writes `retrain/<id>/` of each.
 
@@ -63,57 +65,63 @@ def retrain_each(
         run: the run.
         architectures: what to train; one that comes twice is trained once.
         inherit: start from trained weights instead of afresh, those of the race if the network has raced with this
-            supernet, or else the supernet's; the recipe says when None.
+            supernet, or else the supernet's; with "try" a trial says from which; the recipe says when None.
         epochs: how long; the recipe says when None.
 
     Raises:
         ArchitectureError: an architecture is not one of this run's space.
         ConfigError: a derived network was to inherit weights.
     """
-    section = run.recipe.retrain
-    inherit = section.inherit if inherit is None else inherit
-    schedule = section if epochs is None else section.model_copy(update={"epochs": epochs})
+    section = _as_asked(run.recipe.retrain, inherit, epochs)
     distinct = list(dict.fromkeys(architectures))
     for architecture in distinct:  # what is wrong is to be noticed before the work, not after
         run.space.validate(architecture)
         _result_of(run, architecture)
-    _check_weights_to_inherit(run, inherit)
+    _check_weights_to_inherit(section)
     results: dict[Architecture, dict[str, Any]] = {}
     if not distinct:
         return []
     name = _said(distinct[0]) if len(distinct) == 1 else f"retrain {len(distinct)} networks"
-    with run.work("retrain"), run.progress.task(name, len(distinct) * steps_of(run, schedule)) as task:
+    steps = steps_of(run, section) + (steps_of(run, section.trial(), run.data) if section.trial_epochs else 0)
+    with run.work("retrain"), run.progress.task(name, len(distinct) * steps) as task:
         _ = run.processes  # joined once, and not by each worker; the weights are loaded once, too
-        if inherit or section.teacher.model == SUPERNET:
+        if section.inherit or section.teacher.model == SUPERNET:
             _ = run.supernet
-        pieces = [Piece(_said(a), partial(_retrain, run, a, inherit, epochs)) for a in distinct]
+        pieces = [Piece(_said(a), partial(_retrain, run, a, section)) for a in distinct]
         for index, result in run.workers.each(pieces, task, saving=True):
             results[distinct[index]] = result
-        if not inherit and run.folder.writes:
+        if not section.inherit and run.folder.writes:
             _compare_with_the_supernet(run, results)
     return [results[architecture] for architecture in architectures]
 
 
-def _retrain(
-    run: RunContext, architecture: Architecture, inherit: bool, epochs: int | None, task: Task
-) -> dict[str, Any]:
+def _as_asked(section: RetrainSection, inherit: Inherit | None, epochs: int | None) -> RetrainSection:
+    """How networks are retrained: as the recipe says, but for what is asked for."""
+    asked = {"inherit": inherit, "epochs": epochs}
+    return section.model_copy(update={key: value for key, value in asked.items() if value is not None})
+
+
+def _retrain(run: RunContext, architecture: Architecture, section: RetrainSection, task: Task) -> dict[str, Any]:
     """Train one architecture, and write all that is kept of it."""
-    settings, started = _settings(run, architecture, inherit, epochs), time.perf_counter()
-    schedule = run.recipe.retrain.model_copy(update={"epochs": settings["epochs"]})
+    settings, started = _settings(run, architecture, section), time.perf_counter()
     # Weights that are inherited decide the result, as those that evaluate do, and so do a teacher's.
-    origin = {**(_origin(run, architecture) if inherit else {}), **teacher_origin(run)}
-    with run.work(f"retrain/{architecture.short_id}", inherit=inherit, epochs=schedule.epochs, **origin) as work:
-        build = partial(_begin, run, architecture, inherit)
+    origin = {**(_origin(run, architecture) if section.inherit else {}), **teacher_origin(run)}
+    name, decides = f"retrain/{architecture.short_id}", {"inherit": section.inherit, "epochs": section.epochs}
+    with run.work(name, **decides, **origin) as work:
         seed, progress = run.recipe.seed, StepsOf(task)
-        done = train_and_measure(run, work, build, schedule, name=_said(architecture), seed=seed, progress=progress)
+        tried = tried_start(run, work, architecture, section, progress) if section.trial_epochs else None
+        inherited = tried.inherits if tried else bool(section.inherit)
+        build = partial(_begin, run, architecture, inherited)
+        done = train_and_measure(run, work, build, section, name=_said(architecture), seed=seed, progress=progress)
         result = {
             "architecture": architecture.to_dict(),
             **trained_costs(run, architecture),
             **done.figures,
             "test_classes": done.classes,
-            "inherited": inherit,
+            "inherited": inherited,
+            **({"tried": tried.to_json()} if tried else {}),
             "settings": settings,
-            "epochs": schedule.epochs,
+            "epochs": section.epochs,
             "seconds": time.perf_counter() - started,
             "layers": run.space.describe(architecture),
         }
@@ -156,10 +164,9 @@ def _compare_with_the_supernet(run: RunContext, results: Mapping[Architecture, M
             )
 
 
-def _check_weights_to_inherit(run: RunContext, inherit: bool) -> None:
+def _check_weights_to_inherit(section: RetrainSection) -> None:
     """Check that the network that is trained has weights in the supernet, if it is to inherit them."""
-    section = run.recipe.retrain
-    if inherit and (section.activation or section.se_reduction):
+    if section.inherit and (section.activation or section.se_reduction):
         raise ConfigError(
             "a network with retrain.activation or retrain.se_reduction has no weights to inherit; train it from "
             "scratch (retrain.inherit = false, --scratch), or leave both out"
@@ -206,12 +213,10 @@ def _origin(run: RunContext, architecture: Architecture) -> dict[str, Any]:
     return {**run.origin(), **raced_weights(run, architecture)}
 
 
-def _settings(run: RunContext, architecture: Architecture, inherit: bool, epochs: int | None) -> dict[str, Any]:
+def _settings(run: RunContext, architecture: Architecture, section: RetrainSection) -> dict[str, Any]:
     """What decides how a network is retrained, as its `result.json` keeps it."""
-    section = run.recipe.retrain
-    said = {**section.model_dump(mode="json", exclude={"picks"}), "inherit": inherit}
-    origin = {**(_origin(run, architecture) if inherit else {}), **teacher_origin(run)}
-    return {**said, "epochs": section.epochs if epochs is None else epochs, **origin}
+    origin = {**(_origin(run, architecture) if section.inherit else {}), **teacher_origin(run)}
+    return {**section.model_dump(mode="json", exclude={"picks"}), **origin}
 
 
 def _result_of(run: RunContext, architecture: Architecture) -> Retrained | None:
@@ -231,6 +236,6 @@ def _folder(run: RunContext, architecture: Architecture) -> Path:
 def _finished(run: RunContext, architecture: Architecture) -> dict[str, Any] | None:
     """What retraining this architecture as the recipe says gave; None if it has not been."""
     result = _result_of(run, architecture)
-    if result is None or result.settings != _settings(run, architecture, run.recipe.retrain.inherit, None):
+    if result is None or result.settings != _settings(run, architecture, run.recipe.retrain):
         return None
     return result.to_json()

@@ -50,6 +50,7 @@ from anybudget.storage.records.schemas import (
     StrategyResult,
     Trained,
     TrainedAlone,
+    TriedStart,
 )
 from anybudget.storage.records.supernet import PoolMember, SupernetSpent, Threads
 from anybudget.storage.records.worth import (
@@ -121,6 +122,7 @@ __all__ = [
     "Trained",
     "TrainedAlone",
     "TrainedNetwork",
+    "TriedStart",
     "Worth",
     "WorthAtBudget",
     "WorthSummary",

@@ -241,12 +241,33 @@ class ClassAnswers(Record):
     answers: dict[str, Count]
 
 
+class TriedStart(Record):
+    """What two starts of a retraining promised: a metric of validation images, in percent as `search.metric` has it.
+
+    `new` is that of new weights after a trial of so many epochs, `inherited` that of inherited ones as they are.
+    """
+
+    metric: str
+    epochs: Count
+    new: Number
+    inherited: Number
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the training starts from the inherited weights."""
+        return self.inherited > self.new
+
+
 class Retrained(Trained):
-    """`retrain/ID/result.json`: a network that is kept with its weights."""
+    """`retrain/ID/result.json`: a network that is kept with its weights.
+
+    `tried` says why it has inherited its first weights or not, where a trial decided that.
+    """
 
     test_classes: tuple[ClassAnswers, ...] = ()
     test_top5_percent: Number | None = None
     inherited: StrictBool
+    tried: TriedStart | None = None
     layers: Layers | None = None
 
 
