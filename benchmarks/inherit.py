@@ -1,8 +1,9 @@
 """What the supernet's weights are worth as a start: networks trained on from them, and trained from new weights.
 
 Each seed is a run in OUT-SEED, whose supernet is searched for the last budget of the recipe. The answer and random
-networks of its cost are trained both ways with the same schedule, for each number of epochs; what has been trained is
-kept, so a stopped benchmark resumes. The result is written to OUT-inherit.json.
+networks of its cost are trained both ways with the same schedule, for each number of epochs, and a third time from what
+the trial of `retrain.inherit = "try"` says; what has been trained is kept, so a stopped benchmark resumes. The result
+is written to OUT-inherit.json.
 Run: python benchmarks/inherit.py [--recipe R] [--seeds 3] [--random 2] [--epochs 1,8] [--set KEY=VALUE]
 """
 
@@ -22,6 +23,7 @@ from rich.table import Table
 from anybudget.architecture import Architecture
 from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
+from anybudget.recipe.sections import Inherit
 from anybudget.runs.answers import read_answers
 from anybudget.runs.run import Run
 from anybudget.storage.files import write_whole
@@ -29,7 +31,7 @@ from experiments.base import spread
 from experiments.keeping import kept
 from fashion import ROOT
 
-STARTS = {"new weights": False, "the supernet's": True}
+STARTS: dict[str, Inherit] = {"new weights": False, "the supernet's": True, "what a trial says": "try"}
 
 
 def main() -> None:
@@ -67,8 +69,9 @@ def measured(arguments: argparse.Namespace, path: Path, seed: int, epochs: Seque
     drawn = feasible.sample(arguments.random, np.random.default_rng([seed, 1]))
     networks = {"answer": [answer.architecture], "random": list(drawn)}
 
-    def trained(network: Architecture, inherit: bool, count: int) -> dict[str, float]:
-        return {"test_top1_percent": run.retrain(network, inherit=inherit, epochs=count)["test_top1_percent"]}
+    def trained(network: Architecture, inherit: Inherit, count: int) -> dict[str, Any]:
+        result = run.retrain(network, inherit=inherit, epochs=count)
+        return {key: result[key] for key in ("test_top1_percent", "inherited", "tried") if key in result}
 
     return [
         {"kind": kind, "network": network.to_dict(), "start": start, "epochs": count}
@@ -81,14 +84,26 @@ def measured(arguments: argparse.Namespace, path: Path, seed: int, epochs: Seque
 
 
 def summary(title: str, runs: Sequence[Sequence[dict[str, Any]]], epochs: Sequence[int]) -> Table:
-    """Means over runs, and the gain of the supernet's weights over new ones."""
-    table = Table("networks", "epochs", *STARTS, "gain, points", title=title)
+    """Means over runs, the gain of the supernet's weights over new ones, and how often the trial chose the better."""
+    table = Table("networks", "epochs", *STARTS, "gain of the supernet's", "trial was right", title=title)
     for kind in ("answer", "random"):
         for count in epochs:
             means = [[_mean(run, kind=kind, start=start, epochs=count) for run in runs] for start in STARTS]
-            gains = [inherited - new for new, inherited in zip(*means, strict=True)]
-            table.add_row(kind, str(count), *map(spread, means), spread(gains))
+            gains = [inherited - new for new, inherited, _ in zip(*means, strict=True)]
+            right = _right(runs, kind, count)
+            table.add_row(kind, str(count), *map(spread, means), spread(gains), f"{sum(right)} of {len(right)}")
     return table
+
+
+def _right(runs: Sequence[Sequence[dict[str, Any]]], kind: str, epochs: int) -> list[bool]:
+    """Of each network, whether the trial took the start that it reaches more from."""
+    found = []
+    for run in runs:
+        rows = [row for row in run if (row["kind"], row["epochs"]) == (kind, epochs)]
+        for i in range(0, len(rows), len(STARTS)):  # the starts of a network are next to each other
+            new, inherited, tried = rows[i : i + len(STARTS)]
+            found.append(tried["inherited"] == (inherited["test_top1_percent"] > new["test_top1_percent"]))
+    return found
 
 
 def _mean(run: Sequence[dict[str, Any]], **which: object) -> float:
