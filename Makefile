@@ -61,7 +61,6 @@ bench-long: $(READY)  ## trained comparisons and strategies on three supernets e
 	$(BIN)/python benchmarks/worth.py
 	$(BIN)/python benchmarks/worth.py --recipe recipes/fashion.toml --out runs/bench-fashion
 	$(BIN)/python benchmarks/strategies.py
-	$(BIN)/python benchmarks/ablations.py --epochs 20
 
 bench-runs: $(READY)  ## kills and lost workers, engines, throughput; a quarter of an hour on two cores
 	$(BIN)/python benchmarks/faults.py

@@ -185,13 +185,14 @@ def test_many_steps_stay_close(sampler: str, recipe: Path, tmp_path: Path) -> No
 
 def test_generator_and_retraining_stay_close(recipe: Path, tmp_path: Path) -> None:
     """Both search, and find the same; only the first writes."""
-    architecture = load_recipe(recipe).build_space().sample(np.random.default_rng(0))
+    architecture, other = (load_recipe(recipe).build_space().sample(np.random.default_rng(seed)) for seed in (0, 1))
 
     def work(run: Run) -> None:
         run.train_supernet()
         run.train_generator()
         run.search()
         run.retrain(architecture)
+        assert run.retrain(other, inherit="try")["tried"]["epochs"] == 1
 
     train_alike(2, recipe, tmp_path, work)
     assert len((tmp_path / "several" / "candidates.jsonl").read_text().splitlines()) == 2

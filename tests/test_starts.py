@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anybudget.errors import ConfigError
 from anybudget.planning.workload import Images, workload_of
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
@@ -87,6 +88,14 @@ def test_the_command_tries_and_takes_no_order_besides(workshop: Path, capsys: py
         code, _, err = call(capsys, "retrain", "run", *wrong, "--try-start")
         assert code == 2
         assert "--try-start" in err
+
+
+def test_other_answers_are_refused(recipe_file: Path, tmp_path: Path) -> None:
+    run = Run.create(load_recipe(recipe_file), tmp_path / "run")
+    with pytest.raises(ConfigError, match="""inherit: expected True, False or "try", found 'perhaps'"""):
+        run.retrain(run.space.sample(np.random.default_rng(0)), inherit="perhaps")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"retrain\.inherit"):
+        load_recipe(recipe_file, ["retrain.inherit=perhaps"])
 
 
 def test_an_estimate_counts_the_trial(recipe_file: Path) -> None:

@@ -27,7 +27,7 @@ def retrain(
         bool | None, typer.Option("--inherit/--scratch", help="Start from the supernet's weights, or afresh.")
     ] = None,
     try_start: Annotated[
-        bool, typer.Option("--try-start", help="Start from which of both a short training says is better.")
+        bool, typer.Option("--try-start", help="Start from whichever of the two a short trial says is better.")
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the recipe's if not given.")] = None,
     as_json: JsonOption = False,

@@ -13,7 +13,7 @@ from torch import nn
 
 from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
-from anybudget.errors import ConfigError, RunError
+from anybudget.errors import ConfigError, RunError, shown
 from anybudget.nets import build_network
 from anybudget.recipe.sections import Inherit, RetrainSection
 from anybudget.runs.answers import ANSWERS, own, read_answers
@@ -70,7 +70,7 @@ def retrain_each(
 
     Raises:
         ArchitectureError: an architecture is not one of this run's space.
-        ConfigError: a derived network was to inherit weights.
+        ConfigError: a derived network was to inherit weights, or `inherit` is no such answer.
     """
     section = _as_asked(run.recipe.retrain, inherit, epochs)
     distinct = list(dict.fromkeys(architectures))
@@ -96,7 +96,13 @@ def retrain_each(
 
 
 def _as_asked(section: RetrainSection, inherit: Inherit | None, epochs: int | None) -> RetrainSection:
-    """How networks are retrained: as the recipe says, but for what is asked for."""
+    """How networks are retrained: as the recipe says, but for what is asked for.
+
+    Raises:
+        ConfigError: `inherit` is something else than a truth value or "try".
+    """
+    if inherit not in (None, False, True, "try"):
+        raise ConfigError(f'inherit: expected True, False or "try", found {shown(inherit)}')
     asked = {"inherit": inherit, "epochs": epochs}
     return section.model_copy(update={key: value for key, value in asked.items() if value is not None})
 
