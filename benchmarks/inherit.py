@@ -23,7 +23,7 @@ from rich.table import Table
 from anybudget.architecture import Architecture
 from anybudget.cli.terminal import RichProgress
 from anybudget.recipe import load_recipe
-from anybudget.recipe.sections import Inherit
+from anybudget.recipe.trainings import Inherit
 from anybudget.runs.answers import read_answers
 from anybudget.runs.run import Run
 from anybudget.storage.files import write_whole

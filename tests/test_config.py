@@ -37,7 +37,7 @@ PAPER_SCALE = [  # all but those with the packaged images
     ],
 )
 def test_what_can_be_derived_is_allowed(space: str, setting: str) -> None:
-    recipe = load_recipe(RECIPE_FOLDER / "small" / f"{space}.toml", [f"retrain.{setting}"])
+    recipe = load_recipe(RECIPE_FOLDER / "small" / f"{space}.toml", [f"retrain.{setting}", "retrain.inherit=false"])
     key, _, value = setting.partition("=")
     assert str(getattr(recipe.retrain, key)) == value
 

@@ -16,7 +16,7 @@ import pytest
 from anybudget.budgets import BudgetSet
 from anybudget.evaluation import evaluator as evaluation
 from anybudget.recipe import load_recipe
-from anybudget.recipe.sections import Inherit
+from anybudget.recipe.trainings import Inherit
 from anybudget.runs.run import Run
 from anybudget.search import STRATEGIES
 from anybudget.testing import check_resume

@@ -15,7 +15,8 @@ from anybudget.recipe.reading import (
     resolved,
     settled_recipe,
 )
-from anybudget.recipe.sections import Recipe, TrainingSection
+from anybudget.recipe.sections import Recipe
+from anybudget.recipe.trainings import TrainingSection
 
 __all__ = [
     "RUNTIME_KEYS",

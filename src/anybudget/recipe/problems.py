@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from anybudget.errors import shorten, shown
 from anybudget.recipe.assembly import TABLES
-from anybudget.recipe.sections import UNKNOWN_NAME
+from anybudget.recipe.registered import UNKNOWN_NAME
 
 
 def problems(error: ValidationError, kind: type[BaseModel]) -> list[str]:

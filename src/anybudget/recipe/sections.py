@@ -6,56 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from anybudget.budgets import BudgetSet, Ranges, unknown_cost
 from anybudget.costs import COSTS, CostModel, CostSettings, build_costs, cost_names
 from anybudget.data.sources import MOST_READERS, READING_KEYS, Keep, Reading
-from anybudget.errors import shown
-from anybudget.evaluation.metrics import LOSS, METRICS, TOP1, metric_names
+from anybudget.evaluation.metrics import TOP1
 from anybudget.evaluation.settings import EvaluatorSettings
-from anybudget.generator.settings import GeneratorSchedule
-from anybudget.registry import Registry
+from anybudget.recipe.registered import MetricName, registered, table_of
+from anybudget.recipe.trainings import GeneratorSection, RetrainSection, SupernetSection, TrainingSection
 from anybudget.runtime.batch_parts import FEWEST, batch_problem
 from anybudget.search import STRATEGIES
 from anybudget.search.base import Strategy
 from anybudget.search.race_settings import RaceSettings
-from anybudget.settings import Channels, Count, Fraction, Images, Natural, NonNegative, Settings, Share
+from anybudget.settings import Fraction, Images, Natural, NonNegative, Settings, Share
 from anybudget.spaces import SPACES, SearchSpace
 from anybudget.spaces import Settings as SpaceSettings
-from anybudget.spaces.blocks import ActivationName, underivable
-from anybudget.training import SAMPLERS
-from anybudget.training.distillation_settings import TeacherSettings
-from anybudget.training.settings import Schedule, SupernetSchedule
+from anybudget.spaces.blocks import underivable
 from anybudget.transfer.settings import DetectSettings
 from anybudget.worth.settings import WorthSettings
-
-UNKNOWN_NAME = "unknown_name"
-"""The type of a problem that a registry says in full, with the value; `key` is the rest of the location."""
-
-
-def _metric_name(name: str) -> str:
-    """A metric by its registered name, or the loss."""
-    if name in metric_names():
-        return name
-    raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": f"{METRICS.unknown(name)}, {LOSS}"})
-
-
-MetricName = Annotated[str, AfterValidator(_metric_name)]
-
-
-def _named(registry: Registry[Any]) -> PlainValidator:
-    """Takes the names of a registry."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, str):
-            raise PydanticCustomError("string_type", "input should be a valid string")
-        if value not in registry:
-            raise PydanticCustomError(UNKNOWN_NAME, "{problem}", {"key": "", "problem": registry.unknown(value)})
-        return value
-
-    return PlainValidator(check)
 
 
 def _readers(value: Any) -> Any:
@@ -100,84 +70,6 @@ class DataSection(Settings):
             )
 
 
-class TrainingSection(Schedule):
-    """What the sections of supernet training and retraining have beside the schedule.
-
-    `rollbacks` is how often a loss that is not finite may send training back to the start of its epoch with half the
-    learning rate.
-    """
-
-    rollbacks: Natural = 0
-
-    def misfits(self, table: str, image_size: int, processes: int) -> Iterator[str]:
-        """What in the table cannot be done to images of so many pixels, or by so many processes."""
-        problem = batch_problem(self.batch_size, processes, self.accumulate, self.batch_shares, section=table)
-        if problem:
-            yield problem
-        if self.crop_padding >= image_size:
-            yield (
-                f"{table}.crop_padding: {self.crop_padding} pixels around images of {image_size} (space.input_size) "
-                "would give crops without any image; take fewer"
-            )
-
-
-class SupernetSection(TrainingSection, SupernetSchedule):
-    """`[supernet]`: how the shared weights are trained.
-
-    The `sampler` is the name of a registered path sampler, whose settings are in `[supernet.NAME]`. After every
-    `snapshots` epochs the weights are kept, see `runs.snapshots`; 0 keeps none.
-    """
-
-    UNSAID: ClassVar[frozenset[str]] = SupernetSchedule.UNSAID | {"snapshots"}
-
-    sampler: Annotated[str, _named(SAMPLERS)] = "fair"
-    snapshots: Natural = 0
-
-    @property
-    def sampler_settings(self) -> Settings:
-        """The settings of the sampler: its table, or its defaults."""
-        return table_of(self, SAMPLERS[self.sampler].settings_type, self.sampler)
-
-    def problems(self, table: str) -> Iterator[str]:
-        """See `Settings.problems`."""
-        yield from super().problems(table)
-        if self.paths_per_step == "round" and not SAMPLERS[self.sampler].has_rounds:
-            yield (
-                f'{table}.paths_per_step: "round" needs a sampler with rounds, and {shown(self.sampler)} draws paths '
-                f"one at a time; give a number of paths, or another {table}.sampler"
-            )
-        if self.snapshots > self.epochs:
-            yield (
-                f"{table}.snapshots: weights are to be kept after every {self.snapshots} epochs, and {table}.epochs "
-                f"are {self.epochs}; take fewer, or 0 to keep none"
-            )
-
-
-class GeneratorSection(GeneratorSchedule):
-    """`[generator]`: how the architecture generator is built and trained; it is conditioned on `cost`.
-
-    With `priors = "fixed"` all budgets have one prior, drawn from the recipe's seed, in training and when it is asked;
-    with "random" each has one of its own.
-    """
-
-    UNSAID: ClassVar[frozenset[str]] = GeneratorSchedule.UNSAID | {"priors"}
-
-    cost: str = "macs"
-    hidden: Channels = 32
-    random_prior: bool = True
-    priors: Literal["random", "fixed"] = "random"
-    rollbacks: Natural = 0
-
-    def problems(self, table: str) -> Iterator[str]:
-        """See `Settings.problems`."""
-        yield from super().problems(table)
-        if self.priors == "fixed" and not self.random_prior:
-            yield (
-                f'{table}.priors: "fixed" is one prior of a random architecture, and {table}.random_prior = false has '
-                "none of architectures; leave out one of the two"
-            )
-
-
 class SearchSection(Settings):
     """`[search]`: which budgets are asked for, which strategy answers them, and how candidates are evaluated.
 
@@ -196,7 +88,7 @@ class SearchSection(Settings):
     UNSAID: ClassVar[frozenset[str]] = frozenset({"strategy", "balanced_calibration", "balanced_validation"})
 
     budgets: Annotated[list[str], Field(min_length=1)]
-    strategy: Annotated[str, _named(STRATEGIES)] = "generator"
+    strategy: Annotated[str, registered(STRATEGIES)] = "generator"
     min_use: Share = 0.0
     metric: MetricName = TOP1
     calibration_images: Images = EvaluatorSettings.calibration_images
@@ -209,48 +101,6 @@ class SearchSection(Settings):
     def settings_of(self, strategy: type[Strategy], name: str) -> Settings:
         """The settings of a strategy: its table `[search.name]`, or its defaults."""
         return table_of(self, strategy.settings_type, name)
-
-
-Inherit = bool | Literal["try"]
-"""Whether a training starts from weights that are there; with "try" a trial says whether."""
-
-TRIAL_PART = 4
-"""The trial of `retrain.inherit` = "try" has this part of the epochs."""
-
-
-class RetrainSection(TrainingSection):
-    """`[retrain]`: which found networks are trained, and how; `picks` are positions in `search.budgets` from 1.
-
-    `activation` and `se_reduction` change the network that is trained (see `anybudget.spaces.derive`): it is no longer
-    the one that was searched, has no inherited weights, and may cost more than was asked for.
-
-    With `inherit` the training starts from weights that are there, those of the race or the supernet's, else from new
-    ones. With `inherit` = "try" a trial says which: new weights are trained for a quarter of the epochs, and if the
-    inherited ones as they are do better on the validation images, the training starts from these.
-
-    `data` says what is trained on: the training split, or that and the validation split; the test split stays apart.
-    A network may have a `teacher`, see `TeacherSettings`.
-    """
-
-    UNSAID: ClassVar[frozenset[str]] = TrainingSection.UNSAID | {"data", "teacher"}
-
-    picks: list[Count] = Field(default=[])
-    inherit: Inherit = False
-    activation: Literal[ActivationName, ""] = ""
-    se_reduction: Natural = 0
-    data: Literal["train", "train+validation"] = "train"
-    teacher: TeacherSettings = TeacherSettings()
-
-    @property
-    def trial_epochs(self) -> int:
-        """Epochs of the trial that says which weights to start from; 0 if there is none."""
-        return -(-self.epochs // TRIAL_PART) if self.inherit == "try" else 0
-
-    def trial(self) -> Schedule:
-        """How the trial trains: as the retraining, in fewer epochs."""
-        shorter = self.trial_epochs / self.epochs
-        update = {"epochs": self.trial_epochs, "warmup_epochs": self.warmup_epochs * shorter}
-        return self.model_copy(update=update)
 
 
 class CostsSection(Settings):
@@ -400,12 +250,6 @@ class Recipe(Settings):
 def space_name(value: Any) -> Any:
     """Which space a table `[space]` describes; `unified` when it does not say."""
     return value.get("name", "unified") if isinstance(value, Mapping) else getattr(value, "name", None)
-
-
-def table_of(section: Settings, settings_type: type[Settings], name: str) -> Settings:
-    """The table `name` within a section as settings of this type; the defaults where it has none."""
-    found = getattr(section, name, None)
-    return found if isinstance(found, settings_type) else settings_type()
 
 
 def all_problems(section: Settings, table: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, PlainValidator, create_model
 from pydantic_core import PydanticCustomError
 
-from anybudget.recipe.sections import UNKNOWN_NAME
+from anybudget.recipe.registered import UNKNOWN_NAME
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from anybudget.data import SOURCES, DataSettings, DataSource, FolderSettings, Reading, load_splits
 from anybudget.errors import ConfigError, MissingDataError
 from anybudget.recipe import Recipe
-from anybudget.recipe.sections import table_of
+from anybudget.recipe.registered import table_of
 from anybudget.runs.data_identity import IN_PYTHON
 from anybudget.runtime.progress import Progress
 from anybudget.settings import settings_type

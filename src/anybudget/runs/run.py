@@ -17,7 +17,7 @@ from anybudget.export.forms import Wanted
 from anybudget.generator.network import ArchitectureGenerator
 from anybudget.nets import Supernet
 from anybudget.recipe import Recipe
-from anybudget.recipe.sections import Inherit
+from anybudget.recipe.trainings import Inherit
 from anybudget.report import write_report
 from anybudget.runs.checks import check_recipe
 from anybudget.runs.context import EngineFactory, RunContext

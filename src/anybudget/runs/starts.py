@@ -7,7 +7,7 @@ from functools import partial
 from anybudget.architecture import Architecture
 from anybudget.evaluation.evaluator import evaluate
 from anybudget.nets import build_network
-from anybudget.recipe.sections import RetrainSection
+from anybudget.recipe.trainings import RetrainSection
 from anybudget.runs.context import RunContext
 from anybudget.runs.racing import inherited_network
 from anybudget.runs.trainings import compared_by, network_specs, train_alone

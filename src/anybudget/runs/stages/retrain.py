@@ -15,7 +15,7 @@ from anybudget.architecture import Architecture
 from anybudget.data import DataFacts
 from anybudget.errors import ConfigError, RunError, shown
 from anybudget.nets import build_network
-from anybudget.recipe.sections import Inherit, RetrainSection
+from anybudget.recipe.trainings import Inherit, RetrainSection
 from anybudget.runs.answers import ANSWERS, own, read_answers
 from anybudget.runs.context import RunContext
 from anybudget.runs.data_identity import FACTS
