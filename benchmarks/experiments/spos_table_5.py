@@ -31,7 +31,7 @@ from anybudget.runtime.progress import SilentProgress
 from anybudget.runtime.rounds import Rounds
 from experiments.base import Experiment, Outcome, Presented, ResultTable, spread
 from experiments.keeping import kept
-from experiments.spos_runs import BLOCKS, FBNET, PROXYLESS, drawn, figures, network, row, searched, trained
+from experiments.spos_runs import BLOCKS, FBNET, PROXYLESS, drawn, figures, gains, network, row, searched, trained
 
 SPACES = {"FBNet": FBNET, "ProxylessNAS": PROXYLESS}
 MACS = "macs<=300000"
@@ -90,9 +90,11 @@ def present(outcomes: Sequence[Outcome]) -> Presented:
         space, _, kind = name.partition(", ")
         macs, scores, top1 = figures(seeds, name)
         times = spread([float(np.mean(one[name]["ms"])) for one in seeds], 4)
-        rows.append([f"{space}: {kind.replace(', ', ' network, ')}", macs, times, scores, top1])
+        drawn = "" if kind.startswith("random") else gains(seeds, name, f"{space}, random, {kind}")
+        rows.append([f"{space}: {kind.replace(', ', ' network, ')}", macs, times, scores, top1, drawn])
     title = f"Top-1 under 300k multiply-adds, and under {limit:.4f} ms"
     columns = ["space: limit of", "multiply-adds", "measured ms", "supernet top-1, %", "trained top-1, %"]
+    columns.append("better than the random network, points")
     return Presented([ResultTable(title, columns, rows)])
 
 
