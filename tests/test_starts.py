@@ -13,6 +13,7 @@ from anybudget.planning.workload import Images, workload_of
 from anybudget.recipe import load_recipe
 from anybudget.runs.run import Run
 from conftest import call
+from stopping import check_stops
 
 NOTICE = "with the supernet's as they are"
 LEARNS = ["supernet.epochs=20", "supernet.learning_rate=0.2", "retrain.epochs=10", "retrain.learning_rate=0.1"]
@@ -71,6 +72,17 @@ def test_a_trial_says_which_weights_to_start_from(
     assert (found["test_top1_percent"], known["inherited"]) == (known["test_top1_percent"], inherited)
     assert NOTICE not in caplog.text
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_retraining_that_is_stopped_in_the_trial_and_after_it_ends_as_one_that_was_not(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(recipe_file, ["supernet.epochs=6", "retrain.epochs=8", "checkpoint_seconds=0"])
+    architecture = recipe.build_space().sample(np.random.default_rng(0))
+    # The trial takes 10 steps: it is stopped in it, and then in the 6th step of the training.
+    check_stops(
+        recipe, tmp_path, Run.train_supernet, lambda run: run.retrain(architecture, inherit="try"), steps=(3, 13)
+    )
 
 
 def test_the_command_tries_and_takes_no_order_besides(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,7 @@ def tried_start(
         progress: where the trial says how far it is.
     """
     journal, metric, schedule = work.journal(PART), compared_by(run), section.trial()
+    work.checkpoint(PART)  # that of the trial, which an earlier process may have left
     if architecture.choices not in journal.entries:
         context = work.training_context(rollbacks=section.rollbacks, part=PART)
         build = partial(build_network, network_specs(run, architecture))
