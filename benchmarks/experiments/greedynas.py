@@ -74,7 +74,7 @@ SEARCHES: dict[tuple[str, BudgetSet], tuple[str, ...]] = {
 }
 """What searches each supernet for a budget, in one comparison; all evaluate 60 networks."""
 
-QUICK = ["supernet.epochs=2", "retrain.epochs=1", "search.calibration_images=16", "supernet.greedy.score_images=20"]
+QUICK = ["supernet.epochs=3", "retrain.epochs=1", "search.calibration_images=16", "supernet.greedy.score_images=20"]
 
 
 class FromPool(NSGA2Strategy):
