@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,11 @@ def test_a_command_that_is_shown_runs(command: list[str], workshop: Path, capsys
         arguments = ["macs<=30k" if "<=" in part else part for part in arguments]
     if command[0] == "run" and not any(part.startswith("data.source=") for part in command):
         arguments += ["--set", "data.source=few.npz"]
-    code, _, err = call(capsys, *arguments)
+    if "devices=2" in command:  # the second process is started with the command line of the first
+        ended = subprocess.run([sys.executable, "-m", "anybudget", *arguments], capture_output=True, text=True)
+        code, err = ended.returncode, ended.stderr
+    else:
+        code, _, err = call(capsys, *arguments)
     if command[0] == "bench":  # on whole tables, which `tests/test_bench.py` runs where they are at hand
         table = command[command.index("--table") + 1]
         assert code == 2
