@@ -75,7 +75,8 @@ def main() -> None:
                 shown = experiment.present([experiment.measure(0, Path(folder), True)])
             print("\n\n".join(table.markdown() for table in shown.tables), flush=True)
     elif arguments.seed is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        if "OMP_NUM_THREADS" not in os.environ:  # once torch is imported, which it is, the variable says nothing
+            os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OMP_NUM_THREADS": "1"})
         for experiment in chosen:
             measure(Unit(experiment, arguments.seed), results, arguments.runs, again=arguments.again)
     else:
