@@ -134,6 +134,16 @@ def test_a_whole_run(stop: signal.Signals, recipe: Path, tmp_path: Path) -> None
     assert check_resume(run.folder.path, work, tmp_path, kills=3, stop=stop)
 
 
+def test_what_a_kill_has_left_of_a_report_is_cleared_by_the_next(recipe: Path, tmp_path: Path) -> None:
+    """All stages are finished by then, so that nothing but the report is done."""
+    run = begin(recipe, tmp_path / "run")
+    run.run_all(lambda _line: None)
+    left = run.folder.path / ".report.html.abc.unfinished"
+    left.touch()
+    Run.open(run.folder.path).run_all(lambda _line: None)
+    assert not left.exists()
+
+
 def test_moments_of_kills_are_halved_where_all_came_too_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the machine was busy when the whole work was timed: here it seems six times as long as it is."""
     begin = tmp_path / "begin"

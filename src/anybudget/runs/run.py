@@ -265,4 +265,5 @@ class Run:
             elif shared or self.folder.writes:
                 stage()
             self.context.barrier()  # processes that have nothing to search wait for the one that has
-        self.report()
+        with self.folder.locked():  # which clears what a kill has left of an earlier report
+            self.report()
