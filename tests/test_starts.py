@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from anybudget.errors import ConfigError
+from anybudget.nets import build_network
 from anybudget.planning.workload import Images, workload_of
 from anybudget.recipe import load_recipe
+from anybudget.runs import starts
 from anybudget.runs.run import Run
 from conftest import call
 from stopping import check_stops
@@ -72,6 +74,19 @@ def test_a_trial_says_which_weights_to_start_from(
     assert (found["test_top1_percent"], known["inherited"]) == (known["test_top1_percent"], inherited)
     assert NOTICE not in caplog.text
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_both_starts_are_measured_in_evaluation_mode(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a network that has raced, whose weights are read into one that is built anew."""
+    run = Run.create(load_recipe(recipe_file), tmp_path / "run")
+    run.train_supernet()
+    asked, measure = [], starts.evaluate
+    monkeypatch.setattr(starts, "inherited_network", lambda run, a: build_network(run.space.block_specs(a)).train())
+    monkeypatch.setattr(starts, "evaluate", lambda net, *rest: asked.append(net.training) or measure(net, *rest))
+    run.retrain(run.space.sample(np.random.default_rng(0)), inherit="try")
+    assert asked == [False, False]
 
 
 def test_a_retraining_that_is_stopped_in_the_trial_and_after_it_ends_as_one_that_was_not(

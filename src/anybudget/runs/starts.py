@@ -7,6 +7,7 @@ from functools import partial
 from anybudget.architecture import Architecture
 from anybudget.evaluation.evaluator import evaluate
 from anybudget.nets import build_network
+from anybudget.nets.blocks import channels_last
 from anybudget.recipe.trainings import RetrainSection
 from anybudget.runs.context import RunContext
 from anybudget.runs.racing import inherited_network
@@ -44,9 +45,9 @@ def tried_start(
         with seeded(run.recipe.seed):
             seed = run.recipe.seed
             new = train_alone(run, context, build, schedule, run.data, name=name, seed=seed, progress=progress)
+            inherited = channels_last(inherited_network(run, architecture).to(run.device))
             found = [
-                evaluate(network, run.data.validation, run.data).figures[metric]
-                for network in (new, inherited_network(run, architecture))
+                evaluate(network.eval(), run.data.validation, run.data).figures[metric] for network in (new, inherited)
             ]
         # Processes that train together have to start alike, even if their arithmetic should differ.
         new_percent, inherited_percent = context.processes.same(found)
